@@ -1,0 +1,230 @@
+//! Every core option, parsed and validated: what the rest of the host reads.
+//!
+//! Filled by `config` from a file and by `cli` from flags. Not here: keys that plugins own; those stay
+//! sections of JSON (`super::Section`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A checked configuration of the core. Defaults are those of CORE-003 and config.md section 2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub host: String,
+    /// -1 takes a free port.
+    pub port: i32,
+    /// Empty: the server id is the name.
+    pub server_name: String,
+    pub client_advertise: Option<String>,
+    pub server_tags: Vec<String>,
+    pub server_metadata: BTreeMap<String, String>,
+    pub feature_flags: BTreeMap<String, bool>,
+    pub limits: Limits,
+    pub timing: Timing,
+    pub log: LogOptions,
+    pub files: Files,
+    pub auth: AuthOptions,
+    pub accounts: AccountsOptions,
+    pub tls: Option<Arc<TlsOptions>>,
+    pub allow_non_tls: bool,
+    pub proxy_protocol: bool,
+    pub no_header_support: bool,
+    pub no_fast_producer_stall: bool,
+    pub disable_sublist_cache: bool,
+    pub connect_error_reports: u64,
+    pub reconnect_error_reports: u64,
+    pub plugins: PluginsOptions,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub max_control_line_bytes: usize,
+    pub max_payload_bytes: usize,
+    pub max_pending_bytes: usize,
+    /// `None`: no client is accepted (CFG-055).
+    pub max_connections: Option<usize>,
+    /// `None`: unlimited.
+    pub max_subscriptions: Option<usize>,
+    pub max_sub_tokens: Option<u8>,
+    pub max_closed_clients: usize,
+    pub max_traced_msg_len: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    pub ping_interval: Duration,
+    pub ping_max: u32,
+    pub write_deadline: Duration,
+    pub write_timeout: WriteTimeout,
+    pub lame_duck_duration: Duration,
+    pub lame_duck_grace_period: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteTimeout {
+    Default,
+    Close,
+    Retry,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogOptions {
+    pub debug: bool,
+    pub trace: bool,
+    pub trace_verbose: bool,
+    pub trace_headers: bool,
+    pub logtime: bool,
+    pub logtime_utc: bool,
+    pub file: Option<PathBuf>,
+    /// 0: no rotation.
+    pub size_limit_bytes: u64,
+    /// 0: all are kept.
+    pub max_files: u32,
+    pub syslog: bool,
+    pub remote_syslog: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    pub pid_file: Option<PathBuf>,
+    pub ports_file_dir: Option<PathBuf>,
+}
+
+/// `authorization {}` of the server (section 4 of config.md).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthOptions {
+    /// Single user, password and token as in `authorization { user, password }` and on the command line.
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub token: Option<String>,
+    /// `None`: 2 s, with TLS the TLS timeout plus 1 s.
+    pub timeout: Option<Duration>,
+    pub users: Vec<UserOptions>,
+    pub default_permissions: Option<Arc<PermissionsOptions>>,
+    pub no_auth_user: Option<String>,
+    pub proxy_required: bool,
+    /// Public keys of trusted proxies (AUTH-030).
+    pub trusted_proxies: Vec<String>,
+}
+
+/// A user of `authorization.users` or of an account's `users`. Either `user` or `nkey` is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserOptions {
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub nkey: Option<String>,
+    /// `None`: the global account.
+    pub account: Option<String>,
+    /// The user's own, or the block's defaults (PERM-007).
+    pub permissions: Option<Arc<PermissionsOptions>>,
+    /// Upper-case names of CORE-252; empty: all.
+    pub allowed_connection_types: Vec<String>,
+    pub proxy_required: bool,
+}
+
+/// `None` lists allow all; empty lists allow nothing (PERM-001).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PermissionsOptions {
+    pub publish: SubjectPermissions,
+    /// Entries may carry a queue: `"subject queue"` (PERM-004).
+    pub subscribe: SubjectPermissions,
+    pub allow_responses: Option<ResponsePermission>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubjectPermissions {
+    pub allow: Option<Vec<String>>,
+    pub deny: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResponsePermission {
+    /// `None`: unlimited.
+    pub max_msgs: Option<u32>,
+    /// `None`: for ever.
+    pub ttl: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountsOptions {
+    /// By name, in the order of the file; `$G` is implied.
+    pub accounts: Vec<AccountOptions>,
+    /// `None`: `$SYS`.
+    pub system_account: Option<String>,
+    pub no_system_account: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountOptions {
+    pub name: String,
+    pub nkey: Option<String>,
+    pub users: Vec<UserOptions>,
+    /// `None`: unlimited.
+    pub max_connections: Option<u32>,
+    pub max_subscriptions: Option<u32>,
+    pub max_payload_bytes: Option<u32>,
+    pub max_leafnodes: Option<u32>,
+    pub msg_trace: Option<MsgTrace>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MsgTrace {
+    pub dest: String,
+    /// 1..=100
+    pub sampling_percent: u8,
+}
+
+/// A `tls {}` block (section 9 of config.md), of the core or of a plugin's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsOptions {
+    /// Pairs of certificate chain and key files, PEM.
+    pub certs: Vec<(PathBuf, PathBuf)>,
+    pub ca_file: Option<PathBuf>,
+    pub verify: bool,
+    pub verify_and_map: bool,
+    pub insecure: bool,
+    pub timeout: Duration,
+    /// Go names, as in `--help_tls`; empty: the defaults.
+    pub cipher_suites: Vec<String>,
+    pub curve_preferences: Vec<String>,
+    pub min_version: TlsVersion,
+    pub handshake_first: HandshakeFirst,
+    /// Lower-case hex SHA-256 of the SPKI.
+    pub pinned_certs: Vec<String>,
+    /// Handshakes a second; `None`: unlimited.
+    pub connection_rate_limit: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFirst {
+    No,
+    Always,
+    /// Waits this long for a first byte (CORE-230).
+    Auto(Duration),
+}
+
+/// `plugins {}`: natsd's own block (architecture.md section 3).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginsOptions {
+    /// `plugins { load: [...] }` makes the set exact.
+    pub load: Option<Vec<String>>,
+    /// Folders from `--plugins-dir`, then `plugins { dirs: [...] }`.
+    pub dirs: Vec<PathBuf>,
+    pub declared: Vec<PluginDeclaration>,
+}
+
+/// `plugins { NAME { path, required, config {…} } }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginDeclaration {
+    pub name: String,
+    pub path: Option<PathBuf>,
+    pub required: bool,
+    pub config: serde_json::Value,
+}

@@ -1,0 +1,2 @@
+//! The `natsd` binary.
+fn main() {}
