@@ -1,1 +1,17 @@
-//! The natsd server.
+//! The natsd server: a minimal host that speaks the client protocol, routes messages and loads plugins.
+//!
+//! Reading order: `server` puts it together; `conn` serves a connection; `routing` delivers; `interest`
+//! matches. `host/ARCHITECTURE.md` says why it is cut this way.
+
+pub mod account;
+pub mod auth;
+pub mod config;
+pub mod conn;
+pub mod interest;
+pub mod log;
+pub mod proto;
+pub mod routing;
+pub mod runtime;
+pub mod server;
+pub mod subject;
+pub mod tls;

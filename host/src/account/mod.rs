@@ -1,0 +1,158 @@
+//! Accounts: separate subject spaces (ACC-001), their limits and who is in them.
+
+use crate::config::options::{AccountOptions, AccountsOptions};
+use crate::interest::Sublist;
+use crate::runtime::{RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+
+pub const GLOBAL: &str = "$G";
+pub const SYSTEM: &str = "$SYS";
+
+pub struct Account {
+    pub id: u32,
+    pub name: Arc<str>,
+    pub sublist: RwLock<Sublist>,
+    generation: AtomicU64,
+    limits: RwLock<AccountLimits>,
+    connections: AtomicUsize,
+    limited_queues: AtomicU32,
+    pub slow_consumers: AtomicU64,
+}
+
+/// `None`: unlimited.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountLimits {
+    pub max_connections: Option<u32>,
+    pub max_subscriptions: Option<u32>,
+    pub max_payload_bytes: Option<u32>,
+    /// Where and how often `traceparent` messages are traced (CORE-293).
+    pub msg_trace: Option<(Box<str>, u8)>,
+}
+
+impl Account {
+    fn new(id: u32, name: &str) -> Self {
+        Account {
+            id,
+            name: name.into(),
+            sublist: RwLock::default(),
+            generation: AtomicU64::new(1),
+            limits: RwLock::default(),
+            connections: AtomicUsize::new(0),
+            limited_queues: AtomicU32::new(0),
+            slow_consumers: AtomicU64::new(0),
+        }
+    }
+
+    /// The sublist changed: cached answers are void. Called under the sublist's write lock.
+    pub fn changed(&self) {
+        self.generation.fetch_add(1, Release);
+    }
+
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
+    }
+
+    /// Some queue member has an UNSUB max.
+    #[inline]
+    pub fn has_limited_queues(&self) -> bool {
+        self.limited_queues.load(Relaxed) > 0
+    }
+
+    pub fn count_limited_queue(&self, more: bool) {
+        if more {
+            self.limited_queues.fetch_add(1, Relaxed);
+        } else {
+            self.limited_queues.fetch_sub(1, Relaxed);
+        }
+    }
+
+    pub fn limits(&self) -> RwLockReadGuard<'_, AccountLimits> {
+        self.limits.read()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+
+    /// Counts a connection in; false if the limit is reached (AUTH-013).
+    pub fn enter(&self) -> bool {
+        let max = self.limits.read().max_connections.map_or(usize::MAX, |m| m as usize);
+        self.connections.fetch_update(AcqRel, Acquire, |n| (n < max).then_some(n + 1)).is_ok()
+    }
+
+    pub fn leave(&self) {
+        self.connections.fetch_sub(1, AcqRel);
+    }
+}
+
+/// All accounts by name. Accounts live as long as the server, so that connections can keep them.
+pub struct Accounts {
+    by_name: RwLock<HashMap<Arc<str>, Arc<Account>>>,
+    next_id: AtomicU32,
+    pub global: Arc<Account>,
+    system: RwLock<Option<Arc<Account>>>,
+}
+
+impl Accounts {
+    pub fn new(options: &AccountsOptions) -> Self {
+        let global = Arc::new(Account::new(1, GLOBAL));
+        let accounts = Accounts {
+            by_name: RwLock::new(HashMap::from([(global.name.clone(), global.clone())])),
+            next_id: AtomicU32::new(2),
+            global,
+            system: RwLock::new(None),
+        };
+        accounts.configure(options);
+        accounts
+    }
+
+    /// Makes the accounts of a configuration and sets their limits, at start and on reload.
+    pub fn configure(&self, options: &AccountsOptions) {
+        for account in &options.accounts {
+            *self.get_or_create(&account.name).limits.write() = limits_of(account);
+        }
+        let system = options.system_account.as_deref().unwrap_or(SYSTEM);
+        *self.system.write() = (!options.no_system_account).then(|| self.get_or_create(system));
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Account>> {
+        self.by_name.read().get(name).cloned()
+    }
+
+    pub fn get_or_create(&self, name: &str) -> Arc<Account> {
+        if let Some(account) = self.get(name) {
+            return account;
+        }
+        let mut by_name = self.by_name.write();
+        if let Some(account) = by_name.get(name) {
+            return account.clone();
+        }
+        let account = Arc::new(Account::new(self.next_id.fetch_add(1, Relaxed), name));
+        by_name.insert(account.name.clone(), account.clone());
+        account
+    }
+
+    pub fn system(&self) -> Option<Arc<Account>> {
+        self.system.read().clone()
+    }
+
+    pub fn is_system(&self, account: &Account) -> bool {
+        self.system.read().as_ref().is_some_and(|s| s.id == account.id)
+    }
+
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        self.by_name.read().values().cloned().collect()
+    }
+}
+
+fn limits_of(options: &AccountOptions) -> AccountLimits {
+    AccountLimits {
+        max_connections: options.max_connections,
+        max_subscriptions: options.max_subscriptions,
+        max_payload_bytes: options.max_payload_bytes,
+        msg_trace: options.msg_trace.as_ref().map(|t| (t.dest.as_str().into(), t.sampling_percent)),
+    }
+}

@@ -1,0 +1,2 @@
+//! Options and the configuration language.
+pub mod options;

@@ -1,0 +1,73 @@
+//! What every connection shares of its server.
+
+use super::registry::Registry;
+use crate::account::Accounts;
+use crate::auth::Authenticator;
+use crate::config::options::Options;
+use crate::proto::info::InfoTemplate;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+pub struct Context {
+    pub options: ArcSwap<Options>,
+    pub accounts: Accounts,
+    pub registry: Registry,
+    pub info: ArcSwap<InfoTemplate>,
+    authenticator: ArcSwap<Authenticator>,
+    pub tls: ArcSwapOption<rustls::ServerConfig>,
+    pub tls_rate: crate::tls::RateLimiter,
+    pub slow_consumers: AtomicU64,
+    pub stalled_clients: AtomicU64,
+    pub stale_connections: AtomicU64,
+    pub lame_duck: AtomicBool,
+    pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
+}
+
+/// What plugins add to connections; set once when they are loaded.
+pub trait Hooks: Send + Sync {
+    /// Asks the authenticators of plugins; `None`: none is registered, or all abstain.
+    fn authenticate<'a>(
+        &'a self,
+        facts: &'a crate::auth::ConnectFacts,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Option<crate::auth::Decision>> + Send + 'a>>;
+
+    /// Some plugin's authenticator has a say.
+    fn has_authenticators(&self) -> bool;
+
+    fn connected(&self, connection: &super::Connection);
+
+    fn disconnected(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+}
+
+impl Context {
+    pub fn new(
+        options: Options,
+        info: InfoTemplate,
+        authenticator: Authenticator,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
+        Context {
+            accounts: Accounts::new(&options.accounts),
+            registry: Registry::new(options.limits.max_closed_clients),
+            tls_rate: crate::tls::RateLimiter::default(),
+            options: ArcSwap::from_pointee(options),
+            info: ArcSwap::from_pointee(info),
+            authenticator: ArcSwap::from_pointee(authenticator),
+            tls: ArcSwapOption::from(tls),
+            slow_consumers: AtomicU64::new(0),
+            stalled_clients: AtomicU64::new(0),
+            stale_connections: AtomicU64::new(0),
+            lame_duck: AtomicBool::new(false),
+            hooks: std::sync::OnceLock::new(),
+        }
+    }
+
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        self.authenticator.load_full()
+    }
+
+    pub fn set_authenticator(&self, authenticator: Authenticator) {
+        self.authenticator.store(Arc::new(authenticator));
+    }
+}

@@ -1,0 +1,21 @@
+//! A client connection: from its first byte to its closed reason.
+//!
+//! `serve` is the task: it reads, writes what is left over, and keeps the timers. `session` is its state
+//! and `process` what it does with a read: parse, record, deliver. `login` handles CONNECT.
+
+pub mod context;
+pub mod facts;
+pub mod login;
+pub mod open;
+pub mod process;
+pub mod publish;
+pub mod registry;
+pub mod serve;
+pub mod session;
+pub mod stall;
+pub mod subscribe;
+pub mod timers;
+pub mod traced;
+
+pub use context::Context;
+pub use registry::{Connection, Registry};

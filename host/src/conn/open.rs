@@ -1,0 +1,219 @@
+//! A new socket: INFO, PROXY header, TLS, then `serve`.
+
+use super::context::Context;
+use super::facts::Facts;
+use super::registry::Connection;
+use super::serve::{Duplex, serve};
+use super::session::{Flags, Session, SessionLimits};
+use crate::config::options::HandshakeFirst;
+use crate::proto::connect::ConnectOptions;
+use crate::proto::error::ProtoError;
+use crate::routing::layer::Layer;
+use crate::routing::outbound::Outbound;
+use crate::routing::receiver::{Kind, Receiver};
+use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
+use crate::tls::session::TlsSession;
+use base64::Engine;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a PROXY header may take (CORE-240).
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Accepts a client on the server's own port.
+pub fn client(context: &Arc<Context>, stream: Stream, peer: SocketAddr) {
+    let (read, wire) = stream.split();
+    let session = new_session(context, wire, Facts::new(peer, now_ns(), unix_ns()));
+    let duplex = Duplex { read };
+    if context.tls.load().is_none() && !context.options.load().proxy_protocol {
+        session.connection.receiver.send(&session.info_line(None));
+        if admit(&session) {
+            spawn(serve(session, duplex));
+        } else {
+            spawn(async move {
+                // What was sent must be gone before the socket is.
+                clock::sleep(Duration::from_millis(50)).await;
+                drop((session, duplex));
+            });
+        }
+        return;
+    }
+    let context = context.clone();
+    spawn(async move { secured(context, session, duplex).await });
+}
+
+/// A session in the global account, not registered yet.
+pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Facts) -> Session {
+    let options = context.options.load();
+    let (id, cid) = context.registry.new_ids();
+    let mut out = Outbound::new(wire, options.limits.max_pending_bytes);
+    out.drop_when_stalled = options.no_fast_producer_stall;
+    let receiver = Arc::new(Receiver::new(id, cid, Kind::Client, out));
+    receiver.label.store(Some(Arc::new(facts.label(cid))));
+    let connection = Arc::new(Connection::new(receiver, facts, context.accounts.global.clone()));
+    let authenticator = context.authenticator();
+    let expects_connect = authenticator.auth_required()
+        || context.hooks.get().is_some_and(|hooks| hooks.has_authenticators());
+    let nonce = authenticator.nonce_required().then(new_nonce);
+    let tls = context.tls.load();
+    let auth_timeout = options.auth.timeout.unwrap_or_else(|| match &options.tls {
+        Some(tls) => tls.timeout + Duration::from_secs(1),
+        None => Duration::from_secs(2),
+    });
+    Session {
+        context: context.clone(),
+        connection,
+        flags: Flags { expects_connect, ..Flags::default() },
+        limits: SessionLimits {
+            max_payload_bytes: options.limits.max_payload_bytes,
+            max_control_line_bytes: options.limits.max_control_line_bytes,
+            max_subscriptions: options.limits.max_subscriptions,
+            max_sub_tokens: options.limits.max_sub_tokens,
+        },
+        permissions: None,
+        left: Vec::new(),
+        need: 0,
+        memo: None,
+        stall: None,
+        active: false,
+        pings_out: 0,
+        ping_sent_ns: 0,
+        first_pong_sent: false,
+        resume: false,
+        layered: false,
+        layer_open: false,
+        handshake_timeout: None,
+        auth_timeout,
+        ping_interval: None,
+        nonce,
+        info_after_handshake: false,
+        credentials: None,
+        offered: None::<Box<ConnectOptions>>,
+        identity: None,
+        entered: false,
+        shown_tls: (tls.is_some() && !options.allow_non_tls, tls.is_some() && options.allow_non_tls),
+    }
+}
+
+/// Registers the connection; false if there are too many (CORE-045, CORE-114).
+pub fn admit(session: &Session) -> bool {
+    let context = &session.context;
+    let max = context.options.load().limits.max_connections.unwrap_or(0);
+    if context.registry.len() >= max {
+        let receiver = &session.connection.receiver;
+        receiver.send(ProtoError::MaximumConnectionsExceeded.line().as_bytes());
+        crate::log::error!("{} - {}", receiver.label(), ProtoError::MaximumConnectionsExceeded);
+        context.registry.free_id(receiver.id);
+        return false;
+    }
+    context.registry.add(session.connection.clone());
+    crate::log::debug!("{} - Client connection created", session.connection.receiver.label());
+    true
+}
+
+fn new_nonce() -> Box<str> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random_bytes::<11>()).into()
+}
+
+/// PROXY protocol and TLS, as configured; then the connection is served.
+async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex) {
+    let options = context.options.load_full();
+    let tls = context.tls.load_full();
+    let first = options.tls.as_ref().map_or(HandshakeFirst::No, |t| t.handshake_first);
+    let mut tls_first = tls.is_some() && first == HandshakeFirst::Always;
+    if let (Some(_), HandshakeFirst::Auto(wait)) = (&tls, first) {
+        tls_first = clock::timeout(wait, duplex.read.peek()).await.is_some();
+    }
+    if !tls_first {
+        session.connection.receiver.send(&session.info_line(None));
+    }
+    if options.proxy_protocol && !read_proxy_header(&session, &mut duplex).await {
+        return drop_unserved(session);
+    }
+    if !admit(&session) {
+        clock::sleep(Duration::from_millis(50)).await;
+        return;
+    }
+    if let (Some(tls), Some(tls_options)) = (tls, &options.tls) {
+        let plain = options.allow_non_tls
+            && !tls_first
+            && match clock::timeout(tls_options.timeout, duplex.read.peek()).await {
+                Some(Ok(first)) => !first.is_some_and(crate::tls::session::looks_like_tls),
+                _ => true,
+            };
+        if !plain {
+            if !context.tls_rate.allow(tls_options.connection_rate_limit, now_ns()) {
+                let receiver = &session.connection.receiver;
+                receiver.send(ProtoError::ConnectionThrottling.line().as_bytes());
+                context.registry.remove(
+                    &session.connection,
+                    crate::proto::error::ClosedReason::MaximumConnectionsExceeded,
+                );
+                return;
+            }
+            match TlsSession::server(&tls) {
+                Ok(layer) => set_layer(&mut session, Box::new(layer)),
+                Err(e) => {
+                    crate::log::error!("TLS: {e}");
+                    return drop_unserved(session);
+                }
+            }
+            session.handshake_timeout = Some(tls_options.timeout);
+            session.info_after_handshake = tls_first;
+            session.connection.facts.lock().tls_first = tls_first;
+            if tls_first {
+                session.shown_tls = (true, false);
+            }
+        }
+    }
+    serve(session, duplex).await;
+}
+
+/// From here on bytes pass through `layer`.
+pub fn set_layer(session: &mut Session, layer: Box<dyn Layer>) {
+    session.layered = true;
+    session.connection.receiver.out.lock().set_layer(layer);
+}
+
+fn drop_unserved(session: Session) {
+    let registry = &session.context.registry;
+    registry.remove(&session.connection, crate::proto::error::ClosedReason::ReadError);
+}
+
+/// Reads a PROXY header if there is one; false: it is broken and the connection ends (CORE-241).
+async fn read_proxy_header(session: &Session, duplex: &mut Duplex) -> bool {
+    use crate::proto::proxy::{self, Parsed};
+    let mut bytes = Vec::new();
+    let header = clock::timeout(PROXY_TIMEOUT, async {
+        loop {
+            match proxy::parse(&bytes) {
+                Ok(Parsed::Incomplete) => {}
+                other => return other.map_err(|e| e.to_string()),
+            }
+            match duplex.read.read_some(&mut bytes).await {
+                Ok(n) if n > 0 => {}
+                _ => return Ok(Parsed::NotProxy),
+            }
+        }
+    })
+    .await;
+    let mut facts = session.connection.facts.lock();
+    let consumed = match header {
+        None | Some(Ok(Parsed::NotProxy | Parsed::Incomplete)) => 0,
+        Some(Ok(Parsed::Header { source, consumed, .. })) => {
+            if let Some(source) = source {
+                facts.ip = source.ip().to_canonical().to_string();
+                facts.port = source.port();
+            }
+            consumed
+        }
+        Some(Err(e)) => {
+            crate::log::warn!("Error reading PROXY protocol header from {}:{}: {e}", facts.ip, facts.port);
+            return false;
+        }
+    };
+    duplex.read.give_back(&bytes[consumed..]);
+    session.connection.receiver.label.store(Some(Arc::new(facts.label(session.connection.receiver.cid))));
+    true
+}

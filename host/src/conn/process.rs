@@ -1,0 +1,236 @@
+//! What a connection does with one read: parse, record, deliver, answer.
+
+use super::session::{End, Failure, Flags, Session};
+use crate::account::Account;
+use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::parse::{self, Line, Verb};
+use crate::routing::chunk::{Chunk, Guard, Sender};
+use crate::routing::receiver::Receiver;
+use std::sync::Arc;
+
+/// Deliver early after this much work (input times receivers): others' latency stays low under fan-out.
+const WORK_BYTES: usize = 1 << 20;
+
+/// What the operations of one read share.
+pub(super) struct Pass<'a> {
+    pub account: &'a Account,
+    pub me: &'a Arc<Receiver>,
+    pub sender: Sender<'a>,
+    pub buf: &'a [u8],
+    pub guard: Guard<'a>,
+    pub generation: u64,
+    pub trace: bool,
+    pub work_bytes: usize,
+    pub msgs: u64,
+    pub bytes: u64,
+}
+
+/// What became of one operation.
+pub(super) enum Step {
+    /// Done, with its length.
+    Done(usize),
+    /// More bytes are needed; so many in all, 0 is unknown.
+    More(usize),
+    End(End),
+}
+
+impl Session {
+    /// Processes `buf` as far as whole operations go.
+    pub fn process(
+        &mut self,
+        chunk: &mut Chunk,
+        account: &Account,
+        me: &Arc<Receiver>,
+        buf: &[u8],
+    ) -> End {
+        let mut pass = Pass {
+            account,
+            me,
+            sender: self.sender(account, me),
+            buf,
+            guard: None,
+            generation: account.generation(),
+            trace: self.traces(),
+            work_bytes: 0,
+            msgs: 0,
+            bytes: 0,
+        };
+        self.need = 0;
+        let mut at = 0;
+        let end = loop {
+            if at == buf.len() {
+                break End::Used(at);
+            }
+            let step = match self.repeated(chunk, &mut pass, at) {
+                Some(step) => step,
+                None => self.operation(chunk, &mut pass, at),
+            };
+            match step {
+                Step::Done(len) => at += len,
+                Step::More(need) => {
+                    self.need = need;
+                    break End::Used(at);
+                }
+                Step::End(end) => break end,
+            }
+            if pass.work_bytes > WORK_BYTES {
+                self.deliver(chunk, &mut pass);
+            }
+        };
+        self.deliver(chunk, &mut pass);
+        if pass.msgs > 0 {
+            add(&me.in_msgs, pass.msgs);
+            add(&me.in_bytes, pass.bytes);
+        }
+        end
+    }
+
+    /// Delivers what is recorded, and answers requests that nobody got.
+    pub(super) fn deliver(&mut self, chunk: &mut Chunk, pass: &mut Pass) {
+        if chunk.is_empty() {
+            pass.guard = None;
+            return;
+        }
+        if let Some(receiver) = chunk.deliver(&pass.sender, pass.buf, &mut pass.guard) {
+            self.stall = Some(receiver);
+        }
+        pass.work_bytes = 0;
+        if !chunk.unanswered.is_empty() {
+            let unanswered = std::mem::take(&mut chunk.unanswered);
+            for item in &unanswered {
+                self.answer_no_responders(pass, item);
+            }
+        }
+    }
+
+    /// One operation at `at`, which is not the last line again.
+    fn operation(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize) -> Step {
+        let rest = &pass.buf[at..];
+        if self.flags.expects_connect && !matches!(rest[0], b'c' | b'C') {
+            return Step::End(if self.context.authenticator().has_no_auth_user() {
+                End::Anonymous { used: at }
+            } else {
+                fail(ProtoError::AuthorizationViolation, ClosedReason::AuthenticationFailure)
+            });
+        }
+        let (verb, args, len) = match parse::line(rest, self.limits.max_control_line_bytes) {
+            Line::Whole { verb, args, len } => (verb, args, len),
+            Line::Partial => return Step::More(0),
+            Line::TooLong => {
+                return Step::End(fail(
+                    ProtoError::MaximumControlLineExceeded,
+                    ClosedReason::MaximumControlLineExceeded,
+                ));
+            }
+            Line::Unknown => return Step::End(self.unknown(rest)),
+        };
+        match verb {
+            Verb::Pub => return self.publish(chunk, pass, at, args, len, false),
+            Verb::Hpub => return self.publish(chunk, pass, at, args, len, true),
+            _ => {}
+        }
+        // Everything else comes after what was published before it.
+        self.deliver(chunk, pass);
+        let text = &rest[args.0..args.1];
+        if pass.trace {
+            crate::log::trace_line::inbound(&pass.me.label(), verb, text);
+        }
+        let result = match verb {
+            Verb::Sub => self.subscribe(pass, text),
+            Verb::Unsub => self.unsubscribe(pass, text),
+            Verb::Ping => {
+                self.ping(pass.account, pass.me);
+                Ok(())
+            }
+            Verb::Pong => {
+                self.pong();
+                Ok(())
+            }
+            Verb::Connect => {
+                return Step::End(End::Login { json: text.to_vec(), used: at + len });
+            }
+            Verb::Info => match serde_json::from_slice::<serde_json::Map<_, _>>(text) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(Failure::silent(ClosedReason::ProtocolViolation, format!("INFO: {e}"))),
+            },
+            Verb::Err => {
+                let text = String::from_utf8_lossy(text);
+                Err(Failure::silent(ClosedReason::ParseError, format!("Client Error {text}")))
+            }
+            Verb::Ok | Verb::Pub | Verb::Hpub => Ok(()),
+        };
+        match result {
+            Ok(()) => {
+                pass.generation = pass.account.generation();
+                Step::Done(len)
+            }
+            Err(failure) => Step::End(End::Fail(failure)),
+        }
+    }
+
+    fn ping(&mut self, account: &Account, me: &Arc<Receiver>) {
+        me.send(b"PONG\r\n");
+        if !self.first_pong_sent && self.flags.connected {
+            self.first_pong_sent = true;
+            if self.flags.async_info {
+                self.send_connect_info(account, me);
+            }
+        }
+    }
+
+    fn pong(&mut self) {
+        self.pings_out = 0;
+        if self.ping_sent_ns > 0 {
+            let rtt_ns = crate::runtime::now_ns().saturating_sub(self.ping_sent_ns);
+            self.connection.facts.lock().rtt_ns = rtt_ns;
+            self.ping_sent_ns = 0;
+        }
+    }
+
+    /// CORE-080. The log shows where the parser gave up and 32 bytes from there.
+    fn unknown(&self, rest: &[u8]) -> End {
+        let snippet = String::from_utf8_lossy(&rest[..rest.len().min(32)]).into_owned();
+        End::Fail(Failure {
+            error: Some(ProtoError::UnknownProtocolOperation),
+            reason: ClosedReason::ProtocolViolation,
+            log: Some(format!("Client parser ERROR, state=0, i=0: proto='{snippet:?}...'")),
+        })
+    }
+
+    pub(super) fn traces(&self) -> bool {
+        crate::log::trace_enabled()
+            && (!self.flags.system_account || crate::log::trace_system_account())
+    }
+
+    pub(super) fn ok(&self, me: &Receiver) {
+        if self.flags.verbose {
+            me.send(b"+OK\r\n");
+        }
+    }
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Flags {
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            headers: false,
+            no_responders: false,
+            expects_connect: false,
+            connected: false,
+            async_info: false,
+            system_account: false,
+        }
+    }
+}
+
+pub(super) fn fail(error: ProtoError, reason: ClosedReason) -> End {
+    End::Fail(Failure::told(error, reason))
+}
+
+/// Adds to a counter that only this thread writes at a time.
+fn add(counter: &std::sync::atomic::AtomicU64, n: u64) {
+    use std::sync::atomic::Ordering::Relaxed;
+    counter.store(counter.load(Relaxed) + n, Relaxed);
+}

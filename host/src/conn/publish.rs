@@ -1,0 +1,273 @@
+//! PUB and HPUB (CORE-090..092): the hot path from control line to record.
+
+use super::process::{Pass, Step, fail};
+use super::session::{End, Failure, Session};
+use crate::interest::Matched;
+use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::parse::{self, ArgsError, PubLine};
+use crate::routing::chunk::{Chunk, Item, Span};
+use crate::routing::format::put_number;
+
+/// Subjects and replies that only servers may publish to (CORE-161..163).
+const GATEWAY_REPLY: &[u8] = b"_GR_.";
+const RAFT: &[u8] = b"$NRG.";
+const SERVICE_REPLY: &[u8] = b"_R_.";
+const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
+
+impl Session {
+    /// The same control line once more, recognised by one comparison.
+    #[inline]
+    pub(super) fn repeated(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize) -> Option<Step> {
+        let memo = self.memo.as_deref()?;
+        let rest = &pass.buf[at..];
+        if !rest.starts_with(&memo.line) {
+            return None;
+        }
+        let parsed = memo.parsed?;
+        let hit = memo.hit.as_ref()?;
+        if hit.generation != pass.generation || pass.trace || self.flags.verbose || hit.limited {
+            return None;
+        }
+        let (line, size) = (parsed.len as usize, parsed.size_bytes as usize);
+        let len = line + size + 2;
+        if rest.len() < len {
+            return Some(Step::More(len));
+        }
+        if rest[len - 2..len] != *b"\r\n" {
+            return Some(Step::End(self.bad_payload_end()));
+        }
+        if parsed.header_len > 0 && wants_trace(&rest[line..line + parsed.header_len as usize]) {
+            return None;
+        }
+        pass.msgs += 1;
+        pass.bytes += size as u64;
+        let item = item(&parsed, at, memo.number);
+        if hit.is_empty() {
+            if item.reply.len > 0 && self.flags.no_responders {
+                chunk.record(item, hit, &pass.sender);
+            }
+            return Some(Step::Done(len));
+        }
+        pass.work_bytes += len * hit.plain.len().max(1);
+        if !chunk.extend(item, hit) {
+            chunk.note_large(size);
+            chunk.record(item, hit, &pass.sender);
+        }
+        Some(Step::Done(len))
+    }
+
+    /// A control line that was not the last one.
+    pub(super) fn publish(
+        &mut self,
+        chunk: &mut Chunk,
+        pass: &mut Pass,
+        at: usize,
+        args: (usize, usize),
+        line_len: usize,
+        headers: bool,
+    ) -> Step {
+        let rest = &pass.buf[at..];
+        if headers && !self.flags.headers {
+            let log = "message headers not supported".to_owned();
+            return Step::End(End::Fail(Failure::silent(ClosedReason::MessageHeaderViolation, log)));
+        }
+        let mut parsed = match parse::publish(rest, args, headers) {
+            Ok(parsed) => parsed,
+            Err(e) => return Step::End(bad_arguments(e, headers, &rest[args.0..args.1])),
+        };
+        parsed.len = line_len as u32;
+        let size = parsed.size_bytes as usize;
+        if size > self.limits.max_payload_bytes {
+            return Step::End(self.payload_violation(size));
+        }
+        let len = line_len + size + 2;
+        if rest.len() < len {
+            return Step::More(len);
+        }
+        if rest[len - 2..len] != *b"\r\n" {
+            return Step::End(self.bad_payload_end());
+        }
+        pass.msgs += 1;
+        pass.bytes += size as u64;
+        self.whole(chunk, pass, at, &parsed);
+        Step::Done(len)
+    }
+
+    /// A whole message: checks, then the record.
+    fn whole(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine) {
+        let rest = &pass.buf[at..];
+        let (subject, reply) = (parsed.subject.of(rest), parsed.reply.of(rest));
+        let line_len = parsed.len as usize;
+        if pass.trace {
+            let body = &rest[line_len..line_len + parsed.size_bytes as usize];
+            crate::log::trace_line::publish(&pass.me.label(), &rest[..line_len], body, parsed.header_len);
+        }
+        let hit = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
+        if let Err(error) = self.may_publish(subject, reply, hit.as_deref()) {
+            self.deliver(chunk, pass);
+            return self.refuse(pass, error);
+        }
+        if self.flags.verbose || self.flags.pedantic {
+            self.deliver(chunk, pass);
+            if self.flags.pedantic && !crate::subject::is_valid_literal(subject) {
+                pass.me.send(ProtoError::InvalidPublishSubject.line().as_bytes());
+            }
+            self.ok(pass.me);
+        }
+        let number = chunk.next_line();
+        let item = item(parsed, at, number);
+        if parsed.header_len > 0 {
+            let headers = &rest[line_len..line_len + parsed.header_len as usize];
+            if wants_trace(headers) || self.may_sample(pass.account, headers) {
+                return self.publish_traced(chunk, pass, item, headers);
+            }
+        }
+        let size = parsed.size_bytes as usize;
+        chunk.note_large(size);
+        let Some(hit) = hit else {
+            pass.work_bytes += size;
+            return chunk.record_unknown(item, &pass.sender, pass.buf, &mut pass.guard);
+        };
+        pass.work_bytes += size * hit.plain.len().max(1);
+        if !hit.is_empty() || (item.reply.len > 0 && self.flags.no_responders) {
+            chunk.record(item, &hit, &pass.sender);
+        }
+        if hit.limited {
+            // The next message must see what this one left of the group.
+            self.deliver(chunk, pass);
+            pass.generation = pass.account.generation();
+        }
+        let memo = self.memo.get_or_insert_default();
+        memo.line.clear();
+        memo.line.extend_from_slice(&rest[..line_len]);
+        memo.parsed = Some(*parsed);
+        memo.number = number;
+        memo.hit = Some(hit);
+    }
+
+    /// CORE-272: the gateway prefix, permissions, Raft's subjects, reserved replies.
+    fn may_publish(
+        &self,
+        subject: &[u8],
+        reply: &[u8],
+        hit: Option<&Matched>,
+    ) -> Result<(), ProtoError> {
+        let denied = || ProtoError::publish_violation(subject);
+        if subject.starts_with(GATEWAY_REPLY) {
+            return Err(denied());
+        }
+        if let Some(permissions) = &self.permissions {
+            let known = hit.is_some_and(|h| h.is_allowed_for(permissions.id()));
+            if !known {
+                if !permissions.may_publish(subject) {
+                    return if self.may_respond(subject) { Ok(()) } else { Err(denied()) };
+                }
+                if let Some(hit) = hit {
+                    hit.allow_for(permissions.id());
+                }
+            }
+        }
+        if subject.starts_with(RAFT) && !self.flags.system_account {
+            return Err(denied());
+        }
+        let reserved = [SERVICE_REPLY, JETSTREAM_ACK, GATEWAY_REPLY];
+        if matches!(reply.first(), Some(b'_' | b'$')) && reserved.iter().any(|p| reply.starts_with(p)) {
+            return Err(ProtoError::reply_violation(reply));
+        }
+        Ok(())
+    }
+
+    /// A reply that was delivered to this client and may be answered (PERM-005).
+    fn may_respond(&self, subject: &[u8]) -> bool {
+        let mut out = self.connection.receiver.out.lock();
+        out.responses.as_mut().is_some_and(|r| r.take(subject, crate::runtime::now_ns()))
+    }
+
+    fn refuse(&self, pass: &Pass, error: ProtoError) {
+        pass.me.send(error.line().as_bytes());
+        crate::log::error!("{} - {}", pass.me.label(), self.violation_log(&error));
+    }
+
+    fn payload_violation(&self, size: usize) -> End {
+        let log = format!("maximum payload exceeded: {size} vs {}", self.limits.max_payload_bytes);
+        End::Fail(Failure {
+            error: Some(ProtoError::MaximumPayloadViolation),
+            reason: ClosedReason::MaximumPayloadExceeded,
+            log: Some(log),
+        })
+    }
+
+    fn bad_payload_end(&self) -> End {
+        fail(ProtoError::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
+    }
+
+    /// 503 to a requester whose request nobody got (CORE-180..182).
+    #[cold]
+    pub(super) fn answer_no_responders(&self, pass: &Pass, item: &Item) {
+        let (subject, reply) = (item.subject.of(pass.buf), item.reply.of(pass.buf));
+        let Some(member) = pass.me.subs.lock().member() else { return };
+        let Some((sid, index)) = pass.account.sublist.read().own_plain(member, reply) else { return };
+        let mut line = Vec::with_capacity(96 + reply.len() + 2 * subject.len());
+        let mut out = pass.me.out.lock();
+        let (take, spent) = out.count(index, 1);
+        if take > 0 {
+            line.extend_from_slice(b"HMSG ");
+            line.extend_from_slice(reply);
+            line.push(b' ');
+            sid.write(&mut line, &out.long_sids);
+            for _ in 0..2 {
+                line.push(b' ');
+                put_number(&mut line, 32 + subject.len() as u64);
+            }
+            line.extend_from_slice(b"\r\nNATS/1.0 503\r\nNats-Subject: ");
+            line.extend_from_slice(subject);
+            line.extend_from_slice(b"\r\n\r\n\r\n");
+            out.msgs += 1;
+            out.bytes += 32 + subject.len() as u64;
+            out.send(&line);
+            if out.needs_writer() {
+                pass.me.wake(&out);
+            }
+        }
+        drop(out);
+        if spent {
+            crate::routing::subscriptions::remove_spent(pass.me, pass.account, sid, index);
+        }
+    }
+}
+
+#[inline]
+fn item(parsed: &PubLine, at: usize, line: u64) -> Item {
+    let at = at as u32;
+    let shift = |s: Span| Span { at: s.at + at, len: s.len };
+    Item {
+        subject: shift(parsed.subject),
+        reply: shift(parsed.reply),
+        header_len: parsed.header_len,
+        body: Span { at: at + parsed.len, len: parsed.size_bytes + 2 },
+        line,
+    }
+}
+
+/// Whether a header block asks for a trace of its message (CORE-290).
+#[inline]
+fn wants_trace(headers: &[u8]) -> bool {
+    static TRACE_DEST: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"\nNats-Trace-Dest:"));
+    TRACE_DEST.find(headers).is_some()
+}
+
+/// CORE-079: no -ERR, a log line, the connection ends.
+fn bad_arguments(e: ArgsError, headers: bool, args: &[u8]) -> End {
+    let what = match (e, headers) {
+        (ArgsError::Parse, false) => "processPub Parse Error",
+        (ArgsError::Parse, true) => "processHeaderPub Parse Error",
+        (ArgsError::Size, _) => "processPub Bad or Missing Size",
+        (ArgsError::HeaderSize, _) => "processHeaderPub Bad or Missing Header Size",
+        (ArgsError::TotalSize, _) => "processHeaderPub Bad or Missing Total Size",
+        (ArgsError::HeaderLarger, _) => "processHeaderPub Header Size larger then TotalSize",
+    };
+    let log = format!("{what}: {:?}", String::from_utf8_lossy(args));
+    End::Fail(Failure::silent(ClosedReason::ProtocolViolation, log))
+}
+

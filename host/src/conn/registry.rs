@@ -1,0 +1,205 @@
+//! All connections: by client id, the dense ids of receivers, and the ring of closed ones.
+
+use super::facts::Facts;
+use crate::account::Account;
+use crate::proto::error::ClosedReason;
+use crate::routing::Receiver;
+use crate::runtime::{Mutex, RwLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+/// A connection as others see it.
+pub struct Connection {
+    pub receiver: Arc<Receiver>,
+    pub facts: Mutex<Facts>,
+    pub account: RwLock<Arc<Account>>,
+    /// Bits of `Signal`, for the connection's task.
+    signals: AtomicU32,
+}
+
+/// What the server wants of a connection's task.
+#[derive(Clone, Copy)]
+pub enum Signal {
+    /// Permissions, limits or users changed: check again.
+    Recheck = 1,
+    /// Send INFO again (lame duck, new URLs).
+    SendInfo = 2,
+    /// Measure the round trip.
+    Ping = 4,
+}
+
+impl Connection {
+    pub fn new(receiver: Arc<Receiver>, facts: Facts, account: Arc<Account>) -> Self {
+        Connection {
+            receiver,
+            facts: Mutex::new(facts),
+            account: RwLock::new(account),
+            signals: AtomicU32::new(0),
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.signals.fetch_or(signal as u32, AcqRel);
+        self.receiver.wants_write.store(true, Release);
+        self.receiver.out.lock().wake();
+    }
+
+    pub fn take_signals(&self) -> u32 {
+        if self.signals.load(Relaxed) == 0 { 0 } else { self.signals.swap(0, AcqRel) }
+    }
+
+    /// Ends the connection: its task flushes what it can and closes.
+    pub fn close(&self, reason: ClosedReason) {
+        self.receiver.wants_write.store(true, Release);
+        self.receiver.out.lock().close(reason);
+    }
+}
+
+/// A connection that is gone.
+#[derive(Clone)]
+pub struct Closed {
+    pub cid: u64,
+    pub facts: Facts,
+    pub reason: ClosedReason,
+    pub stop_unix_ns: u64,
+    pub traffic: Traffic,
+}
+
+/// Messages and bytes, in from and out to clients.
+#[derive(Clone, Copy, Default)]
+pub struct Traffic {
+    pub in_msgs: u64,
+    pub in_bytes: u64,
+    pub out_msgs: u64,
+    pub out_bytes: u64,
+}
+
+impl Traffic {
+    pub fn of(receiver: &Receiver) -> Traffic {
+        let out = receiver.out.lock();
+        Traffic {
+            in_msgs: receiver.in_msgs.load(Relaxed),
+            in_bytes: receiver.in_bytes.load(Relaxed),
+            out_msgs: out.msgs,
+            out_bytes: out.bytes,
+        }
+    }
+
+    fn add(&mut self, other: &Traffic) {
+        self.in_msgs += other.in_msgs;
+        self.in_bytes += other.in_bytes;
+        self.out_msgs += other.out_msgs;
+        self.out_bytes += other.out_bytes;
+    }
+}
+
+/// Client ids start behind those that the server's own clients have in nats-server (CORE-024).
+const FIRST_CID: u64 = 5;
+
+pub struct Registry {
+    connections: RwLock<HashMap<u64, Arc<Connection>>>,
+    ids: Mutex<Ids>,
+    next_cid: AtomicU64,
+    closed: Mutex<ClosedRing>,
+}
+
+#[derive(Default)]
+struct Ids {
+    next: u32,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct ClosedRing {
+    ring: VecDeque<Closed>,
+    max: usize,
+    total: u64,
+    traffic: Traffic,
+}
+
+impl Registry {
+    pub fn new(max_closed_clients: usize) -> Self {
+        Registry {
+            connections: RwLock::default(),
+            ids: Mutex::default(),
+            next_cid: AtomicU64::new(FIRST_CID),
+            closed: Mutex::new(ClosedRing { max: max_closed_clients, ..ClosedRing::default() }),
+        }
+    }
+
+    /// A dense id and a client id for a new receiver.
+    pub fn new_ids(&self) -> (u32, u64) {
+        let cid = self.next_cid.fetch_add(1, Relaxed);
+        let mut ids = self.ids.lock();
+        let id = ids.free.pop().unwrap_or_else(|| {
+            ids.next += 1;
+            ids.next - 1
+        });
+        (id, cid)
+    }
+
+    pub fn add(&self, connection: Arc<Connection>) {
+        self.connections.write().insert(connection.receiver.cid, connection);
+    }
+
+    /// The connection is over: into the ring of closed ones, its ids free again.
+    pub fn remove(&self, connection: &Connection, reason: ClosedReason) {
+        let receiver = &connection.receiver;
+        if self.connections.write().remove(&receiver.cid).is_none() {
+            return;
+        }
+        let traffic = Traffic::of(receiver);
+        let mut closed = self.closed.lock();
+        closed.total += 1;
+        closed.traffic.add(&traffic);
+        if closed.max > 0 {
+            if closed.ring.len() >= closed.max {
+                closed.ring.pop_front();
+            }
+            let facts = connection.facts.lock().clone();
+            let stop_unix_ns = crate::runtime::unix_ns();
+            closed.ring.push_back(Closed { cid: receiver.cid, facts, reason, stop_unix_ns, traffic });
+        }
+        drop(closed);
+        self.free_id(receiver.id);
+    }
+
+    pub fn free_id(&self, id: u32) {
+        self.ids.lock().free.push(id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.connections.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, cid: u64) -> Option<Arc<Connection>> {
+        self.connections.read().get(&cid).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections.read().values().cloned().collect()
+    }
+
+    pub fn closed(&self) -> Vec<Closed> {
+        self.closed.lock().ring.iter().cloned().collect()
+    }
+
+    /// Connections ever accepted.
+    pub fn total(&self) -> u64 {
+        self.closed.lock().total + self.len() as u64
+    }
+
+    /// All traffic, of closed connections too.
+    pub fn traffic(&self) -> Traffic {
+        let mut sum = self.closed.lock().traffic;
+        for connection in self.all() {
+            sum.add(&Traffic::of(&connection.receiver));
+        }
+        sum
+    }
+}

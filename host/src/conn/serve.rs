@@ -1,0 +1,376 @@
+//! The task of a connection: reads, writes what the socket did not take, keeps the timers.
+//!
+//! Nothing is decided here about the protocol: bytes go to `Session::process`, what comes back is carried
+//! out. A read goes into the thread's buffer, so that an idle connection holds none.
+
+use super::context::Context;
+use super::registry::{Connection, Signal};
+use super::session::{End, Failure, Session};
+use super::stall;
+use crate::account::Account;
+use crate::proto::error::{ClosedReason, ProtoError};
+use crate::routing::chunk::Chunk;
+use crate::routing::layer::{LayerError, Progress};
+use crate::routing::receiver::Receiver;
+use crate::runtime::{Deadline, ReadHalf, now_ns, random_u64};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+use std::task::{Context as TaskContext, Poll};
+
+/// Read into by every connection of a thread; small ones would split batches.
+const READ_BYTES: usize = 128 << 10;
+/// How long a closing connection may take to write its last bytes (CORE-215).
+const LAST_FLUSH_NS: u64 = 100_000_000;
+
+/// What a thread's connections share.
+pub(super) struct Thread {
+    read: Vec<u8>,
+    plain: Vec<u8>,
+    pub chunk: Chunk,
+}
+
+thread_local! {
+    pub(super) static THREAD: RefCell<Thread> = RefCell::new(Thread {
+        read: vec![0; READ_BYTES],
+        plain: Vec::new(),
+        chunk: Chunk::new(random_u64()),
+    });
+}
+
+/// The socket as the task sees it.
+pub struct Duplex {
+    pub read: ReadHalf,
+}
+
+impl Duplex {
+    /// Writes what is queued, as far as the socket takes it.
+    pub fn poll_flush(&mut self, me: &Receiver, cx: &mut TaskContext<'_>) {
+        if !me.wants_write.load(Acquire) {
+            return;
+        }
+        let mut out = me.out.lock();
+        loop {
+            if out.closed().is_some() || out.flush() {
+                me.wants_write.store(false, Release);
+                return;
+            }
+            if !matches!(self.read.poll_write_ready(cx), Poll::Ready(Ok(()))) {
+                return;
+            }
+        }
+    }
+}
+
+/// Why the loop stops reading.
+enum Next {
+    Stall(Arc<Receiver>),
+    Login { json: Option<Vec<u8>> },
+    Signals(u32),
+    Timer,
+    Close(Failure),
+}
+
+/// Serves a connection whose first INFO is sent, until it ends. `tls_from_start`: nothing is processed
+/// before the layer is open.
+pub async fn serve(mut session: Session, mut duplex: Duplex) {
+    let me = session.connection.receiver.clone();
+    let mut account = session.connection.account.read().clone();
+    let mut timers = super::timers::Timers::new(&session);
+    let failure = loop {
+        match next(&mut session, &mut duplex, &account, &me, &mut timers).await {
+            Next::Stall(receiver) => stall::wait(&me, &mut duplex, receiver).await,
+            Next::Login { json } => {
+                let login = Box::pin(session.login(json.as_deref()));
+                match within_auth_timeout(login, &timers).await {
+                    Ok(()) => {
+                        account = session.connection.account.read().clone();
+                        timers.connected(&session);
+                    }
+                    Err(failure) => break failure,
+                }
+            }
+            Next::Signals(signals) => {
+                if let Err(failure) = session.on_signals(signals) {
+                    break failure;
+                }
+                account = session.connection.account.read().clone();
+            }
+            Next::Timer => {
+                if let Err(failure) = session.on_timer(&mut timers) {
+                    break failure;
+                }
+            }
+            Next::Close(failure) => break failure,
+        }
+    };
+    finish(session, duplex, &account, failure).await;
+}
+
+async fn within_auth_timeout(
+    login: impl Future<Output = Result<(), Failure>>,
+    timers: &super::timers::Timers,
+) -> Result<(), Failure> {
+    let Some(at_ns) = timers.auth_deadline_ns() else { return login.await };
+    let left = std::time::Duration::from_nanos(at_ns.saturating_sub(now_ns()));
+    crate::runtime::clock::timeout(left, login).await.unwrap_or_else(|| {
+        Err(Failure::told(ProtoError::AuthenticationTimeout, ClosedReason::AuthenticationTimeout))
+    })
+}
+
+/// Runs the connection until something else than reading and writing is due.
+async fn next(
+    session: &mut Session,
+    duplex: &mut Duplex,
+    account: &Account,
+    me: &Arc<Receiver>,
+    timers: &mut super::timers::Timers,
+) -> Next {
+    // What stands behind a CONNECT is there already.
+    let mut have_left = session.left.len() >= session.need.max(1) && session.resume;
+    let mut registered = false;
+    poll_fn(|cx| {
+        if !registered {
+            me.out.lock().set_waker(cx.waker().clone());
+            registered = true;
+        }
+        loop {
+            if me.wants_write.load(Acquire) {
+                duplex.poll_flush(me, cx);
+                if let Some(reason) = me.out.lock().closed() {
+                    return Poll::Ready(Next::Close(Failure { error: None, reason, log: None }));
+                }
+                let signals = session.connection.take_signals();
+                if signals != 0 {
+                    return Poll::Ready(Next::Signals(signals));
+                }
+                timers.watch_writes(session);
+            }
+            if timers.poll(cx).is_ready() {
+                return Poll::Ready(Next::Timer);
+            }
+            let end = if std::mem::take(&mut have_left) {
+                session.resume = false;
+                THREAD.with_borrow_mut(|thread| {
+                    let left = std::mem::take(&mut session.left);
+                    let end = session.process(&mut thread.chunk, account, me, &left);
+                    session.keep(&left, &end);
+                    end
+                })
+            } else {
+                let read = |buf: &mut [u8]| duplex.read.poll_read(cx, buf);
+                match pump(session, account, me, read) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(end) => end,
+                }
+            };
+            match end {
+                End::Used(_) => {}
+                End::Login { json, .. } => return Poll::Ready(Next::Login { json: Some(json) }),
+                End::Anonymous { .. } => return Poll::Ready(Next::Login { json: None }),
+                End::Fail(failure) => return Poll::Ready(Next::Close(failure)),
+            }
+            if let Some(receiver) = session.stall.take() {
+                return Poll::Ready(Next::Stall(receiver));
+            }
+        }
+    })
+    .await
+}
+
+/// One read into the thread's buffer (or, for a message larger than that, into one of its own), then
+/// everything that follows from it.
+fn pump(
+    session: &mut Session,
+    account: &Account,
+    me: &Arc<Receiver>,
+    mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
+) -> Poll<End> {
+    THREAD.with_borrow_mut(|thread| {
+        if session.layered {
+            return pump_layered(session, account, me, thread, read);
+        }
+        let kept = session.left.len();
+        if session.need > READ_BYTES {
+            return pump_large(session, account, me, thread, read);
+        }
+        let mut buf = std::mem::take(&mut thread.read);
+        let end = match read(&mut buf[kept..]) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                buf[..kept].copy_from_slice(&session.left);
+                session.active = true;
+                let filled = &buf[..kept + n];
+                let end = session.process(&mut thread.chunk, account, me, filled);
+                session.keep(filled, &end);
+                Poll::Ready(end)
+            }
+            Poll::Ready(result) => Poll::Ready(End::Fail(ended(result))),
+        };
+        thread.read = buf;
+        end
+    })
+}
+
+/// A message larger than the thread's buffer is gathered in one that has exactly its size.
+fn pump_large(
+    session: &mut Session,
+    account: &Account,
+    me: &Arc<Receiver>,
+    thread: &mut Thread,
+    mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
+) -> Poll<End> {
+    let kept = session.left.len();
+    session.left.reserve_exact(session.need - kept);
+    let room = (session.need - kept).min(READ_BYTES);
+    let n = match read(&mut thread.read[..room]) {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Ok(n)) if n > 0 => n,
+        Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
+    };
+    session.active = true;
+    session.left.extend_from_slice(&thread.read[..n]);
+    if session.left.len() < session.need {
+        return Poll::Ready(End::Used(0));
+    }
+    let left = std::mem::take(&mut session.left);
+    let end = session.process(&mut thread.chunk, account, me, &left);
+    session.keep(&left, &end);
+    Poll::Ready(end)
+}
+
+/// A read through TLS or a transport.
+fn pump_layered(
+    session: &mut Session,
+    account: &Account,
+    me: &Arc<Receiver>,
+    thread: &mut Thread,
+    mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
+) -> Poll<End> {
+    let n = match read(&mut thread.read) {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Ok(n)) if n > 0 => n,
+        Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
+    };
+    session.active = true;
+    let mut plain = std::mem::take(&mut thread.plain);
+    plain.clear();
+    plain.append(&mut session.left);
+    let was_open = session.layer_open;
+    let result = {
+        let mut out = me.out.lock();
+        let result = out.decode(&mut thread.read[..n], &mut plain);
+        if out.needs_writer() {
+            me.wake(&out);
+        }
+        result
+    };
+    let end = match result {
+        Err(e) => End::Fail(layer_failed(e)),
+        Ok(Progress::Handshaking) => End::Used(0),
+        Ok(progress) => {
+            if !was_open {
+                session.layer_opened();
+            }
+            match session.process(&mut thread.chunk, account, me, &plain) {
+                End::Used(_) if progress == Progress::PeerClosed => End::Fail(ended(Ok(0))),
+                end => end,
+            }
+        }
+    };
+    session.keep(&plain, &end);
+    thread.plain = if plain.capacity() > 4 * READ_BYTES { Vec::new() } else { plain };
+    Poll::Ready(end)
+}
+
+fn layer_failed(e: LayerError) -> Failure {
+    use crate::routing::layer::LayerErrorKind::*;
+    match e.kind {
+        NotThisLayer => crate::log::debug!("TLS handshake error: {}", e.text),
+        Handshake => crate::log::error!("TLS handshake error: {}", e.text),
+        Stream | Closed(_) => crate::log::debug!("{}", e.text),
+    }
+    Failure { error: None, reason: e.kind.reason(), log: None }
+}
+
+/// CORE-261.
+fn ended(result: io::Result<usize>) -> Failure {
+    let reason = if result.is_ok() { ClosedReason::ClientClosed } else { ClosedReason::ReadError };
+    Failure { error: None, reason, log: None }
+}
+
+impl Session {
+    /// Keeps what `process` did not use.
+    fn keep(&mut self, buf: &[u8], end: &End) {
+        let used = match end {
+            End::Used(used) | End::Anonymous { used } | End::Login { used, .. } => *used,
+            End::Fail(_) => buf.len(),
+        };
+        self.resume = matches!(end, End::Login { .. } | End::Anonymous { .. });
+        let rest = &buf[used..];
+        if rest.is_empty() {
+            self.left = Vec::new();
+        } else {
+            self.left.clear();
+            self.left.extend_from_slice(rest);
+        }
+    }
+}
+
+/// Says goodbye, flushes what the socket takes within a moment, and forgets the connection.
+async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure: Failure) {
+    let me = session.connection.receiver.clone();
+    let reason = me.out.lock().closed().unwrap_or(failure.reason);
+    me.closed.store(true, Release);
+    if let Some(log) = &failure.log {
+        crate::log::error!("{} - {log}", me.label());
+    }
+    session.log_close(&failure, reason);
+    crate::routing::subscriptions::remove_all(&me, account);
+    if let Some(error) = &failure.error {
+        me.out.lock().send(error.line().as_bytes());
+    }
+    if !reason.is_abrupt() {
+        let mut deadline = Deadline::default();
+        deadline.set(Some(now_ns() + LAST_FLUSH_NS));
+        poll_fn(|cx| {
+            let mut out = me.out.lock();
+            loop {
+                if out.is_idle() || out.flush() || deadline.poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                match duplex.read.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+    me.out.lock().finish(reason);
+    session.leave(account, reason);
+    let context: &Context = &session.context;
+    let connection: &Connection = &session.connection;
+    if let Some(hooks) = context.hooks.get() {
+        hooks.disconnected(connection, reason);
+    }
+    context.registry.remove(connection, reason);
+}
+
+impl Session {
+    fn on_signals(&mut self, signals: u32) -> Result<(), Failure> {
+        if signals & Signal::Recheck as u32 != 0 {
+            self.recheck()?;
+        }
+        if signals & Signal::SendInfo as u32 != 0 && self.first_pong_sent && self.flags.async_info {
+            self.send_info();
+        }
+        if signals & Signal::Ping as u32 != 0 {
+            self.send_ping();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! The state of one connection that only its own task touches.
+
+use crate::account::Account;
+use crate::auth::Identity;
+use crate::auth::permissions::Permissions;
+use crate::conn::context::Context;
+use crate::conn::registry::Connection;
+use crate::interest::Matched;
+use crate::proto::connect::ConnectOptions;
+use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::parse::PubLine;
+use crate::routing::Receiver;
+use crate::routing::chunk::Sender;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct Session {
+    pub context: Arc<Context>,
+    pub connection: Arc<Connection>,
+    pub flags: Flags,
+    pub limits: SessionLimits,
+    pub permissions: Option<Arc<Permissions>>,
+    /// Bytes that were read and not processed: the start of an operation.
+    pub left: Vec<u8>,
+    /// Bytes that the operation at the start of `left` needs in all; 0 is unknown.
+    pub need: usize,
+    pub(super) memo: Option<Box<Memo>>,
+    /// Takes too long: wait for it before the next read.
+    pub stall: Option<Arc<Receiver>>,
+    /// Something came since the ping timer last looked (CORE-201).
+    pub active: bool,
+    /// PONGs that are due (CORE-202).
+    pub pings_out: u32,
+    pub ping_sent_ns: u64,
+    /// The first PONG was sent (CORE-041).
+    pub first_pong_sent: bool,
+    /// What stands in `left` can be processed without another read.
+    pub resume: bool,
+    /// Bytes pass through TLS or a transport; `layer_open`: its handshake is over.
+    pub layered: bool,
+    pub layer_open: bool,
+    pub handshake_timeout: Option<Duration>,
+    pub auth_timeout: Duration,
+    /// The listener's own, if it has one.
+    pub ping_interval: Option<Duration>,
+    /// Signed by clients with an nkey.
+    pub nonce: Option<Box<str>>,
+    /// INFO waits for the end of the handshake (CORE-230).
+    pub info_after_handshake: bool,
+    /// The last CONNECT, if it carried credentials: another one may leave them out (CORE-066).
+    pub credentials: Option<Box<ConnectOptions>>,
+    /// Credentials that a transport found (cookies, CORE-067).
+    pub offered: Option<Box<ConnectOptions>>,
+    /// Who it is, once it has logged in.
+    pub identity: Option<Box<Identity>>,
+    /// Counted in its account.
+    pub entered: bool,
+    /// INFO says tls_required, tls_available.
+    pub shown_tls: (bool, bool),
+}
+
+/// The options of CONNECT and where the connection stands. Defaults: CORE-065.
+#[derive(Clone, Copy)]
+pub struct Flags {
+    pub verbose: bool,
+    pub pedantic: bool,
+    pub echo: bool,
+    pub headers: bool,
+    pub no_responders: bool,
+    /// CONNECT must come first (CORE-068).
+    pub expects_connect: bool,
+    pub connected: bool,
+    /// CONNECT `protocol` >= 1: takes INFO at any time.
+    pub async_info: bool,
+    pub system_account: bool,
+}
+
+#[derive(Clone, Copy)]
+pub struct SessionLimits {
+    pub max_payload_bytes: usize,
+    pub max_control_line_bytes: usize,
+    pub max_subscriptions: Option<usize>,
+    pub max_sub_tokens: Option<u8>,
+}
+
+/// The last PUB or HPUB line and its match: most publishers repeat it.
+#[derive(Default)]
+pub(super) struct Memo {
+    pub line: Vec<u8>,
+    pub parsed: Option<PubLine>,
+    /// The number of this line for `Item::line`.
+    pub number: u64,
+    pub hit: Option<Arc<Matched>>,
+}
+
+/// Why `process` stopped.
+pub enum End {
+    /// So many bytes are processed; the rest is the start of an operation.
+    Used(usize),
+    /// A CONNECT (its JSON) has to be answered before the rest from `used` on goes on.
+    Login { json: Vec<u8>, used: usize },
+    /// First operation without CONNECT while a no_auth_user stands in (CORE-068).
+    Anonymous { used: usize },
+    Fail(Failure),
+}
+
+/// The end of a connection: what the client is told, what is logged.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Option<ProtoError>,
+    pub reason: ClosedReason,
+    pub log: Option<String>,
+}
+
+impl Failure {
+    pub fn told(error: ProtoError, reason: ClosedReason) -> Failure {
+        Failure { error: Some(error), reason, log: None }
+    }
+
+    pub fn silent(reason: ClosedReason, log: String) -> Failure {
+        Failure { error: None, reason, log: Some(log) }
+    }
+}
+
+impl Session {
+    pub fn sender<'a>(&self, account: &'a Account, me: &'a Arc<Receiver>) -> Sender<'a> {
+        Sender {
+            account,
+            receiver: Some(me),
+            echo: self.flags.echo,
+            no_responders: self.flags.no_responders,
+        }
+    }
+
+    /// What was remembered of the last line is void.
+    pub fn forget(&mut self) {
+        self.memo = None;
+    }
+
+    pub fn set_permissions(&mut self, permissions: Option<Arc<Permissions>>) {
+        self.connection.receiver.permissions.store(permissions.clone());
+        self.permissions = permissions;
+        self.forget();
+    }
+}

@@ -1,0 +1,91 @@
+//! SUB and UNSUB (CORE-093..095, CORE-121..128).
+
+use super::process::Pass;
+use super::session::{Failure, Session};
+use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::parse;
+use crate::routing::subscriptions::{self, Subscribed};
+
+/// Reserved queue name (CORE-165).
+const SYSTEM_QUEUE: &[u8] = b"_sys_";
+
+impl Session {
+    pub(super) fn subscribe(&mut self, pass: &mut Pass, args: &[u8]) -> Result<(), Failure> {
+        let Some((words, n)) = parse::words::<3>(args, 2) else {
+            return Err(bad_arguments("processSub", args));
+        };
+        let (subject, queue, sid) = match n {
+            2 => (words[0], &b""[..], words[1]),
+            _ => (words[0], words[1], words[2]),
+        };
+        if let Err(error) = self.may_subscribe(subject, queue) {
+            pass.me.send(error.line().as_bytes());
+            let log = self.violation_log(&error);
+            crate::log::error!("{} - {log}", pass.me.label());
+            return Ok(());
+        }
+        pass.guard = None;
+        let max = self.limits.max_subscriptions;
+        let filtered =
+            self.permissions.as_ref().is_some_and(|p| p.filters_delivery(subject, queue_of(queue)));
+        match subscriptions::subscribe(pass.me, pass.account, subject, queue, sid, filtered, max) {
+            Subscribed::TooMany => {
+                pass.me.send(ProtoError::MaximumSubscriptionsExceeded.line().as_bytes())
+            }
+            Subscribed::New(_) | Subscribed::InUse => self.ok(pass.me),
+        }
+        Ok(())
+    }
+
+    fn may_subscribe(&self, subject: &[u8], queue: &[u8]) -> Result<(), ProtoError> {
+        if !crate::subject::is_valid_for_sub(subject) {
+            return Err(ProtoError::InvalidSubject);
+        }
+        if let Some(max) = self.limits.max_sub_tokens {
+            if crate::subject::token_count(subject) > max as usize {
+                return Err(ProtoError::too_many_tokens(subject));
+            }
+        }
+        let denied = || ProtoError::subscription_violation(subject, queue_of(queue));
+        if queue == SYSTEM_QUEUE {
+            return Err(denied());
+        }
+        match &self.permissions {
+            Some(p) if !p.may_subscribe(subject, queue_of(queue)) => Err(denied()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, pass: &mut Pass, args: &[u8]) -> Result<(), Failure> {
+        let Some((words, n)) = parse::words::<2>(args, 1) else {
+            return Err(bad_arguments("processUnsub", args));
+        };
+        // A max that is not a number is no max.
+        let max = if n == 2 { parse::size(words[1]).unwrap_or(0) } else { 0 };
+        pass.guard = None;
+        let gone = subscriptions::unsubscribe(pass.me, pass.account, words[0], max);
+        if pass.trace && gone {
+            crate::log::trace_line::unsubscribed(&pass.me.label(), words[0]);
+        }
+        self.ok(pass.me);
+        Ok(())
+    }
+
+    /// The log line of a refused operation.
+    pub(super) fn violation_log(&self, error: &ProtoError) -> String {
+        let facts = self.connection.facts.lock();
+        match facts.user_label.is_empty() {
+            true => error.to_string(),
+            false => format!("{error} - User {:?}", facts.user),
+        }
+    }
+}
+
+fn queue_of(queue: &[u8]) -> Option<&[u8]> {
+    (!queue.is_empty()).then_some(queue)
+}
+
+fn bad_arguments(operation: &str, args: &[u8]) -> Failure {
+    let log = format!("{operation} Parse Error: {:?}", String::from_utf8_lossy(args));
+    Failure::silent(ClosedReason::ProtocolViolation, log)
+}

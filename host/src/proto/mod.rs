@@ -1,0 +1,8 @@
+//! The client protocol without I/O: what bytes mean and what they look like.
+
+pub mod connect;
+pub mod error;
+pub mod info;
+pub mod parse;
+pub mod proxy;
+pub mod quote;

@@ -1,0 +1,411 @@
+//! The messages of one read, recorded with who gets them.
+//!
+//! One chunk lives in each thread and is used again and again. Messages are not copied: an `Item` points
+//! into the read buffer. A run is a stretch of items that go to the same receivers; extending it costs
+//! nothing per receiver. Subjects that no cache knows are noted and resolved together.
+
+use super::receiver::Receiver;
+use crate::account::Account;
+use crate::interest::cache::{Lookup, MatchCache};
+use crate::interest::matched::{Matched, Target};
+use crate::interest::sid::Sid;
+use crate::interest::sublist::{Sublist, is_matchable};
+use crate::interest::trie::{Step, SubFlags};
+use crate::runtime::RwLockReadGuard;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Unknown subjects are resolved when this many have gathered: enough to overlap their cache misses.
+const RESOLVE_AT: usize = 64;
+
+/// A stretch of the read buffer.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+pub struct Span {
+    pub at: u32,
+    pub len: u32,
+}
+
+impl Span {
+    #[inline]
+    pub fn of(self, buf: &[u8]) -> &[u8] {
+        &buf[self.at as usize..][..self.len as usize]
+    }
+}
+
+/// One message in the read buffer.
+#[derive(Clone, Copy)]
+pub struct Item {
+    pub subject: Span,
+    pub reply: Span,
+    pub header_len: u32,
+    /// Headers, payload and the CRLF behind them.
+    pub body: Span,
+    /// Equal for messages whose control lines are the same bytes.
+    pub line: u64,
+}
+
+impl Item {
+    pub fn size_bytes(&self) -> u32 {
+        self.body.len - 2
+    }
+}
+
+/// What one subscription gets: `take` messages of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Record {
+    pub run: u32,
+    pub index: u32,
+    pub sid: Sid,
+    pub take: u32,
+}
+
+pub(super) struct Slot {
+    pub receiver: Option<Arc<Receiver>>,
+    pub records: Vec<Record>,
+}
+
+/// Who publishes.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
+    pub account: &'a Account,
+    /// `None`: the server itself.
+    pub receiver: Option<&'a Arc<Receiver>>,
+    /// Its own subscriptions get its messages too (CORE-271).
+    pub echo: bool,
+    /// Wants to know of requests that nobody gets (CORE-180).
+    pub no_responders: bool,
+}
+
+impl Sender<'_> {
+    #[inline]
+    fn id(&self) -> u32 {
+        self.receiver.map_or(u32::MAX, |r| r.id)
+    }
+
+    #[inline]
+    fn skips(&self, receiver: &Receiver) -> bool {
+        !self.echo && receiver.id == self.id()
+    }
+}
+
+/// The guard of the sender's sublist, taken at most once a chunk.
+pub type Guard<'a> = Option<RwLockReadGuard<'a, Sublist>>;
+
+struct Late {
+    item: Item,
+    /// `None`: to be resolved. `Some`: waits behind such a one, to keep the order.
+    hit: Option<Arc<Matched>>,
+}
+
+struct Found {
+    late: u32,
+    member: u32,
+    sid: Sid,
+    index: u32,
+    queue: u32,
+}
+
+#[derive(Default)]
+pub struct Chunk {
+    pub(super) items: Vec<Item>,
+    /// (first item, count)
+    pub(super) runs: Vec<(u32, u32)>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) slots_used: usize,
+    /// By receiver id: (epoch, slot).
+    slot_of: Vec<(u32, u32)>,
+    epoch: u32,
+    /// The match of the last run, if it may be extended.
+    last_match: u64,
+    lines: u64,
+    cache: MatchCache,
+    late: Vec<Late>,
+    unresolved: usize,
+    found: Vec<Found>,
+    steps: Vec<Step>,
+    next_steps: Vec<Step>,
+    random: u64,
+    /// Requests that nobody got.
+    pub unanswered: Vec<Item>,
+    /// Some payload is large enough to be written from where it is.
+    pub(super) has_large: bool,
+    pub(super) scratch: Vec<u8>,
+    pub(super) pieces: Vec<super::format::Piece>,
+}
+
+impl Chunk {
+    /// `seed` starts the choice of queue members.
+    pub fn new(seed: u64) -> Self {
+        static THREADS: AtomicU64 = AtomicU64::new(1);
+        // Connections move between threads and take line numbers along: each thread counts from its own base.
+        let lines = THREADS.fetch_add(1, Relaxed) << 40;
+        Chunk { random: seed | 1, epoch: 1, lines, ..Chunk::default() }
+    }
+
+    /// A number for a control line not seen before.
+    pub fn next_line(&mut self) -> u64 {
+        self.lines += 1;
+        self.lines
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slots_used == 0 && self.late.is_empty() && self.unanswered.is_empty()
+    }
+
+    /// The answer for a subject if it is, or deserves to be, cached.
+    #[inline]
+    pub fn lookup<'a>(
+        &mut self,
+        account: &'a Account,
+        generation: u64,
+        subject: &[u8],
+        guard: &mut Guard<'a>,
+    ) -> Option<Arc<Matched>> {
+        match self.cache.lookup(account.id, generation, subject) {
+            Lookup::Hit(m) => Some(m),
+            // A limited queue member must be seen message by message, so that none is lost (CORE-171).
+            Lookup::Pass if account.has_limited_queues() => {
+                let sublist = guard.get_or_insert_with(|| account.sublist.read());
+                Some(Arc::new(sublist.matched(account.id, generation, subject)))
+            }
+            Lookup::Pass => None,
+            Lookup::Admit(slot) => {
+                let sublist = guard.get_or_insert_with(|| account.sublist.read());
+                let m = Arc::new(sublist.matched(account.id, generation, subject));
+                self.cache.put(slot, m.clone());
+                Some(m)
+            }
+        }
+    }
+
+    /// Extends the last run if `hit` is its match. The caller knows that nothing waits to be resolved.
+    #[inline]
+    pub fn extend(&mut self, item: Item, hit: &Matched) -> bool {
+        if self.last_match != hit.serial || self.unresolved > 0 {
+            return false;
+        }
+        self.items.push(item);
+        if let Some(run) = self.runs.last_mut() {
+            run.1 += 1;
+        }
+        true
+    }
+
+    /// Records a message whose receivers are known.
+    pub fn record(&mut self, item: Item, hit: &Arc<Matched>, sender: &Sender) {
+        if self.unresolved > 0 {
+            self.late.push(Late { item, hit: Some(hit.clone()) });
+        } else {
+            self.record_now(item, hit, sender);
+        }
+    }
+
+    /// Records a message whose subject has to be resolved.
+    pub fn record_unknown<'a>(
+        &mut self,
+        item: Item,
+        sender: &Sender<'a>,
+        buf: &[u8],
+        guard: &mut Guard<'a>,
+    ) {
+        self.late.push(Late { item, hit: None });
+        self.unresolved += 1;
+        if self.unresolved >= RESOLVE_AT {
+            self.resolve(sender, buf, guard);
+        }
+    }
+
+    pub fn note_large(&mut self, size_bytes: usize) {
+        self.has_large |= size_bytes >= super::format::BY_REFERENCE_BYTES;
+    }
+
+    /// Finds the receivers of all unknown subjects together, and records everything in order.
+    pub fn resolve<'a>(&mut self, sender: &Sender<'a>, buf: &[u8], guard: &mut Guard<'a>) {
+        if self.late.is_empty() {
+            return;
+        }
+        let mut late = std::mem::take(&mut self.late);
+        let mut found = std::mem::take(&mut self.found);
+        let account = sender.account;
+        let sublist: &Sublist = guard.get_or_insert_with(|| account.sublist.read());
+        let subject = |i: usize| late[i].item.subject.of(buf);
+        self.steps.clear();
+        for (i, l) in late.iter().enumerate() {
+            if l.hit.is_none() && is_matchable(l.item.subject.of(buf)) {
+                self.steps.push((i as u32, 0, 0));
+            }
+        }
+        found.clear();
+        sublist.trie.match_batch(subject, &mut self.steps, &mut self.next_steps, |late, s| {
+            if sublist.may_deliver(s, subject(late as usize)) {
+                let index = s.index & SubFlags::INDEX;
+                found.push(Found { late, member: s.member, sid: s.sid, index, queue: s.queue });
+            }
+        });
+        if !found.is_sorted_by_key(|f| f.late) {
+            found.sort_by_key(|f| f.late);
+        }
+        let mut k = 0;
+        for (i, Late { item, hit }) in late.drain(..).enumerate() {
+            match hit {
+                Some(hit) => self.record_now(item, &hit, sender),
+                None => {
+                    let from = k;
+                    while k < found.len() && found[k].late == i as u32 {
+                        k += 1;
+                    }
+                    self.record_found(item, &mut found[from..k], sublist, sender);
+                }
+            }
+        }
+        self.unresolved = 0;
+        self.late = late;
+        self.found = found;
+    }
+
+    fn record_now(&mut self, item: Item, hit: &Arc<Matched>, sender: &Sender) {
+        let simple = hit.is_simple() && sender.echo && !hit.plain.is_empty();
+        if simple && self.extend_now(item, hit) {
+            return;
+        }
+        let run = self.open_run(item);
+        let mut any = false;
+        for t in hit.plain.iter().filter(|t| !sender.skips(&t.receiver)) {
+            any = true;
+            self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid);
+        }
+        for group in &hit.queues {
+            if let Some(t) = self.pick(group, sender) {
+                any = true;
+                self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid);
+            }
+        }
+        self.last_match = if simple { hit.serial } else { 0 };
+        if !any {
+            self.nobody(item, sender);
+        }
+    }
+
+    #[inline]
+    fn extend_now(&mut self, item: Item, hit: &Matched) -> bool {
+        if self.last_match != hit.serial {
+            return false;
+        }
+        self.items.push(item);
+        if let Some(run) = self.runs.last_mut() {
+            run.1 += 1;
+        }
+        true
+    }
+
+    fn record_found(&mut self, item: Item, found: &mut [Found], sublist: &Sublist, sender: &Sender) {
+        let run = self.open_run(item);
+        self.last_match = 0;
+        let (mut any, mut queued) = (false, false);
+        for f in found.iter() {
+            if f.queue != 0 {
+                queued = true;
+                continue;
+            }
+            let Some(receiver) = sublist.member(f.member) else { continue };
+            if !sender.skips(receiver) {
+                any = true;
+                self.slot(receiver.id, || receiver.clone()).push(run, f.index, f.sid);
+            }
+        }
+        if queued {
+            found.sort_by_key(|f| f.queue);
+            for group in found.chunk_by(|a, b| a.queue == b.queue).filter(|g| g[0].queue != 0) {
+                any |= self.record_group(run, group, sublist, sender);
+            }
+        }
+        if !any {
+            self.nobody(item, sender);
+        }
+    }
+
+    fn record_group(&mut self, run: u32, group: &[Found], sublist: &Sublist, sender: &Sender) -> bool {
+        let start = self.random_below(group.len());
+        for i in 0..group.len() {
+            let f = &group[(start + i) % group.len()];
+            let Some(receiver) = sublist.member(f.member) else { continue };
+            if may_take(receiver, sender) {
+                self.slot(receiver.id, || receiver.clone()).push(run, f.index, f.sid);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A member of a queue group: random start, then the next that can take it (CORE-157, CORE-158).
+    fn pick<'t>(&mut self, group: &'t [Target], sender: &Sender) -> Option<&'t Target> {
+        let start = self.random_below(group.len());
+        (0..group.len()).map(|i| &group[(start + i) % group.len()]).find(|t| may_take(&t.receiver, sender))
+    }
+
+    /// The item was opened as a run of its own and has no receiver.
+    fn nobody(&mut self, item: Item, sender: &Sender) {
+        self.runs.pop();
+        self.items.pop();
+        self.last_match = 0;
+        if sender.no_responders && item.reply.len > 0 {
+            self.unanswered.push(item);
+        }
+    }
+
+    fn open_run(&mut self, item: Item) -> u32 {
+        self.runs.push((self.items.len() as u32, 1));
+        self.items.push(item);
+        self.runs.len() as u32 - 1
+    }
+
+    fn random_below(&mut self, n: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (((self.random >> 32) * n as u64) >> 32) as usize
+    }
+
+    #[inline]
+    fn slot(&mut self, receiver: u32, handle: impl FnOnce() -> Arc<Receiver>) -> &mut Slot {
+        let i = receiver as usize;
+        if i >= self.slot_of.len() {
+            self.slot_of.resize(i + 1, (0, 0));
+        }
+        if self.slot_of[i].0 != self.epoch {
+            self.slot_of[i] = (self.epoch, self.slots_used as u32);
+            if self.slots_used == self.slots.len() {
+                self.slots.push(Slot { receiver: None, records: vec![] });
+            }
+            self.slots[self.slots_used].receiver = Some(handle());
+            self.slots_used += 1;
+        }
+        &mut self.slots[self.slot_of[i].1 as usize]
+    }
+
+    /// Everything recorded is delivered.
+    pub(super) fn reset(&mut self) {
+        self.slots_used = 0;
+        self.runs.clear();
+        self.items.clear();
+        self.last_match = 0;
+        self.has_large = false;
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.slot_of.fill((0, 0));
+            self.epoch = 1;
+        }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn push(&mut self, run: u32, index: u32, sid: Sid) {
+        self.records.push(Record { run, index, sid, take: 0 });
+    }
+}
+
+#[inline]
+fn may_take(receiver: &Receiver, sender: &Sender) -> bool {
+    !sender.skips(receiver) && !receiver.closed.load(Relaxed)
+}

@@ -1,0 +1,17 @@
+//! From a message to its receivers.
+//!
+//! A connection records the messages of one read in a `Chunk` and then delivers it: receiver by receiver,
+//! each locked once (receiver-major; see `host/ARCHITECTURE.md`). Sees receivers, never sockets.
+
+pub mod chunk;
+pub mod deliver;
+pub mod format;
+pub mod layer;
+pub mod outbound;
+pub mod publish;
+pub mod receiver;
+pub mod subscriptions;
+
+pub use chunk::{Chunk, Item};
+pub use outbound::Outbound;
+pub use receiver::Receiver;

@@ -1,0 +1,252 @@
+//! Subscribing and unsubscribing: a receiver's table of subscriptions and the account's sublist.
+//!
+//! Lock order: the receiver's table, then the account's sublist, then the receiver's outbound.
+
+use super::receiver::Receiver;
+use crate::account::Account;
+use crate::interest::Sid;
+use crate::interest::trie::{SubFlags, Trie};
+use hashbrown::HashTable;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Numbers of removed subscriptions rest while this many others are used, so that deliveries still under
+/// way do not count for a new one.
+const RESTING_NUMBERS: usize = 64;
+
+/// A receiver's subscriptions, by subscription id.
+#[derive(Default)]
+pub struct SubTable {
+    /// Numbers in the trie; the ids are read there.
+    by_sid: HashTable<u32>,
+    long: Option<Box<HashMap<Box<[u8]>, u32>>>,
+    next_index: u32,
+    free: VecDeque<u32>,
+    member: Option<u32>,
+}
+
+/// What became of a SUB.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Subscribed {
+    New(u32),
+    /// The id is in use: the old subscription stays (CORE-094).
+    InUse,
+    TooMany,
+}
+
+/// A subscription as shown by monitoring.
+pub struct SubView {
+    pub subject: Vec<u8>,
+    pub queue: Vec<u8>,
+    pub sid: Vec<u8>,
+    pub index: u32,
+}
+
+impl SubTable {
+    pub fn len(&self) -> usize {
+        self.by_sid.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_sid.is_empty()
+    }
+
+    pub fn member(&self) -> Option<u32> {
+        self.member
+    }
+
+    fn sid(&mut self, text: &[u8], receiver: &Receiver) -> Sid {
+        Sid::short(text).unwrap_or_else(|| {
+            let long = self.long.get_or_insert_default();
+            if let Some(&n) = long.get(text) {
+                return Sid::long(n);
+            }
+            let mut out = receiver.out.lock();
+            // An id whose subscription is gone gives its entry back.
+            let n = out.long_sids.iter().position(|s| s.is_empty()).unwrap_or(out.long_sids.len());
+            if n == out.long_sids.len() {
+                out.long_sids.push(text.into());
+            } else {
+                out.long_sids[n] = text.into();
+            }
+            long.insert(text.into(), n as u32);
+            Sid::long(n as u32)
+        })
+    }
+
+    fn known_sid(&self, text: &[u8]) -> Option<Sid> {
+        Sid::short(text).or_else(|| self.long.as_ref()?.get(text).map(|&n| Sid::long(n)))
+    }
+
+    fn find(&self, sid: Sid, trie: &Trie) -> Option<u32> {
+        self.by_sid.find(sid.hash(), |&n| trie.sub(n).sid == sid).copied()
+    }
+
+    fn take_index(&mut self, receiver: &Receiver) -> u32 {
+        if self.free.len() > RESTING_NUMBERS {
+            if let Some(index) = self.free.pop_front() {
+                receiver.out.lock().reset_count(index);
+                return index;
+            }
+        }
+        self.next_index += 1;
+        self.next_index - 1
+    }
+
+    /// Takes a subscription out of both tables.
+    fn remove(&mut self, receiver: &Receiver, account: &Account, sid: Sid) -> bool {
+        let mut sublist = account.sublist.write();
+        let trie = &mut sublist.trie;
+        let Ok(entry) = self.by_sid.find_entry(sid.hash(), |&n| trie.sub(n).sid == sid) else {
+            return false;
+        };
+        let (number, _) = entry.remove();
+        let index = trie.sub(number).index & SubFlags::INDEX;
+        remove_from_trie(trie, number, account);
+        account.changed();
+        drop(sublist);
+        self.free.push_back(index);
+        let mut out = receiver.out.lock();
+        out.set_limit(index, None);
+        if let Some(n) = sid.number() {
+            let text = std::mem::take(&mut out.long_sids[n]);
+            if let Some(long) = &mut self.long {
+                long.remove(&text);
+            }
+        }
+        true
+    }
+}
+
+fn remove_from_trie(trie: &mut Trie, number: u32, account: &Account) {
+    let sub = *trie.sub(number);
+    if sub.queue != 0 && sub.index & SubFlags::LIMITED != 0 {
+        account.count_limited_queue(false);
+    }
+    trie.remove(number);
+}
+
+/// Adds a subscription. `filtered`: deny rules apply to its messages (CORE-273).
+pub fn subscribe(
+    receiver: &Arc<Receiver>,
+    account: &Account,
+    subject: &[u8],
+    queue: &[u8],
+    sid: &[u8],
+    filtered: bool,
+    max_subscriptions: Option<usize>,
+) -> Subscribed {
+    let mut table = receiver.subs.lock();
+    if let Some(sid) = table.known_sid(sid) {
+        if table.find(sid, &account.sublist.read().trie).is_some() {
+            return Subscribed::InUse;
+        }
+    }
+    if max_subscriptions.is_some_and(|max| table.len() >= max) {
+        return Subscribed::TooMany;
+    }
+    let sid = table.sid(sid, receiver);
+    let index = table.take_index(receiver);
+    let mut sublist = account.sublist.write();
+    let member = *table.member.get_or_insert_with(|| sublist.join(receiver.clone()));
+    let flags = if filtered { SubFlags::FILTERED } else { 0 };
+    let number = sublist.trie.insert(subject, queue, member, sid, index | flags);
+    let trie = &sublist.trie;
+    table.by_sid.insert_unique(sid.hash(), number, |&n| trie.sub(n).sid.hash());
+    account.changed();
+    Subscribed::New(index)
+}
+
+/// UNSUB (CORE-095, CORE-170..172). `max` 0: now. Gives whether the subscription is gone.
+pub fn unsubscribe(receiver: &Receiver, account: &Account, sid: &[u8], max: u32) -> bool {
+    let mut table = receiver.subs.lock();
+    let Some(sid) = table.known_sid(sid) else { return false };
+    if max > 0 {
+        let mut sublist = account.sublist.write();
+        let Some(number) = table.find(sid, &sublist.trie) else { return false };
+        let index = sublist.trie.sub(number).index & SubFlags::INDEX;
+        let mut out = receiver.out.lock();
+        if out.delivered(index) < max {
+            out.set_limit(index, Some(max));
+            drop(out);
+            let sub = *sublist.trie.sub(number);
+            if sub.queue != 0 && sub.index & SubFlags::LIMITED == 0 {
+                account.count_limited_queue(true);
+            }
+            sublist.trie.set_flag(number, SubFlags::LIMITED, true);
+            account.changed();
+            return false;
+        }
+    }
+    table.remove(receiver, account, sid)
+}
+
+/// Removes a subscription that got its last message.
+pub fn remove_spent(receiver: &Receiver, account: &Account, sid: Sid, index: u32) {
+    let mut table = receiver.subs.lock();
+    let current = {
+        let sublist = account.sublist.read();
+        table.find(sid, &sublist.trie).map(|n| sublist.trie.sub(n).index & SubFlags::INDEX)
+    };
+    // The id may belong to a newer subscription by now.
+    if current == Some(index) {
+        table.remove(receiver, account, sid);
+    }
+}
+
+/// Removes all of a receiver's subscriptions, and the receiver from the account.
+pub fn remove_all(receiver: &Receiver, account: &Account) {
+    let mut table = receiver.subs.lock();
+    let numbers: Vec<u32> = table.by_sid.drain().collect();
+    if let Some(member) = table.member.take() {
+        let mut sublist = account.sublist.write();
+        for number in &numbers {
+            remove_from_trie(&mut sublist.trie, *number, account);
+        }
+        sublist.leave(member);
+        account.changed();
+    }
+    *table = SubTable::default();
+    let mut out = receiver.out.lock();
+    out.long_sids = Vec::new();
+    out.reset_counts();
+}
+
+/// Removes subscriptions that are no longer allowed, and gives them (CORE-125).
+pub fn retain(
+    receiver: &Receiver,
+    account: &Account,
+    mut keep: impl FnMut(&[u8], &[u8]) -> bool,
+) -> Vec<SubView> {
+    let removed: Vec<SubView> =
+        list(receiver, account).into_iter().filter(|s| !keep(&s.subject, &s.queue)).collect();
+    let mut table = receiver.subs.lock();
+    for view in &removed {
+        if let Some(sid) = table.known_sid(&view.sid) {
+            table.remove(receiver, account, sid);
+        }
+    }
+    removed
+}
+
+/// All subscriptions of a receiver.
+pub fn list(receiver: &Receiver, account: &Account) -> Vec<SubView> {
+    let table = receiver.subs.lock();
+    let sublist = account.sublist.read();
+    let out = receiver.out.lock();
+    table
+        .by_sid
+        .iter()
+        .map(|&n| {
+            let sub = sublist.trie.sub(n);
+            let mut sid = Vec::new();
+            sub.sid.write(&mut sid, &out.long_sids);
+            SubView {
+                subject: sublist.trie.subject(n),
+                queue: sublist.trie.queue_name(sub.queue).to_vec(),
+                sid,
+                index: sub.index & SubFlags::INDEX,
+            }
+        })
+        .collect()
+}

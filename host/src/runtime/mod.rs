@@ -1,0 +1,17 @@
+//! Everything that touches the world outside: sockets, files, clocks, randomness, threads.
+//!
+//! The only place in the host with tokio runtime calls, `std::net`, `std::fs` and clocks; the seam for
+//! simulation. The rest of the host takes what it needs from here.
+
+pub mod clock;
+pub mod files;
+pub mod net;
+pub mod process;
+pub mod random;
+pub mod tasks;
+
+pub use clock::{Deadline, now_ns, unix_ns};
+pub use net::{Listener, ReadHalf, Stream, Wire};
+pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use random::{random_bytes, random_u64};
+pub use tasks::spawn;

@@ -1,0 +1,22 @@
+//! Tasks and threads.
+
+use std::future::Future;
+use std::io;
+
+/// Runs `main` on a runtime with a thread for each core.
+pub fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("natsd").build()?;
+    let output = runtime.block_on(main);
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    Ok(output)
+}
+
+/// Starts a task of the host.
+pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(future);
+}
+
+/// Runs what blocks (bcrypt, files) outside the threads that serve connections.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
