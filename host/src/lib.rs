@@ -1,1 +1,7 @@
 //! The natsd server.
+
+pub mod config {
+    pub mod options;
+}
+pub mod conn;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! Connections: the path between a socket and the NATS protocol.
+
+pub mod layer;
