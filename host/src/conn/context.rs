@@ -5,6 +5,9 @@ use crate::account::Accounts;
 use crate::auth::Authenticator;
 use crate::config::options::Options;
 use crate::proto::info::InfoTemplate;
+use crate::runtime::Mutex;
+use crate::tls::rate::HandshakeRate;
+use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -15,8 +18,9 @@ pub struct Context {
     pub registry: Registry,
     pub info: ArcSwap<InfoTemplate>,
     authenticator: ArcSwap<Authenticator>,
-    pub tls: ArcSwapOption<rustls::ServerConfig>,
-    pub tls_rate: crate::tls::RateLimiter,
+    pub tls: ArcSwapOption<TlsServer>,
+    /// `connection_rate_limit` (CORE-233).
+    pub tls_rate: Mutex<Option<HandshakeRate>>,
     pub slow_consumers: AtomicU64,
     pub stalled_clients: AtomicU64,
     pub stale_connections: AtomicU64,
@@ -45,16 +49,17 @@ impl Context {
         options: Options,
         info: InfoTemplate,
         authenticator: Authenticator,
-        tls: Option<Arc<rustls::ServerConfig>>,
+        tls: Option<TlsServer>,
     ) -> Self {
+        let rate = options.tls.as_ref().and_then(|t| t.connection_rate_limit);
         Context {
             accounts: Accounts::new(&options.accounts),
             registry: Registry::new(options.limits.max_closed_clients),
-            tls_rate: crate::tls::RateLimiter::default(),
+            tls_rate: Mutex::new(rate.map(HandshakeRate::new)),
             options: ArcSwap::from_pointee(options),
             info: ArcSwap::from_pointee(info),
             authenticator: ArcSwap::from_pointee(authenticator),
-            tls: ArcSwapOption::from(tls),
+            tls: ArcSwapOption::from(tls.map(Arc::new)),
             slow_consumers: AtomicU64::new(0),
             stalled_clients: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),

@@ -124,7 +124,7 @@ impl Session {
                 }
             }
         }
-        let peer_certificates = self.peer_certificates();
+        let peer_certificates = self.peer_certificates.clone();
         ConnectFacts {
             options,
             nonce: self.nonce.as_deref().unwrap_or_default().to_owned(),

@@ -91,6 +91,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         credentials: None,
         offered: None::<Box<ConnectOptions>>,
         identity: None,
+        peer_certificates: Vec::new(),
         entered: false,
         shown_tls: (tls.is_some() && !options.allow_non_tls, tls.is_some() && options.allow_non_tls),
     }
@@ -143,7 +144,7 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
                 _ => true,
             };
         if !plain {
-            if !context.tls_rate.allow(tls_options.connection_rate_limit, now_ns()) {
+            if context.tls_rate.lock().as_mut().is_some_and(|rate| !rate.allow(now_ns())) {
                 let receiver = &session.connection.receiver;
                 receiver.send(ProtoError::ConnectionThrottling.line().as_bytes());
                 context.registry.remove(
@@ -155,7 +156,7 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
             match TlsSession::server(&tls) {
                 Ok(layer) => set_layer(&mut session, Box::new(layer)),
                 Err(e) => {
-                    crate::log::error!("TLS: {e}");
+                    crate::log::error!("{} - {e}", session.connection.receiver.label());
                     return drop_unserved(session);
                 }
             }
@@ -174,6 +175,37 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
 pub fn set_layer(session: &mut Session, layer: Box<dyn Layer>) {
     session.layered = true;
     session.connection.receiver.out.lock().set_layer(layer);
+}
+
+impl Session {
+    /// Takes over what TLS or a transport found out about the client.
+    pub(super) fn note_layer(&mut self) {
+        let receiver = &self.connection.receiver;
+        let mut out = receiver.out.lock();
+        let Some(layer) = out.layer() else { return };
+        let (tls, attributes) = (layer.tls(), layer.attributes());
+        drop(out);
+        let mut facts = self.connection.facts.lock();
+        if let Some(tls) = tls {
+            facts.tls_version = tls.version.to_owned();
+            facts.tls_cipher = tls.cipher_suite.to_owned();
+            self.peer_certificates = tls.peer_certificates;
+        }
+        let Some(attributes) = attributes else { return };
+        let text = |name: &str| attributes.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        self.offered = Some(Box::new(ConnectOptions {
+            user: text("user"),
+            pass: text("pass"),
+            auth_token: text("auth_token"),
+            jwt: text("jwt"),
+            ..ConnectOptions::default()
+        }));
+        let ip = text("client_ip");
+        if !ip.is_empty() {
+            facts.ip = ip;
+        }
+        receiver.label.store(Some(Arc::new(facts.label(receiver.cid))));
+    }
 }
 
 fn drop_unserved(session: Session) {

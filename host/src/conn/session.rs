@@ -53,6 +53,8 @@ pub struct Session {
     pub offered: Option<Box<ConnectOptions>>,
     /// Who it is, once it has logged in.
     pub identity: Option<Box<Identity>>,
+    /// The client's certificate chain, DER.
+    pub peer_certificates: Vec<Vec<u8>>,
     /// Counted in its account.
     pub entered: bool,
     /// INFO says tls_required, tls_available.

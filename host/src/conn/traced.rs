@@ -13,9 +13,4 @@ impl Session {
     }
 
     pub(super) fn publish_traced(&mut self, _chunk: &mut Chunk, _pass: &mut Pass, _item: Item, _headers: &[u8]) {}
-
-    pub(super) fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        vec![]
-    }
-    pub(super) fn note_layer(&self) {}
 }

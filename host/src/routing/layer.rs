@@ -28,6 +28,16 @@ pub trait Layer: Send {
 
     /// Whether the protocol has to wait.
     fn is_handshaking(&self) -> bool;
+
+    /// For connz and TLS map authentication.
+    fn tls(&self) -> Option<TlsFacts> {
+        None
+    }
+
+    /// What the handshake said of the client (cookies, forwarded address); asked once.
+    fn attributes(&mut self) -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// Where a layer stands after it took bytes.
@@ -73,5 +83,86 @@ impl LayerErrorKind {
             LayerErrorKind::Stream => ClosedReason::ReadError,
             LayerErrorKind::Closed(reason) => reason,
         }
+    }
+}
+
+/// What is known of a TLS session once its handshake is over.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFacts {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    pub cipher_suite: &'static str,
+    /// The peer's chain, DER, its own certificate first.
+    pub peer_certificates: Vec<Vec<u8>>,
+}
+
+/// One layer on another: a transport over TLS.
+pub struct Stack {
+    lower: Box<dyn Layer>,
+    upper: Box<dyn Layer>,
+    between: Vec<u8>,
+}
+
+impl Stack {
+    pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>) -> Self {
+        Stack { lower, upper, between: Vec::new() }
+    }
+
+    fn send_upper(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError> {
+        if bytes.is_empty() { Ok(()) } else { self.lower.on_write(bytes, wire) }
+    }
+}
+
+impl Layer for Stack {
+    fn on_read(
+        &mut self,
+        input: &mut [u8],
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> Result<Progress, LayerError> {
+        let mut between = std::mem::take(&mut self.between);
+        between.clear();
+        let lower = self.lower.on_read(input, &mut between, wire)?;
+        let mut answer = Vec::new();
+        let upper = match between.is_empty() {
+            true if self.upper.is_handshaking() => Ok(Progress::Handshaking),
+            true => Ok(Progress::Open),
+            false => self.upper.on_read(&mut between, plain, &mut answer),
+        };
+        self.send_upper(&answer, wire)?;
+        if between.capacity() <= 1 << 20 {
+            self.between = between;
+        }
+        match upper? {
+            Progress::Handshaking => Ok(Progress::Handshaking),
+            _ if lower == Progress::PeerClosed => Ok(Progress::PeerClosed),
+            progress => Ok(progress),
+        }
+    }
+
+    fn on_write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError> {
+        let mut framed = Vec::with_capacity(plain.len() + 16);
+        self.upper.on_write(plain, &mut framed)?;
+        self.send_upper(&framed, wire)
+    }
+
+    fn on_close(&mut self, reason: ClosedReason, wire: &mut Vec<u8>) {
+        let mut last = Vec::new();
+        self.upper.on_close(reason, &mut last);
+        if self.send_upper(&last, wire).is_ok() {
+            self.lower.on_close(reason, wire);
+        }
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.lower.is_handshaking() || self.upper.is_handshaking()
+    }
+
+    fn tls(&self) -> Option<TlsFacts> {
+        self.lower.tls()
+    }
+
+    fn attributes(&mut self) -> Option<serde_json::Value> {
+        self.upper.attributes()
     }
 }

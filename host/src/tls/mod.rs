@@ -1,0 +1,17 @@
+//! TLS: configuration and sessions, without sockets.
+//!
+//! `server` and `client` make rustls configurations of `TlsOptions`; `session` runs one connection.
+
+pub mod client;
+pub mod error;
+mod files;
+mod names;
+pub mod pins;
+pub mod rate;
+mod resolver;
+pub mod server;
+pub mod session;
+mod verify;
+
+#[cfg(test)]
+mod tests;
