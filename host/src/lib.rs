@@ -1,1 +1,5 @@
 //! The natsd server.
+
+pub mod cli;
+pub mod config;
+pub mod runtime;
