@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod interest;

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// CORE-002
+pub const DEFAULT_PORT: i32 = 4222;
+
 /// A checked configuration of the core. Defaults are those of CORE-003 and config.md section 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -227,4 +230,83 @@ pub struct PluginDeclaration {
     pub path: Option<PathBuf>,
     pub required: bool,
     pub config: serde_json::Value,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            host: "0.0.0.0".to_owned(),
+            port: DEFAULT_PORT,
+            server_name: String::new(),
+            client_advertise: None,
+            server_tags: Vec::new(),
+            server_metadata: BTreeMap::new(),
+            feature_flags: BTreeMap::new(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+            log: LogOptions { logtime: true, ..LogOptions::default() },
+            files: Files::default(),
+            auth: AuthOptions::default(),
+            accounts: AccountsOptions::default(),
+            tls: None,
+            allow_non_tls: false,
+            proxy_protocol: false,
+            no_header_support: false,
+            no_fast_producer_stall: false,
+            disable_sublist_cache: false,
+            connect_error_reports: 3600,
+            reconnect_error_reports: 1,
+            plugins: PluginsOptions::default(),
+        }
+    }
+}
+
+/// CORE-003
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_control_line_bytes: 4096,
+            max_payload_bytes: 1 << 20,
+            max_pending_bytes: 64 << 20,
+            max_connections: Some(64 << 10),
+            max_subscriptions: None,
+            max_sub_tokens: None,
+            max_closed_clients: 10_000,
+            max_traced_msg_len: 0,
+        }
+    }
+}
+
+/// CORE-003, CFG-064, CFG-065
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            ping_interval: Duration::from_secs(120),
+            ping_max: 2,
+            write_deadline: Duration::from_secs(10),
+            write_timeout: WriteTimeout::Default,
+            lame_duck_duration: Duration::from_secs(120),
+            lame_duck_grace_period: Duration::from_secs(10),
+        }
+    }
+}
+
+/// CFG-246, CORE-234
+impl Default for TlsOptions {
+    fn default() -> Self {
+        TlsOptions {
+            certs: Vec::new(),
+            ca_file: None,
+            verify: false,
+            verify_and_map: false,
+            insecure: false,
+            timeout: Duration::from_secs(2),
+            cipher_suites: Vec::new(),
+            curve_preferences: Vec::new(),
+            min_version: TlsVersion::V1_2,
+            handshake_first: HandshakeFirst::No,
+            pinned_certs: Vec::new(),
+            connection_rate_limit: None,
+        }
+    }
 }

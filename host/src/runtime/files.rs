@@ -1,0 +1,24 @@
+//! Reading files for the configuration.
+
+use std::io;
+use std::path::Path;
+
+/// Larger files are refused: a config is text that people write.
+const CONFIG_BYTES_MAX: u64 = 64 << 20;
+
+pub fn read_file(path: &Path) -> io::Result<String> {
+    let size = std::fs::metadata(path)?.len();
+    if size > CONFIG_BYTES_MAX {
+        let text = format!("the file has {size} bytes, more than the {CONFIG_BYTES_MAX} allowed");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// An environment variable that is valid UTF-8.
+pub fn env(name: &str) -> Option<String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return None;
+    }
+    std::env::var(name).ok()
+}
