@@ -1,1 +1,5 @@
 //! The natsd server.
+
+pub mod config;
+pub mod plugins;
+pub mod runtime;

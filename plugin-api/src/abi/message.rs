@@ -25,6 +25,11 @@ pub struct MessageRef<'a> {
     reserved: [usize; 2],
 }
 
+// SAFETY: borrowed bytes, and an owner that is a borrowed `Bytes` (`with_owner`), which is Sync.
+unsafe impl Send for MessageRef<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for MessageRef<'_> {}
+
 impl<'a> MessageRef<'a> {
     /// `headers` is the whole block from `NATS/1.0` to the empty line, or empty.
     pub fn new(subject: &'a [u8], reply: &'a [u8], headers: &'a [u8], payload: &'a [u8]) -> Self {

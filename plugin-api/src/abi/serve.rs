@@ -18,6 +18,7 @@ use crate::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use crate::subscribe::SubscribeOptions;
 use crate::transport::{CloseReason, ListenerFacts, ListenerSpec};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What the host is to one plugin. Called from any thread.
 pub trait HostSide: Send + Sync + 'static {
@@ -35,7 +36,7 @@ pub trait HostSide: Send + Sync + 'static {
 
     fn listen(&self, options: ListenOptions) -> BoxFuture<'static, Result<Box<dyn RawListener>>>;
     fn dial(&self, options: DialOptions) -> BoxFuture<'static, Result<Box<dyn RawStream>>>;
-    fn files(&self) -> &dyn RawFiles;
+    fn files(&self) -> Result<Arc<dyn RawFiles>>;
 
     /// `outcomes` is empty or as long as `messages`. Answers with the number of deliveries.
     fn publish(&self, account: &str, messages: &[PublishRef<'_>], outcomes: &mut [Outcome]) -> Result<u64>;
@@ -241,7 +242,7 @@ unsafe fn on_files<T>(
     call: impl FnOnce(&dyn RawFiles) -> Result<T>,
 ) -> RResult<T, FfiError> {
     // SAFETY: by the caller.
-    guarded(|| call(unsafe { side(host) }.files()))
+    guarded(|| call(unsafe { side(host) }.files()?.as_ref()))
 }
 
 unsafe extern "C" fn read(host: *const (), path: RStr<'_>) -> RResult<FfiBytes, FfiError> {
