@@ -10,6 +10,7 @@ pub mod config;
 pub mod conn;
 pub mod interest;
 pub mod log;
+pub mod plugins;
 pub mod proto;
 pub mod routing;
 pub mod runtime;

@@ -1,1 +1,64 @@
-//! The line between host and plugins.
+//! The line between the natsd host and its plugins.
+//!
+//! A plugin is a type with the [`Plugin`] trait, exported with [`export_plugin!`], in a crate of the types
+//! `rlib` and `cdylib`. The host creates it with its [`Section`] of the configuration, starts it with a
+//! [`Registrar`], and lends it everything it needs as [`Host`]. `GUIDE.md` beside this crate tells the rules.
+//!
+//! Where to look:
+//! - [`plugin`]: the trait, manifest, configuration, health
+//! - [`host`]: clock, timers, random, tasks, network, files, messages, accounts, connections, snapshots
+//! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`]
+//! - [`message`] and [`subscribe`]: messages in and out; [`net`]: byte streams; [`files`]: files
+//! - [`abi`]: how it all crosses, for those who work on the line itself
+//!
+//! The version of this crate is the version of the line. Its major number changes when old plugins no longer
+//! load; its minor number rises when functions or interfaces are added.
+
+pub mod abi;
+pub mod auth;
+pub mod error;
+pub mod events;
+mod export;
+pub mod files;
+pub mod host;
+#[doc(hidden)]
+pub mod log;
+pub mod net;
+pub mod plugin;
+pub mod points;
+pub mod services;
+pub mod subscribe;
+pub mod task;
+pub mod transport;
+
+/// Messages as they are handed to subscribers and to [`Host::publish`].
+pub mod message {
+    pub use crate::abi::message::{MessageRef, Outcome, PublishRef};
+}
+
+pub use abi::interface::{API_VERSION, Version};
+pub use auth::{AuthRequest, Authenticator, Identity, Verdict};
+pub use error::{Error, ErrorKind, Result};
+pub use events::{ConnectionFacts, Event, EventObserver};
+pub use host::{AccountFacts, Host, PluginFacts, ServerIdentity, boxed};
+pub use message::{MessageRef, Outcome, PublishRef};
+pub use net::{ByteStream, DialOptions, ListenOptions, Listener};
+pub use plugin::{Apply, Health, Manifest, Plugin, Section};
+pub use points::{Registrar, Registration};
+pub use services::{Service, ServiceClient};
+pub use subscribe::{Delivery, SubscribeOptions, Subscription};
+pub use task::Task;
+pub use transport::{
+    Attributes, Close, CloseReason, ListenerFacts, ListenerSpec, Peer, Transport, TransportFactory,
+    TransportOut, TransportSink,
+};
+
+/// The future type of traits that are used through pointers.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+pub use bytes;
+#[doc(hidden)]
+pub use inventory;
+pub use serde;
+pub use serde_json;
+pub use tracing;

@@ -6,6 +6,9 @@
 pub mod clock;
 pub mod files;
 pub mod net;
+pub mod plugin_files;
+pub mod plugin_net;
+pub mod plugin_tasks;
 pub mod process;
 pub mod random;
 pub mod tasks;

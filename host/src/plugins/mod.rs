@@ -1,0 +1,412 @@
+//! The plugins of this server: found, checked, configured, started, reloaded, stopped.
+//!
+//! - [`search`]: where files are looked for; [`loader`]: opens and checks them
+//! - [`order`]: who starts first; [`entry`]: one plugin's life
+//! - [`services`]: what plugins need of the runtime and the server; [`context`]: that, as one plugin sees it
+//! - [`points`]: what plugins have registered, with the policy for faults; [`queue`]: queued subscriptions
+//! - [`listing`]: what `natsd plugins` shows
+//!
+//! Not here: what the values on the line are (`natsd_plugin_api::abi`).
+
+pub mod context;
+pub mod entry;
+pub mod faults;
+pub mod listing;
+pub mod loader;
+pub mod order;
+pub mod points;
+pub mod queue;
+pub mod search;
+pub mod services;
+
+use crate::config::options::PluginsOptions;
+use entry::{Entry, State};
+use loader::{LoadError, Loaded};
+use natsd_plugin_api::abi::points::FfiCall;
+use natsd_plugin_api::{Error, Manifest, PluginFacts, Result, Section};
+use order::{OrderError, start_order};
+use parking_lot::{Mutex, RwLock};
+use points::Points;
+use serde_json::{Map, Value};
+use services::{HostServices, RuntimeServices};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use thiserror::Error;
+
+/// All plugins of a server.
+pub struct Plugins {
+    shared: Arc<Shared>,
+}
+
+/// What contexts, points and the manager have in common.
+pub struct Shared {
+    pub(in crate::plugins) runtime: Arc<dyn RuntimeServices>,
+    pub(in crate::plugins) services: OnceLock<Arc<dyn HostServices>>,
+    pub(in crate::plugins) points: Points,
+    /// Services by name, with the plugin that provides each.
+    pub(in crate::plugins) calls: Mutex<HashMap<String, (String, FfiCall)>>,
+    /// In the order of starting once that is known.
+    entries: RwLock<Vec<Arc<Entry>>>,
+    log_level: AtomicU8,
+}
+
+/// Why the server cannot go on with its plugins.
+#[derive(Debug, Error)]
+pub enum PluginsError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The text of a configuration error begins with the path of its key.
+    #[error("plugin `{plugin}`: {error}")]
+    Plugin { plugin: String, error: Error },
+    #[error(
+        "plugin `{plugin}` needs a restart of the server: it is not running, and starts only with the server"
+    )]
+    NeedsRestart { plugin: String },
+}
+
+/// The keys of the configuration that plugins own, as full path and value.
+pub type OwnedKeys = [(String, Value)];
+
+impl Plugins {
+    /// Loads what is linked in, what the configuration names, and what lies in the plugin folders. Answers also
+    /// with the errors of those that are required; the others are logged and left out.
+    pub fn load(
+        options: &PluginsOptions,
+        executable_dir: Option<&Path>,
+        runtime: Arc<dyn RuntimeServices>,
+    ) -> (Self, Vec<PluginsError>) {
+        let shared = Arc::new(Shared {
+            runtime,
+            services: OnceLock::new(),
+            points: Points::default(),
+            calls: Mutex::default(),
+            entries: RwLock::default(),
+            log_level: AtomicU8::new(3),
+        });
+        let mut errors = Vec::new();
+        let folders = search::folders(&options.dirs, executable_dir);
+        for candidate in candidates(options, &folders, &*shared.runtime) {
+            let found = candidate.load(&folders, &*shared.runtime);
+            let entry = match found {
+                Ok(loaded) => Entry::new(
+                    &loaded.manifest.name.clone(),
+                    candidate.required,
+                    candidate.named,
+                    Ok(loaded),
+                    &shared,
+                ),
+                Err(error) => {
+                    if let Some(detail) = error.detail() {
+                        tracing::debug!("{detail}");
+                    }
+                    let entry = Entry::new(
+                        &candidate.name,
+                        candidate.required,
+                        candidate.named,
+                        Err(&error),
+                        &shared,
+                    );
+                    if candidate.required && candidate.named {
+                        errors.push(error.into());
+                    } else {
+                        tracing::warn!("{error}; going on without it");
+                    }
+                    entry
+                }
+            };
+            shared.entries.write().push(Arc::new(entry));
+        }
+        (Self { shared }, errors)
+    }
+
+    /// What the loaded plugins say of themselves: the configuration's reader learns from it who owns which key.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        self.entries().iter().filter_map(|entry| entry.manifest().cloned()).collect()
+    }
+
+    /// The server that plugins publish to and register with; before it is there they can only be configured.
+    pub fn attach(&self, services: Arc<dyn HostServices>) {
+        // Attached once, by the server that owns this value; a second one would be ignored.
+        let _ = self.shared.services.set(services);
+    }
+
+    pub fn points(&self) -> &Points {
+        &self.shared.points
+    }
+
+    /// Creates the plugins that are to start: those named in the configuration, those with a key present, those
+    /// that always start, and those that these require. Creating checks their configuration, so this is also what
+    /// a test of the configuration does. All errors are answered.
+    pub fn configure(&self, options: &PluginsOptions, keys: &OwnedKeys) -> Vec<PluginsError> {
+        let entries = match in_order(wanted(&self.entries(), keys)) {
+            Ok(entries) => entries,
+            Err(error) => return vec![error.into()],
+        };
+        let mut errors = Vec::new();
+        for entry in &entries {
+            let section = section(entry, options, keys);
+            let log_level = self.shared.log_level.load(Ordering::Relaxed);
+            if let Err(error) = entry.configure(section, log_level) {
+                self.failed(entry, error, &mut errors);
+            }
+        }
+        self.sort(&entries);
+        errors
+    }
+
+    /// Starts what was configured, in order. At the first failure of a required plugin the rest is not started.
+    pub async fn start(&self) -> Result<(), PluginsError> {
+        for entry in self.entries().iter().filter(|entry| entry.is(State::Configured)) {
+            let mut errors = Vec::new();
+            if let Some(missing) = self.unmet(entry) {
+                let error = Error::other(format!("it requires `{missing}`, which has not started"));
+                entry.fail(&error);
+                self.failed(entry, error, &mut errors);
+            } else if let Err(error) = entry.start(&*self.shared.runtime).await {
+                self.failed(entry, error, &mut errors);
+            } else {
+                let facts = entry.facts();
+                tracing::info!("plugin `{}` {} started", facts.name, facts.version);
+            }
+            if let Some(error) = errors.pop() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first phase of a reload: every plugin checks its new configuration. If one refuses, all stay as they
+    /// were.
+    pub async fn prepare(
+        &self,
+        options: &PluginsOptions,
+        keys: &OwnedKeys,
+    ) -> Result<Prepared, PluginsError> {
+        let mut prepared = Prepared { plugins: Vec::new() };
+        let entries = self.entries();
+        if let Some(new) = wanted(&entries, keys).iter().find(|entry| entry.is(State::Loaded)) {
+            return Err(PluginsError::NeedsRestart { plugin: new.name.clone() });
+        }
+        for entry in entries.iter().filter(|entry| entry.is(State::Started)) {
+            let section = section(entry, options, keys);
+            match entry.prepare(&*self.shared.runtime, &section).await {
+                Ok(true) => prepared.plugins.push((entry.clone(), section)),
+                Ok(false) => {}
+                Err(error) => return Err(PluginsError::Plugin { plugin: entry.name.clone(), error }),
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Stops in the opposite order of starting, and takes back what plugins hold.
+    pub async fn stop(&self) {
+        for entry in self.entries().iter().rev() {
+            if matches!(entry.state(), State::Started | State::Configured) {
+                entry.stop(&*self.shared.runtime).await;
+            }
+        }
+    }
+
+    /// 0 is off, 1 error … 5 trace.
+    pub fn set_log_level(&self, level: u8) {
+        self.shared.log_level.store(level, Ordering::Relaxed);
+        for loaded in self.entries().iter().filter_map(|entry| entry.loaded.as_ref()) {
+            loaded.root.set_log_level(level);
+        }
+    }
+
+    pub fn facts(&self) -> Vec<PluginFacts> {
+        self.shared.facts()
+    }
+
+    /// A plugin's own snapshot.
+    pub fn introspect(&self, plugin: &str, query: &Value) -> Result<Value> {
+        self.shared.introspect(plugin, query)
+    }
+
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.shared.entries.read().clone()
+    }
+
+    /// A failure ends the server if the plugin is required; else it is logged.
+    fn failed(&self, entry: &Entry, error: Error, errors: &mut Vec<PluginsError>) {
+        let error = PluginsError::Plugin { plugin: entry.name.clone(), error };
+        if entry.required {
+            errors.push(error);
+        } else {
+            tracing::warn!("{error}; going on without it");
+        }
+    }
+
+    /// The first requirement of a plugin whose provider has not started.
+    fn unmet(&self, entry: &Entry) -> Option<String> {
+        let entries = self.entries();
+        let started = |required: &String| {
+            entries.iter().any(|other| other.is(State::Started) && provides(other, required))
+        };
+        entry.needs().requires.into_iter().find(|required| !started(required))
+    }
+
+    /// Keeps the order of starting; those that do not start come last.
+    fn sort(&self, order: &[Arc<Entry>]) {
+        let position = |entry: &Arc<Entry>| order.iter().position(|other| Arc::ptr_eq(other, entry));
+        self.shared.entries.write().sort_by_key(|entry| position(entry).unwrap_or(usize::MAX));
+    }
+}
+
+impl Shared {
+    fn facts(&self) -> Vec<PluginFacts> {
+        let entries = self.entries.read().clone();
+        entries.iter().map(|entry| entry.facts()).collect()
+    }
+
+    fn introspect(&self, plugin: &str, query: &Value) -> Result<Value> {
+        let entry = self.entries.read().iter().find(|entry| entry.name == plugin).cloned();
+        entry.ok_or_else(|| Error::not_found(format!("there is no plugin `{plugin}`")))?.introspect(query)
+    }
+}
+
+/// A configuration that every plugin has agreed to. Dropped unfinished, it is forgotten.
+pub struct Prepared {
+    plugins: Vec<(Arc<Entry>, Section)>,
+}
+
+impl Prepared {
+    /// True: the new configuration takes effect; false: all stay as they were.
+    pub fn finish(mut self, commit: bool) {
+        for (entry, section) in self.plugins.drain(..) {
+            entry.finish(commit.then_some(section));
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        for (entry, _) in self.plugins.drain(..) {
+            entry.finish(None);
+        }
+    }
+}
+
+/// A plugin that may be there.
+struct Candidate {
+    name: String,
+    path: Option<PathBuf>,
+    required: bool,
+    /// By the configuration, and not only found in a folder.
+    named: bool,
+}
+
+impl Candidate {
+    fn load(
+        &self,
+        folders: &[PathBuf],
+        runtime: &dyn RuntimeServices,
+    ) -> std::result::Result<Loaded, LoadError> {
+        if let (None, Some(linked)) = (&self.path, loader::linked(&self.name)) {
+            return linked;
+        }
+        let path = self.path.clone().or_else(|| search::find(&*runtime.files(), folders, &self.name));
+        let Some(path) = path else { return Err(LoadError::missing(&self.name, folders)) };
+        match loader::open(&self.name, &path) {
+            // A file that was only found: `_` in its name may stand for `-` in the plugin's.
+            Err(LoadError::NoSymbol { .. }) if !self.named && self.name.contains('_') => {
+                loader::open(&self.name.replace('_', "-"), &path)
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Every plugin to load, once: named ones first, then linked ones, then those in the folders. An exact list
+/// (`load`) leaves out all others.
+fn candidates(
+    options: &PluginsOptions,
+    folders: &[PathBuf],
+    runtime: &dyn RuntimeServices,
+) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let exact = options.load.as_ref();
+    let allowed = |name: &str| exact.is_none_or(|load| load.iter().any(|listed| listed == name));
+    for declared in options.declared.iter().filter(|declared| allowed(&declared.name)) {
+        candidates.push(Candidate {
+            name: declared.name.clone(),
+            path: declared.path.clone(),
+            required: declared.required,
+            named: true,
+        });
+    }
+    let mut add = |name: &str, path: Option<PathBuf>, named: bool| {
+        let same = |candidate: &Candidate| candidate.name.replace('-', "_") == name.replace('-', "_");
+        if !candidates.iter().any(same) {
+            candidates.push(Candidate { name: name.to_owned(), path, required: true, named });
+        }
+    };
+    match exact {
+        Some(load) => load.iter().for_each(|name| add(name, None, true)),
+        None => {
+            loader::linked_names().iter().for_each(|name| add(name, None, false));
+            let found = search::scan(&*runtime.files(), folders);
+            found.into_iter().for_each(|(name, path)| add(&name, Some(path), false));
+        }
+    }
+    candidates
+}
+
+/// The plugins that are to run: named, always starting, with a key present; and what these require.
+fn wanted(entries: &[Arc<Entry>], keys: &OwnedKeys) -> Vec<Arc<Entry>> {
+    let is_wanted = |entry: &Entry| {
+        let owns_one = |manifest: &Manifest| keys.iter().any(|(path, _)| owns(manifest, path));
+        entry.manifest().is_some_and(|manifest| entry.named || manifest.autostart || owns_one(manifest))
+    };
+    let mut wanted: Vec<Arc<Entry>> = entries.iter().filter(|entry| is_wanted(entry)).cloned().collect();
+    let mut at = 0;
+    while let Some(entry) = wanted.get(at).cloned() {
+        for required in &entry.needs().requires {
+            let provider = entries.iter().find(|other| other.loaded.is_some() && provides(other, required));
+            if let Some(provider) =
+                provider.filter(|provider| !wanted.iter().any(|other| Arc::ptr_eq(other, provider)))
+            {
+                wanted.push(provider.clone());
+            }
+        }
+        at += 1;
+    }
+    wanted
+}
+
+fn in_order(entries: Vec<Arc<Entry>>) -> std::result::Result<Vec<Arc<Entry>>, OrderError> {
+    let needs: Vec<_> = entries.iter().map(|entry| entry.needs()).collect();
+    Ok(start_order(&needs)?.into_iter().map(|at| entries[at].clone()).collect())
+}
+
+fn provides(entry: &Entry, name: &str) -> bool {
+    entry.name == name
+        || entry.manifest().is_some_and(|manifest| manifest.provides.iter().any(|own| own == name))
+}
+
+/// A plugin's part of the configuration.
+fn section(entry: &Entry, options: &PluginsOptions, keys: &OwnedKeys) -> Section {
+    let declared = options.declared.iter().find(|declared| declared.name == entry.name);
+    let owned = |path: &str| entry.manifest().is_some_and(|manifest| owns(manifest, path));
+    let keys: Map<String, Value> = keys.iter().filter(|(path, _)| owned(path)).cloned().collect();
+    Section { keys, config: declared.map_or(Value::Null, |declared| declared.config.clone()) }
+}
+
+/// Whether a plugin's key patterns cover a path: `*` stands for any one name.
+fn owns(manifest: &Manifest, path: &str) -> bool {
+    manifest.config_keys.iter().any(|pattern| {
+        let (mut pattern, mut path) = (pattern.split('.'), path.split('.'));
+        loop {
+            match (pattern.next(), path.next()) {
+                (None, None) => return true,
+                (Some(wanted), Some(name)) if wanted == "*" || wanted == name => {}
+                _ => return false,
+            }
+        }
+    })
+}

@@ -1,0 +1,534 @@
+//! The host's side of the line: the trait a host implements, and the functions in its tables.
+//!
+//! Every function catches the host's own panics: they become errors in the plugin.
+
+use super::bytes::FfiBytes;
+use super::error::{FfiError, guarded, guarded_or};
+use super::future::{FfiFuture, drop_boxed};
+use super::interface::{FfiTable, HostRef, Interface, Offer, Wanted, refusal};
+use super::message::{FfiSink, Outcome, PublishRef};
+use super::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
+use super::prelude::*;
+use super::stream::{FfiListener, FfiStream};
+use super::tables::*;
+use crate::BoxFuture;
+use crate::error::{Error, Result};
+use crate::files::{FileFacts, OpenOptions, RawFile, RawFiles};
+use crate::net::{DialOptions, ListenOptions, RawListener, RawStream};
+use crate::subscribe::SubscribeOptions;
+use crate::transport::{CloseReason, ListenerFacts, ListenerSpec};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// What the host is to one plugin. Called from any thread.
+pub trait HostSide: Send + Sync + 'static {
+    fn log(&self, level: u8, target: &str, message: &str, fields: &[(&str, &str)]);
+
+    fn monotonic_ns(&self) -> u64;
+    fn unix_ns(&self) -> u64;
+    fn sleep_until_ns(&self, deadline_ns: u64) -> BoxFuture<'static, Result<()>>;
+    fn fill_random(&self, buffer: &mut [u8]);
+
+    /// Runs until it ends, `abort`, or the plugin's stop. A panic inside is its result.
+    fn spawn(&self, name: &str, task: BoxFuture<'static, Result<()>>) -> u64;
+    fn abort(&self, task: u64);
+    fn spawn_blocking(&self, job: Box<dyn FnOnce() + Send>) -> Result<()>;
+
+    fn listen(&self, options: ListenOptions) -> BoxFuture<'static, Result<Box<dyn RawListener>>>;
+    fn dial(&self, options: DialOptions) -> BoxFuture<'static, Result<Box<dyn RawStream>>>;
+    fn files(&self) -> Result<Arc<dyn RawFiles>>;
+
+    /// `outcomes` is empty or as long as `messages`. Answers with the number of deliveries.
+    fn publish(&self, account: &str, messages: &[PublishRef<'_>], outcomes: &mut [Outcome]) -> Result<u64>;
+    fn subscribe(&self, options: SubscribeOptions, sink: FfiSink) -> Result<u64>;
+    fn unsubscribe(&self, subscription: u64);
+
+    fn accounts(&self) -> Result<Value>;
+    fn account(&self, name: &str) -> Result<Value>;
+    fn connection(&self, id: u64) -> Result<Value>;
+    fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    fn identity(&self) -> Result<Value>;
+    /// JSON text, made by the server itself.
+    fn snapshot(&self, kind: &str, params: Value) -> Result<String>;
+
+    fn add_listener(
+        &self,
+        spec: ListenerSpec,
+        factory: FfiTransportFactory,
+    ) -> BoxFuture<'static, Result<ListenerFacts>>;
+    fn remove_listener(&self, id: u64);
+    fn add_authenticator(&self, authenticator: FfiAuthenticator) -> Result<u64>;
+    fn remove_authenticator(&self, id: u64);
+    fn add_observer(&self, observer: FfiObserver) -> Result<u64>;
+    fn remove_observer(&self, id: u64);
+    fn set_info(&self, kind: &str, fields: Map<String, Value>) -> Result<()>;
+    fn plugins(&self) -> Result<Value>;
+    fn introspect(&self, plugin: &str, query: Value) -> Result<Value>;
+    fn provide(&self, service: &str, call: FfiCall) -> Result<()>;
+    fn find(&self, service: &str) -> Result<FfiCall>;
+}
+
+type Side = Box<dyn HostSide>;
+
+/// Makes the reference that a plugin gets. The side lives for ever, as the plugin's code does.
+pub fn serve(side: Side) -> HostRef {
+    let side: &'static Side = Box::leak(Box::new(side));
+    HostRef { host: std::ptr::from_ref(side).cast(), query }
+}
+
+/// # Safety
+/// `host` is that of a `HostRef` made by `serve`.
+unsafe fn side<'a>(host: *const ()) -> &'a dyn HostSide {
+    // SAFETY: by the caller; leaked, so it lives for ever.
+    unsafe { (*host.cast::<Side>()).as_ref() }
+}
+
+unsafe extern "C" fn query(_host: *const (), wanted: *const Wanted<'_>) -> RResult<FfiTable, FfiError> {
+    guarded(|| {
+        // SAFETY: the plugin passes a value that lives for the call.
+        let wanted = unsafe { &*wanted };
+        let id = wanted.id.as_str();
+        let offer = offers().into_iter().find(|offer| offer.0 == id).map(|offer| offer.1);
+        let offer = offer.ok_or_else(|| Error::not_found(format!("this host has no interface {id}")))?;
+        let served = offer.serve(&wanted.shape);
+        served.map(FfiTable).map_err(|mismatch| {
+            if let Some(mismatch) = &mismatch {
+                tracing::debug!("{id}: {}", mismatch.detail);
+            }
+            refusal(id, offer.shape.version, wanted.shape.version, mismatch.as_ref())
+        })
+    })
+}
+
+/// Every interface of this host.
+pub fn offers() -> Vec<(&'static str, Offer)> {
+    fn entry<I: Interface>(table: I) -> (&'static str, Offer) {
+        (I::ID, Offer::of(table))
+    }
+    vec![
+        entry(LogTableRef(LOG.static_as_prefix())),
+        entry(ClockTableRef(CLOCK.static_as_prefix())),
+        entry(RandomTableRef(RANDOM.static_as_prefix())),
+        entry(TasksTableRef(TASKS.static_as_prefix())),
+        entry(NetTableRef(NET.static_as_prefix())),
+        entry(FilesTableRef(FILES.static_as_prefix())),
+        entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
+        entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
+        entry(AccountsTableRef(ACCOUNTS.static_as_prefix())),
+        entry(ConnectionsTableRef(CONNECTIONS.static_as_prefix())),
+        entry(ServerTableRef(SERVER.static_as_prefix())),
+        entry(ListenersTableRef(LISTENERS.static_as_prefix())),
+        entry(AuthenticatorsTableRef(AUTHENTICATORS.static_as_prefix())),
+        entry(ObserversTableRef(OBSERVERS.static_as_prefix())),
+        entry(InfoTableRef(INFO.static_as_prefix())),
+        entry(IntrospectTableRef(INTROSPECT.static_as_prefix())),
+        entry(ServicesTableRef(SERVICES.static_as_prefix())),
+    ]
+}
+
+// In all functions below: the plugin passes its own `HostRef`'s `host`, and arguments that live for the call.
+
+static LOG: &WithMetadata<LogTable> = &WithMetadata::new(LogTable { log, module });
+
+unsafe extern "C" fn log(
+    host: *const (),
+    level: u8,
+    target: RStr<'_>,
+    message: RStr<'_>,
+    fields: RSlice<'_, Tuple2<RStr<'static>, RString>>,
+) {
+    guarded_or((), || {
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|field| (field.0.as_str(), field.1.as_str())).collect();
+        // SAFETY: see above.
+        unsafe { side(host) }.log(level, target.as_str(), message.as_str(), &fields);
+    })
+}
+
+unsafe extern "C" fn module(_host: *const ()) -> *const () {
+    crate::log::module_address()
+}
+
+static CLOCK: &WithMetadata<ClockTable> =
+    &WithMetadata::new(ClockTable { monotonic_ns, unix_ns, sleep_until_ns });
+
+unsafe extern "C" fn monotonic_ns(host: *const ()) -> u64 {
+    // SAFETY: see above.
+    guarded_or(0, || unsafe { side(host) }.monotonic_ns())
+}
+
+unsafe extern "C" fn unix_ns(host: *const ()) -> u64 {
+    // SAFETY: see above.
+    guarded_or(0, || unsafe { side(host) }.unix_ns())
+}
+
+unsafe extern "C" fn sleep_until_ns(host: *const (), deadline_ns: u64) -> FfiFuture<()> {
+    // SAFETY: see above.
+    started(|| Ok(unsafe { side(host) }.sleep_until_ns(deadline_ns)))
+}
+
+/// A future that began here; a panic in the beginning is its result.
+fn started<T: Send + 'static>(begin: impl FnOnce() -> Result<BoxFuture<'static, Result<T>>>) -> FfiFuture<T> {
+    match guarded(begin) {
+        ROk(future) => FfiFuture::new(future),
+        RErr(error) => FfiFuture::new(std::future::ready(Err(Error::from(error)))),
+    }
+}
+
+static RANDOM: &WithMetadata<RandomTable> = &WithMetadata::new(RandomTable { fill });
+
+unsafe extern "C" fn fill(host: *const (), ptr: *mut u8, len: usize) {
+    // SAFETY: see above; `ptr` is initialised memory of `len` bytes.
+    guarded_or((), || unsafe { side(host).fill_random(std::slice::from_raw_parts_mut(ptr, len)) })
+}
+
+static TASKS: &WithMetadata<TasksTable> = &WithMetadata::new(TasksTable { spawn, abort, spawn_blocking });
+
+unsafe extern "C" fn spawn(host: *const (), name: RStr<'_>, task: FfiFuture<()>) -> u64 {
+    // SAFETY: see above.
+    guarded_or(0, || unsafe { side(host) }.spawn(name.as_str(), Box::pin(task.import())))
+}
+
+unsafe extern "C" fn abort(host: *const (), task: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.abort(task))
+}
+
+unsafe extern "C" fn spawn_blocking(host: *const (), job: FfiJob) -> RResult<(), FfiError> {
+    guarded(|| {
+        let job = super::import::ImportedJob::new(job);
+        // SAFETY: see above.
+        unsafe { side(host) }.spawn_blocking(Box::new(move || job.run()))
+    })
+}
+
+static NET: &WithMetadata<NetTable> = &WithMetadata::new(NetTable { listen, dial });
+
+unsafe extern "C" fn listen(host: *const (), options: RStr<'_>) -> FfiFuture<FfiListener> {
+    started(|| {
+        // SAFETY: see above.
+        let listening = unsafe { side(host) }.listen(serde_json::from_str(options.as_str())?);
+        Ok(Box::pin(async { listening.await.map(FfiListener::new) }))
+    })
+}
+
+unsafe extern "C" fn dial(host: *const (), options: RStr<'_>) -> FfiFuture<FfiStream> {
+    started(|| {
+        // SAFETY: see above.
+        let dialling = unsafe { side(host) }.dial(serde_json::from_str(options.as_str())?);
+        Ok(Box::pin(async { dialling.await.map(FfiStream::new) }))
+    })
+}
+
+static FILES: &WithMetadata<FilesTable> = &WithMetadata::new(FilesTable {
+    read,
+    write_atomic,
+    facts,
+    list,
+    create_dir_all,
+    rename,
+    remove_file,
+    remove_dir_all,
+    sync_dir,
+    open,
+});
+
+/// A call of the host's files.
+///
+/// # Safety
+/// As for all functions here.
+unsafe fn on_files<T>(
+    host: *const (),
+    call: impl FnOnce(&dyn RawFiles) -> Result<T>,
+) -> RResult<T, FfiError> {
+    // SAFETY: by the caller.
+    guarded(|| call(unsafe { side(host) }.files()?.as_ref()))
+}
+
+unsafe extern "C" fn read(host: *const (), path: RStr<'_>) -> RResult<FfiBytes, FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| Ok(bytes::Bytes::from(files.read(path.as_str())?).into())) }
+}
+
+unsafe extern "C" fn write_atomic(
+    host: *const (),
+    path: RStr<'_>,
+    content: RSlice<'_, u8>,
+) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.write_atomic(path.as_str(), content.as_slice())) }
+}
+
+unsafe extern "C" fn facts(host: *const (), path: RStr<'_>) -> RResult<FfiFileFacts, FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| Ok(FileFacts::pack(files.facts(path.as_str())?))) }
+}
+
+unsafe extern "C" fn list(host: *const (), path: RStr<'_>) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| Ok(serde_json::to_string(&files.list(path.as_str())?)?.into())) }
+}
+
+unsafe extern "C" fn create_dir_all(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.create_dir_all(path.as_str())) }
+}
+
+unsafe extern "C" fn rename(host: *const (), from: RStr<'_>, to: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.rename(from.as_str(), to.as_str())) }
+}
+
+unsafe extern "C" fn remove_file(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.remove_file(path.as_str())) }
+}
+
+unsafe extern "C" fn remove_dir_all(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.remove_dir_all(path.as_str())) }
+}
+
+unsafe extern "C" fn sync_dir(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.sync_dir(path.as_str())) }
+}
+
+type OpenFile = Box<dyn RawFile>;
+
+unsafe extern "C" fn open(host: *const (), path: RStr<'_>, flags: u32) -> RResult<FfiFile, FfiError> {
+    static TABLE: &WithMetadata<FileTable> = &WithMetadata::new(FileTable {
+        read_at,
+        write_all_at,
+        size,
+        set_size,
+        sync,
+        drop: drop_boxed::<OpenFile>,
+    });
+    // SAFETY: see above.
+    unsafe {
+        on_files(host, |files| {
+            let file: OpenFile = files.open(path.as_str(), OpenOptions::from_flags(flags))?;
+            let state = Box::into_raw(Box::new(file)).cast();
+            Ok(FfiFile { state, table: FileTableRef(TABLE.static_as_prefix()) })
+        })
+    }
+}
+
+/// # Safety
+/// `state` is the box of `open`.
+unsafe fn on_file<T>(state: *const (), call: impl FnOnce(&dyn RawFile) -> Result<T>) -> RResult<T, FfiError> {
+    // SAFETY: by the caller.
+    guarded(|| call(unsafe { &*state.cast::<OpenFile>() }.as_ref()))
+}
+
+unsafe extern "C" fn read_at(
+    state: *const (),
+    at: u64,
+    ptr: *mut u8,
+    len: usize,
+) -> RResult<usize, FfiError> {
+    // SAFETY: see above; `ptr` is initialised memory of `len` bytes.
+    unsafe { on_file(state, |file| file.read_at(at, std::slice::from_raw_parts_mut(ptr, len))) }
+}
+
+unsafe extern "C" fn write_all_at(
+    state: *const (),
+    at: u64,
+    content: RSlice<'_, u8>,
+) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_file(state, |file| file.write_all_at(at, content.as_slice())) }
+}
+
+unsafe extern "C" fn size(state: *const ()) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    unsafe { on_file(state, |file| file.size()) }
+}
+
+unsafe extern "C" fn set_size(state: *const (), size_bytes: u64) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_file(state, |file| file.set_size(size_bytes)) }
+}
+
+unsafe extern "C" fn sync(state: *const (), metadata: bool) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    unsafe { on_file(state, |file| file.sync(metadata)) }
+}
+
+static PUBLISHER: &WithMetadata<PublisherTable> = &WithMetadata::new(PublisherTable { publish });
+
+unsafe extern "C" fn publish(
+    host: *const (),
+    account: RStr<'_>,
+    messages: RSlice<'_, PublishRef<'_>>,
+    outcomes: *mut Outcome,
+) -> RResult<u64, FfiError> {
+    guarded(|| {
+        let outcomes = if outcomes.is_null() {
+            &mut []
+        } else {
+            // SAFETY: the caller gives room for one initialised outcome a message.
+            unsafe { std::slice::from_raw_parts_mut(outcomes, messages.len()) }
+        };
+        // SAFETY: see above.
+        unsafe { side(host) }.publish(account.as_str(), messages.as_slice(), outcomes)
+    })
+}
+
+static SUBSCRIPTIONS: &WithMetadata<SubscriptionsTable> =
+    &WithMetadata::new(SubscriptionsTable { subscribe, unsubscribe });
+
+unsafe extern "C" fn subscribe(host: *const (), options: RStr<'_>, sink: FfiSink) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.subscribe(serde_json::from_str(options.as_str())?, sink))
+}
+
+unsafe extern "C" fn unsubscribe(host: *const (), subscription: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.unsubscribe(subscription))
+}
+
+/// A JSON answer as text.
+fn json(answer: impl FnOnce() -> Result<Value>) -> RResult<RString, FfiError> {
+    guarded(|| Ok(answer()?.to_string().into()))
+}
+
+static ACCOUNTS: &WithMetadata<AccountsTable> =
+    &WithMetadata::new(AccountsTable { list: account_list, lookup: account_lookup });
+
+unsafe extern "C" fn account_list(host: *const ()) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.accounts())
+}
+
+unsafe extern "C" fn account_lookup(host: *const (), name: RStr<'_>) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.account(name.as_str()))
+}
+
+static CONNECTIONS: &WithMetadata<ConnectionsTable> =
+    &WithMetadata::new(ConnectionsTable { lookup: connection_lookup, close: connection_close });
+
+unsafe extern "C" fn connection_lookup(host: *const (), id: u64) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.connection(id))
+}
+
+unsafe extern "C" fn connection_close(
+    host: *const (),
+    id: u64,
+    reason: u32,
+    text: RStr<'_>,
+) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.close_connection(id, CloseReason::from_number(reason), text.as_str()))
+}
+
+static SERVER: &WithMetadata<ServerTable> = &WithMetadata::new(ServerTable { identity, snapshot });
+
+unsafe extern "C" fn identity(host: *const ()) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.identity())
+}
+
+unsafe extern "C" fn snapshot(
+    host: *const (),
+    kind: RStr<'_>,
+    params: RStr<'_>,
+) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    guarded(|| {
+        Ok(unsafe { side(host) }.snapshot(kind.as_str(), serde_json::from_str(params.as_str())?)?.into())
+    })
+}
+
+static LISTENERS: &WithMetadata<ListenersTable> =
+    &WithMetadata::new(ListenersTable { add: listener_add, remove: listener_remove });
+
+unsafe extern "C" fn listener_add(
+    host: *const (),
+    spec: RStr<'_>,
+    factory: FfiTransportFactory,
+) -> FfiFuture<RString> {
+    started(|| {
+        // SAFETY: see above.
+        let adding = unsafe { side(host) }.add_listener(serde_json::from_str(spec.as_str())?, factory);
+        Ok(Box::pin(async { Ok(serde_json::to_string(&adding.await?)?.into()) }))
+    })
+}
+
+unsafe extern "C" fn listener_remove(host: *const (), id: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.remove_listener(id))
+}
+
+static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> =
+    &WithMetadata::new(AuthenticatorsTable { add: authenticator_add, remove: authenticator_remove });
+
+unsafe extern "C" fn authenticator_add(
+    host: *const (),
+    authenticator: FfiAuthenticator,
+) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.add_authenticator(authenticator))
+}
+
+unsafe extern "C" fn authenticator_remove(host: *const (), id: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.remove_authenticator(id))
+}
+
+static OBSERVERS: &WithMetadata<ObserversTable> =
+    &WithMetadata::new(ObserversTable { add: observer_add, remove: observer_remove });
+
+unsafe extern "C" fn observer_add(host: *const (), observer: FfiObserver) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.add_observer(observer))
+}
+
+unsafe extern "C" fn observer_remove(host: *const (), id: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.remove_observer(id))
+}
+
+static INFO: &WithMetadata<InfoTable> = &WithMetadata::new(InfoTable { set: info_set });
+
+unsafe extern "C" fn info_set(host: *const (), kind: RStr<'_>, fields: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.set_info(kind.as_str(), serde_json::from_str(fields.as_str())?))
+}
+
+static INTROSPECT: &WithMetadata<IntrospectTable> =
+    &WithMetadata::new(IntrospectTable { plugins, read: introspect_read });
+
+unsafe extern "C" fn plugins(host: *const ()) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.plugins())
+}
+
+unsafe extern "C" fn introspect_read(
+    host: *const (),
+    plugin: RStr<'_>,
+    query: RStr<'_>,
+) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.introspect(plugin.as_str(), serde_json::from_str(query.as_str())?))
+}
+
+static SERVICES: &WithMetadata<ServicesTable> =
+    &WithMetadata::new(ServicesTable { provide: service_provide, find: service_find });
+
+unsafe extern "C" fn service_provide(
+    host: *const (),
+    service: RStr<'_>,
+    call: FfiCall,
+) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.provide(service.as_str(), call))
+}
+
+unsafe extern "C" fn service_find(host: *const (), service: RStr<'_>) -> RResult<FfiCall, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.find(service.as_str()))
+}

@@ -1,0 +1,288 @@
+//! The host's services: one table of functions for each named interface.
+//!
+//! The first argument is always the host's side for this plugin. Functions are only ever appended, after the
+//! last prefix field, with a higher minor version of this crate.
+
+use super::bytes::FfiBytes;
+use super::error::FfiError;
+use super::future::FfiFuture;
+use super::message::{FfiSink, Outcome, PublishRef};
+use super::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
+use super::prelude::*;
+use super::stream::{FfiListener, FfiStream};
+
+type Host = *const ();
+type Answer<T> = RResult<T, FfiError>;
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = LogTableRef)))]
+#[sabi(missing_field(option))]
+pub struct LogTable {
+    /// Level (1 error … 5 trace), target, message, fields.
+    pub log: unsafe extern "C" fn(Host, u8, RStr<'_>, RStr<'_>, RSlice<'_, Tuple2<RStr<'static>, RString>>),
+    /// An address of the host's copy of this crate: equal to the plugin's own when linked statically.
+    #[sabi(last_prefix_field)]
+    pub module: unsafe extern "C" fn(Host) -> *const (),
+}
+interface!(LogTableRef, "natsd.log/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ClockTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ClockTable {
+    pub monotonic_ns: unsafe extern "C" fn(Host) -> u64,
+    pub unix_ns: unsafe extern "C" fn(Host) -> u64,
+    /// Ready once the monotonic clock shows this.
+    #[sabi(last_prefix_field)]
+    pub sleep_until_ns: unsafe extern "C" fn(Host, u64) -> FfiFuture<()>,
+}
+interface!(ClockTableRef, "natsd.clock/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = RandomTableRef)))]
+#[sabi(missing_field(option))]
+pub struct RandomTable {
+    #[sabi(last_prefix_field)]
+    pub fill: unsafe extern "C" fn(Host, *mut u8, usize),
+}
+interface!(RandomTableRef, "natsd.random/1");
+
+/// A job for a thread that may block.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct FfiJob {
+    pub(super) state: *mut (),
+    /// Takes the state.
+    pub(super) run: unsafe extern "C" fn(*mut ()),
+    /// Takes the state without running it.
+    pub(super) drop: unsafe extern "C" fn(*mut ()),
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = TasksTableRef)))]
+#[sabi(missing_field(option))]
+pub struct TasksTable {
+    /// A name for the log, and the task; answers with its id.
+    pub spawn: unsafe extern "C" fn(Host, RStr<'_>, FfiFuture<()>) -> u64,
+    pub abort: unsafe extern "C" fn(Host, u64),
+    #[sabi(last_prefix_field)]
+    pub spawn_blocking: unsafe extern "C" fn(Host, FfiJob) -> Answer<()>,
+}
+interface!(TasksTableRef, "natsd.tasks/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = NetTableRef)))]
+#[sabi(missing_field(option))]
+pub struct NetTable {
+    /// JSON of `ListenOptions`.
+    pub listen: unsafe extern "C" fn(Host, RStr<'_>) -> FfiFuture<FfiListener>,
+    /// JSON of `DialOptions`.
+    #[sabi(last_prefix_field)]
+    pub dial: unsafe extern "C" fn(Host, RStr<'_>) -> FfiFuture<FfiStream>,
+}
+interface!(NetTableRef, "natsd.net/1");
+
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FfiFileFacts {
+    pub size_bytes: u64,
+    pub modified_unix_ns: u64,
+    /// 0 file, 1 directory, 2 other.
+    pub kind: u32,
+    pub reserved: u32,
+}
+
+/// Functions over paths. They block: call them from `spawn_blocking`, or while starting.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = FilesTableRef)))]
+#[sabi(missing_field(option))]
+pub struct FilesTable {
+    pub read: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<FfiBytes>,
+    /// Write beside, sync, rename, sync the directory.
+    pub write_atomic: unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, u8>) -> Answer<()>,
+    pub facts: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<FfiFileFacts>,
+    /// JSON: names in the directory.
+    pub list: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<RString>,
+    pub create_dir_all: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<()>,
+    pub rename: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<()>,
+    pub remove_file: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<()>,
+    pub remove_dir_all: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<()>,
+    pub sync_dir: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<()>,
+    /// Flags are those of `OpenOptions`.
+    #[sabi(last_prefix_field)]
+    pub open: unsafe extern "C" fn(Host, RStr<'_>, u32) -> Answer<FfiFile>,
+}
+interface!(FilesTableRef, "natsd.files/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = FileTableRef)))]
+#[sabi(missing_field(option))]
+pub struct FileTable {
+    pub read_at: unsafe extern "C" fn(*const (), u64, *mut u8, usize) -> Answer<usize>,
+    pub write_all_at: unsafe extern "C" fn(*const (), u64, RSlice<'_, u8>) -> Answer<()>,
+    pub size: unsafe extern "C" fn(*const ()) -> Answer<u64>,
+    pub set_size: unsafe extern "C" fn(*const (), u64) -> Answer<()>,
+    /// True: also the metadata.
+    pub sync: unsafe extern "C" fn(*const (), bool) -> Answer<()>,
+    #[sabi(last_prefix_field)]
+    pub drop: unsafe extern "C" fn(*mut ()),
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct FfiFile {
+    pub(super) state: *mut (),
+    pub(super) table: FileTableRef,
+}
+
+// SAFETY: made from `Send + Sync` files only (`serve`), used through shared references.
+unsafe impl Send for FfiFile {}
+// SAFETY: as above.
+unsafe impl Sync for FfiFile {}
+
+impl Drop for FfiFile {
+    fn drop(&mut self) {
+        // SAFETY: `state` and `table` belong together; called once.
+        unsafe { (self.table.drop())(self.state) }
+    }
+}
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PublisherTableRef)))]
+#[sabi(missing_field(option))]
+pub struct PublisherTable {
+    /// Account, messages, and room for as many outcomes (or null). Answers with the number of deliveries.
+    #[sabi(last_prefix_field)]
+    pub publish:
+        unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, PublishRef<'_>>, *mut Outcome) -> Answer<u64>,
+}
+interface!(PublisherTableRef, "natsd.publisher/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = SubscriptionsTableRef)))]
+#[sabi(missing_field(option))]
+pub struct SubscriptionsTable {
+    /// JSON of `SubscribeOptions`; answers with an id.
+    pub subscribe: unsafe extern "C" fn(Host, RStr<'_>, FfiSink) -> Answer<u64>,
+    #[sabi(last_prefix_field)]
+    pub unsubscribe: unsafe extern "C" fn(Host, u64),
+}
+interface!(SubscriptionsTableRef, "natsd.subscriptions/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = AccountsTableRef)))]
+#[sabi(missing_field(option))]
+pub struct AccountsTable {
+    /// JSON: names.
+    pub list: unsafe extern "C" fn(Host) -> Answer<RString>,
+    /// JSON of `AccountFacts`.
+    #[sabi(last_prefix_field)]
+    pub lookup: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<RString>,
+}
+interface!(AccountsTableRef, "natsd.accounts/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ConnectionsTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ConnectionsTable {
+    /// JSON of `ConnectionFacts`.
+    pub lookup: unsafe extern "C" fn(Host, u64) -> Answer<RString>,
+    /// Id, number of a `CloseReason`, text.
+    #[sabi(last_prefix_field)]
+    pub close: unsafe extern "C" fn(Host, u64, u32, RStr<'_>) -> Answer<()>,
+}
+interface!(ConnectionsTableRef, "natsd.connections/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ServerTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ServerTable {
+    /// JSON of `ServerIdentity`.
+    pub identity: unsafe extern "C" fn(Host) -> Answer<RString>,
+    /// A kind (`varz`, `connz`, `subsz`, …) and JSON parameters; answers with JSON.
+    #[sabi(last_prefix_field)]
+    pub snapshot: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<RString>,
+}
+interface!(ServerTableRef, "natsd.server/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ListenersTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ListenersTable {
+    /// JSON of `ListenerSpec`; answers with JSON of `ListenerFacts`.
+    pub add: unsafe extern "C" fn(Host, RStr<'_>, FfiTransportFactory) -> FfiFuture<RString>,
+    /// Stops accepting; what was accepted stays.
+    #[sabi(last_prefix_field)]
+    pub remove: unsafe extern "C" fn(Host, u64),
+}
+interface!(ListenersTableRef, "natsd.listeners/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = AuthenticatorsTableRef)))]
+#[sabi(missing_field(option))]
+pub struct AuthenticatorsTable {
+    pub add: unsafe extern "C" fn(Host, FfiAuthenticator) -> Answer<u64>,
+    #[sabi(last_prefix_field)]
+    pub remove: unsafe extern "C" fn(Host, u64),
+}
+interface!(AuthenticatorsTableRef, "natsd.authenticators/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ObserversTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ObserversTable {
+    pub add: unsafe extern "C" fn(Host, FfiObserver) -> Answer<u64>,
+    #[sabi(last_prefix_field)]
+    pub remove: unsafe extern "C" fn(Host, u64),
+}
+interface!(ObserversTableRef, "natsd.observers/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = InfoTableRef)))]
+#[sabi(missing_field(option))]
+pub struct InfoTable {
+    /// Connection kind and a JSON object of fields; replaces what this plugin set before for the kind.
+    #[sabi(last_prefix_field)]
+    pub set: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<()>,
+}
+interface!(InfoTableRef, "natsd.info/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = IntrospectTableRef)))]
+#[sabi(missing_field(option))]
+pub struct IntrospectTable {
+    /// JSON: an array of `PluginFacts`.
+    pub plugins: unsafe extern "C" fn(Host) -> Answer<RString>,
+    /// A plugin's name and a JSON query; answers with JSON.
+    #[sabi(last_prefix_field)]
+    pub read: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<RString>,
+}
+interface!(IntrospectTableRef, "natsd.introspect/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ServicesTableRef)))]
+#[sabi(missing_field(option))]
+pub struct ServicesTable {
+    pub provide: unsafe extern "C" fn(Host, RStr<'_>, FfiCall) -> Answer<()>,
+    #[sabi(last_prefix_field)]
+    pub find: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<FfiCall>,
+}
+interface!(ServicesTableRef, "natsd.services/1");

@@ -1,0 +1,58 @@
+//! Events of the server that plugins may watch.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Told about what happened, after it happened. Called from many threads: do not block.
+pub trait EventObserver: Send + Sync + 'static {
+    fn on_event(&self, event: &Event);
+}
+
+/// What happened. A kind from a newer host reads as [`Event::Unknown`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection is authenticated and bound to its account.
+    Connected {
+        connection: ConnectionFacts,
+    },
+    Disconnected {
+        connection: ConnectionFacts,
+        reason: String,
+    },
+    /// Authentication failed.
+    Refused {
+        connection: ConnectionFacts,
+        reason: String,
+    },
+    AccountAdded {
+        account: String,
+    },
+    AccountRemoved {
+        account: String,
+    },
+    /// A reload took effect; `changed` names the keys.
+    Reloaded {
+        changed: Vec<String>,
+    },
+    LameDuck,
+    /// The server stops; plugins are stopped after their observers have returned.
+    Shutdown,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A connection, as in `connz`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnectionFacts {
+    pub id: u64,
+    pub kind: String,
+    pub remote: String,
+    pub account: String,
+    pub user: Option<String>,
+    pub name: Option<String>,
+    /// Whatever else the host knows: counters, language, version, …
+    pub extra: Map<String, Value>,
+}

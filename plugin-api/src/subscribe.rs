@@ -1,0 +1,71 @@
+//! Subscriptions of a plugin: callbacks for the messages of an account.
+
+use crate::abi::import;
+use crate::abi::message::{FfiSink, MessageRef};
+use crate::error::Result;
+use crate::host::Host;
+use serde::{Deserialize, Serialize};
+
+/// What to subscribe to, and how the callback is called.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubscribeOptions {
+    /// Empty: the global account.
+    pub account: String,
+    /// May have wildcards.
+    pub subject: String,
+    /// Empty: no queue group.
+    pub queue: String,
+    pub delivery: Delivery,
+}
+
+/// Where a callback runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// On the publisher's thread, once for each chunk it sent, with all messages of the chunk. The cheapest; the
+    /// callback must not block, wait or publish: it counts, or hands on.
+    #[default]
+    Inline,
+    /// From a task of the plugin, one call at a time. It may publish, but must not block the thread. When more
+    /// than this is waiting, further messages are dropped and counted.
+    Queued { messages_max: usize, bytes_max: usize },
+}
+
+impl Delivery {
+    /// The limits of a queue when there is no reason for others: what a client may have pending.
+    pub fn queued() -> Self {
+        Self::Queued { messages_max: 65_536, bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+impl SubscribeOptions {
+    /// Inline, in the global account.
+    pub fn to(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ..Self::default() }
+    }
+}
+
+/// Ends the subscription when dropped.
+pub struct Subscription {
+    host: Host,
+    id: u64,
+}
+
+impl Subscription {
+    pub(crate) fn new(
+        host: &Host,
+        options: &SubscribeOptions,
+        callback: impl Fn(&[MessageRef<'_>]) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let options = serde_json::to_string(options)?;
+        let id = import::subscribe(&host.tables, &options, FfiSink::new(callback))?;
+        Ok(Self { host: host.clone(), id })
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        import::unsubscribe(&self.host.tables, self.id);
+    }
+}
