@@ -4,4 +4,6 @@ pub mod config {
     pub mod options;
 }
 pub mod conn;
+pub mod log;
+pub mod runtime;
 pub mod tls;
