@@ -1,5 +1,6 @@
 //! What is known of a connection besides its traffic: shown by monitoring, logs and events.
 
+use crate::log::client_name::{ClientLabel, ClientName};
 use std::net::SocketAddr;
 
 /// Connection types of CORE-252 that the host itself knows; plugins bring others by name.
@@ -45,33 +46,22 @@ impl Facts {
 
     /// The start of log lines (CORE-251).
     pub fn label(&self, cid: u64) -> String {
-        let id = if self.client_type == "websocket" { "wid" } else { "cid" };
-        let mut label = match self.ip.contains(':') {
-            true => format!("[{}]:{} - {id}:{cid}", self.ip, self.port),
-            false => format!("{}:{} - {id}:{cid}", self.ip, self.port),
+        let label = match self.client_type.as_str() {
+            "websocket" => ClientLabel::Websocket,
+            "mqtt" => ClientLabel::Mqtt,
+            _ => ClientLabel::Client,
         };
-        if !self.lang.is_empty() || !self.name.is_empty() || !self.version.is_empty() {
-            label.push_str(&format!(" - {:?}", self.client_text()));
-        }
-        if !self.account.is_empty() && !self.user_label.is_empty() {
-            label.push_str(&format!(" - \"{}/{}\"", self.account, self.user_label));
-        }
-        label
-    }
-
-    fn client_text(&self) -> String {
-        let mut text = String::new();
-        if !self.version.is_empty() {
-            text = format!("v{}", self.version);
-        }
-        for part in [&self.lang, &self.name] {
-            if !part.is_empty() {
-                if !text.is_empty() {
-                    text.push(':');
-                }
-                text.push_str(part);
-            }
-        }
-        text
+        let name = ClientName {
+            host: &self.ip,
+            port: self.port,
+            label,
+            id: cid,
+            version: &self.version,
+            lang: &self.lang,
+            name: &self.name,
+            account: if self.user_label.is_empty() { "" } else { &self.account },
+            user_label: &self.user_label,
+        };
+        name.to_string()
     }
 }

@@ -133,7 +133,7 @@ impl Session {
         self.deliver(chunk, pass);
         let text = &rest[args.0..args.1];
         if pass.trace {
-            crate::log::trace_line::inbound(&pass.me.label(), verb, text);
+            crate::routing::trace::inbound(&pass.me.label(), verb, text);
         }
         let result = match verb {
             Verb::Sub => self.subscribe(pass, text),
@@ -199,7 +199,7 @@ impl Session {
 
     pub(super) fn traces(&self) -> bool {
         crate::log::trace_enabled()
-            && (!self.flags.system_account || crate::log::trace_system_account())
+            && (!self.flags.system_account || crate::log::trace_system_enabled())
     }
 
     pub(super) fn ok(&self, me: &Receiver) {

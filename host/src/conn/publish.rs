@@ -100,7 +100,7 @@ impl Session {
         let line_len = parsed.len as usize;
         if pass.trace {
             let body = &rest[line_len..line_len + parsed.size_bytes as usize];
-            crate::log::trace_line::publish(&pass.me.label(), &rest[..line_len], body, parsed.header_len);
+            crate::routing::trace::publish(&pass.me.label(), &rest[..line_len], body, parsed.header_len);
         }
         let hit = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
         if let Err(error) = self.may_publish(subject, reply, hit.as_deref()) {

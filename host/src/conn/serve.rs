@@ -9,10 +9,10 @@ use super::session::{End, Failure, Session};
 use super::stall;
 use crate::account::Account;
 use crate::proto::error::{ClosedReason, ProtoError};
-use crate::routing::chunk::Chunk;
 use crate::routing::layer::{LayerError, Progress};
+use crate::routing::publish::with_chunk;
 use crate::routing::receiver::Receiver;
-use crate::runtime::{Deadline, ReadHalf, now_ns, random_u64};
+use crate::runtime::{Deadline, ReadHalf, now_ns};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -25,19 +25,15 @@ const READ_BYTES: usize = 128 << 10;
 /// How long a closing connection may take to write its last bytes (CORE-215).
 const LAST_FLUSH_NS: u64 = 100_000_000;
 
-/// What a thread's connections share.
-pub(super) struct Thread {
+/// What a thread's connections read into.
+struct Buffers {
     read: Vec<u8>,
     plain: Vec<u8>,
-    pub chunk: Chunk,
 }
 
 thread_local! {
-    pub(super) static THREAD: RefCell<Thread> = RefCell::new(Thread {
-        read: vec![0; READ_BYTES],
-        plain: Vec::new(),
-        chunk: Chunk::new(random_u64()),
-    });
+    static BUFFERS: RefCell<Buffers> =
+        RefCell::new(Buffers { read: vec![0; READ_BYTES], plain: Vec::new() });
 }
 
 /// The socket as the task sees it.
@@ -153,12 +149,10 @@ async fn next(
             }
             let end = if std::mem::take(&mut have_left) {
                 session.resume = false;
-                THREAD.with_borrow_mut(|thread| {
-                    let left = std::mem::take(&mut session.left);
-                    let end = session.process(&mut thread.chunk, account, me, &left);
-                    session.keep(&left, &end);
-                    end
-                })
+                let left = std::mem::take(&mut session.left);
+                let end = with_chunk(|chunk| session.process(chunk, account, me, &left));
+                session.keep(&left, &end);
+                end
             } else {
                 let read = |buf: &mut [u8]| duplex.read.poll_read(cx, buf);
                 match pump(session, account, me, read) {
@@ -188,7 +182,7 @@ fn pump(
     me: &Arc<Receiver>,
     mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
 ) -> Poll<End> {
-    THREAD.with_borrow_mut(|thread| {
+    BUFFERS.with_borrow_mut(|thread| {
         if session.layered {
             return pump_layered(session, account, me, thread, read);
         }
@@ -203,7 +197,7 @@ fn pump(
                 buf[..kept].copy_from_slice(&session.left);
                 session.active = true;
                 let filled = &buf[..kept + n];
-                let end = session.process(&mut thread.chunk, account, me, filled);
+                let end = with_chunk(|chunk| session.process(chunk, account, me, filled));
                 session.keep(filled, &end);
                 Poll::Ready(end)
             }
@@ -219,7 +213,7 @@ fn pump_large(
     session: &mut Session,
     account: &Account,
     me: &Arc<Receiver>,
-    thread: &mut Thread,
+    thread: &mut Buffers,
     mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
 ) -> Poll<End> {
     let kept = session.left.len();
@@ -236,7 +230,7 @@ fn pump_large(
         return Poll::Ready(End::Used(0));
     }
     let left = std::mem::take(&mut session.left);
-    let end = session.process(&mut thread.chunk, account, me, &left);
+    let end = with_chunk(|chunk| session.process(chunk, account, me, &left));
     session.keep(&left, &end);
     Poll::Ready(end)
 }
@@ -246,7 +240,7 @@ fn pump_layered(
     session: &mut Session,
     account: &Account,
     me: &Arc<Receiver>,
-    thread: &mut Thread,
+    thread: &mut Buffers,
     mut read: impl FnMut(&mut [u8]) -> Poll<io::Result<usize>>,
 ) -> Poll<End> {
     let n = match read(&mut thread.read) {
@@ -274,7 +268,7 @@ fn pump_layered(
             if !was_open {
                 session.layer_opened();
             }
-            match session.process(&mut thread.chunk, account, me, &plain) {
+            match with_chunk(|chunk| session.process(chunk, account, me, &plain)) {
                 End::Used(_) if progress == Progress::PeerClosed => End::Fail(ended(Ok(0))),
                 end => end,
             }

@@ -65,7 +65,7 @@ impl Session {
         pass.guard = None;
         let gone = subscriptions::unsubscribe(pass.me, pass.account, words[0], max);
         if pass.trace && gone {
-            crate::log::trace_line::unsubscribed(&pass.me.label(), words[0]);
+            crate::routing::trace::unsubscribed(&pass.me.label(), words[0]);
         }
         self.ok(pass.me);
         Ok(())

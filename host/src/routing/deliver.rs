@@ -196,26 +196,19 @@ impl Chunk {
                 let mut sid = Vec::new();
                 r.sid.write(&mut sid, &out.long_sids);
                 let with_headers = out.headers && item.header_len > 0;
-                let mut head = Vec::new();
-                for part in [
-                    if with_headers { &b"HMSG"[..] } else { b"MSG" },
-                    item.subject.of(buf),
-                    &sid,
-                    item.reply.of(buf),
-                ] {
-                    if !part.is_empty() {
-                        head.extend_from_slice(part);
-                        head.push(b' ');
-                    }
+                let skip = if with_headers { 0 } else { item.header_len as usize };
+                let message = &item.body.of(buf)[skip..item.size_bytes() as usize];
+                let header_len = item.header_len as usize - skip;
+                let mut args = [item.subject.of(buf), &sid, item.reply.of(buf)].join(&b' ');
+                if item.reply.len > 0 {
+                    args.push(b' ');
                 }
-                let skip = if out.headers { 0 } else { item.header_len as usize };
                 if with_headers {
-                    head.extend_from_slice(format!("{} ", item.header_len).as_bytes());
+                    args.extend_from_slice(format!("{header_len} ").as_bytes());
                 }
-                head.extend_from_slice((item.size_bytes() as usize - skip).to_string().as_bytes());
-                let payload = &item.body.of(buf)[skip..item.size_bytes() as usize];
-                let header_len = item.header_len as usize - skip.min(item.header_len as usize);
-                crate::log::trace_line::outbound(&label, &head, payload, header_len);
+                args.extend_from_slice(message.len().to_string().as_bytes());
+                let verb = if with_headers { "HMSG" } else { "MSG" };
+                super::trace::outbound(&label, verb, &args, message, header_len);
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod outbound;
 pub mod publish;
 pub mod receiver;
 pub mod subscriptions;
+pub mod trace;
 
 pub use chunk::{Chunk, Item};
 pub use outbound::Outbound;

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod log_files;
 pub mod net;
 pub mod plugin_files;
 pub mod plugin_net;
