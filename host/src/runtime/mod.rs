@@ -12,6 +12,7 @@ pub mod plugin_net;
 pub mod plugin_tasks;
 pub mod process;
 pub mod random;
+pub mod signals;
 pub mod tasks;
 
 pub use clock::{Deadline, now_ns, unix_ns};

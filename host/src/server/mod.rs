@@ -1,30 +1,101 @@
-//! The server: puts the parts together and runs them until it is told to stop.
+//! The server: puts the parts together, runs them until it is told to stop, and changes them on reload.
+//!
+//! `boot` goes from the command line to a running server; `listeners` accepts; `reload`, `lame_duck` and
+//! `shutdown` are the rest of its life; `services` is what plugins are lent of it.
 
-use crate::auth::Authenticator;
-use crate::config::options::*;
-use crate::conn::{Context, open};
-use crate::proto::info::{InfoTemplate, ServerInfo};
-use crate::runtime::{Listener, spawn};
+mod boot;
+mod hooks;
+mod lame_duck;
+mod listeners;
+mod reload;
+mod services;
+mod shutdown;
+mod transport;
+
+pub use boot::main;
+
+use crate::cli::Flags;
+use crate::conn::Context;
+use crate::plugins::Plugins;
+use crate::runtime::Mutex;
+use crate::runtime::signals::{Signal, Signals};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-pub async fn run(options: Options) -> std::io::Result<()> {
-    let listener = Listener::bind(&options.host, options.port.max(0) as u16).await?;
-    let port = listener.local_addr()?.port();
-    let info = ServerInfo { server_id: "N".into(), server_name: "N".into(), host: options.host.clone(), port, headers: true, max_payload: options.limits.max_payload_bytes, ..Default::default() };
-    let context = Arc::new(Context::new(options, InfoTemplate::new(info), Authenticator, None));
-    let accepting = context.clone();
-    spawn(async move {
+/// One running server.
+pub struct Server {
+    pub context: Arc<Context>,
+    pub plugins: Arc<Plugins>,
+    pub facts: Facts,
+    flags: Flags,
+    /// The digest and the time of the configuration in force.
+    config: Mutex<ConfigFacts>,
+    listeners: listeners::Listeners,
+    services: Arc<services::Services>,
+    stopping: AtomicBool,
+}
+
+/// What a server is, from its start to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub server_id: String,
+    pub xkey: String,
+    pub name: String,
+    pub start_unix_ns: u64,
+    pub start_ns: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ConfigFacts {
+    pub digest: String,
+    pub load_unix_ns: u64,
+}
+
+impl Server {
+    /// Serves until a signal ends it; the exit code.
+    async fn run(self: &Arc<Self>, mut signals: Signals) -> u8 {
+        let mut lame_duck = None;
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => open::client(&accepting, stream, peer),
-                Err(e) => {
-                    crate::log::error!("accept: {e}");
-                    crate::runtime::clock::sleep(Duration::from_millis(50)).await;
+            let signal = match &mut lame_duck {
+                None => Some(signals.next().await),
+                Some(done) => signal_or_done(&mut signals, done).await,
+            };
+            let Some(signal) = signal else {
+                self.shut_down().await;
+                return 0;
+            };
+            crate::log::debug!("Trapped {:?} signal", signal.name());
+            match signal {
+                Signal::Hangup => self.reload().await,
+                Signal::User1 => crate::log::reopen(),
+                Signal::User2 if lame_duck.is_none() => {
+                    let server = self.clone();
+                    lame_duck = Some(Box::pin(async move { server.lame_duck().await }));
+                }
+                Signal::User2 => {}
+                // CORE-222.
+                Signal::Terminate if lame_duck.is_some() => {}
+                Signal::Interrupt | Signal::Terminate => {
+                    self.shut_down().await;
+                    return 0;
                 }
             }
         }
-    });
-    crate::runtime::clock::sleep(Duration::from_secs(3600)).await;
-    Ok(())
+    }
+}
+
+/// The next signal, or `None` when the lame duck mode is over.
+async fn signal_or_done(
+    signals: &mut Signals,
+    done: &mut (impl Future<Output = ()> + Unpin),
+) -> Option<Signal> {
+    let mut next = std::pin::pin!(signals.next());
+    std::future::poll_fn(|cx| {
+        use std::task::Poll;
+        if let Poll::Ready(signal) = next.as_mut().poll(cx) {
+            return Poll::Ready(Some(signal));
+        }
+        std::pin::Pin::new(&mut *done).poll(cx).map(|()| None)
+    })
+    .await
 }

@@ -1,0 +1,376 @@
+//! From the command line to a running server.
+
+use super::listeners::Listeners;
+use super::services::{PluginTls, Services};
+use super::{ConfigFacts, Facts, Server};
+use crate::auth::Authenticator;
+use crate::auth::nkey::ServerIdentity;
+use crate::cli::{self, Command, Flags};
+use crate::config::options::Options;
+use crate::config::{self, Available, Config, Inputs, PluginKeys};
+use crate::conn::Context;
+use crate::plugins::{Plugins, PluginsError};
+use crate::proto::info::{self, InfoTemplate, ServerInfo};
+use crate::runtime::plugin_tasks::TokioServices;
+use crate::runtime::signals::{Signals, raise_open_files_limit};
+use crate::runtime::{Listener, Mutex, files, log_files, now_ns, process, random_bytes, tasks, unix_ns};
+use crate::tls::server::TlsServer;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Everything from outside that a configuration may read.
+pub(super) const INPUTS: Inputs<'static> = Inputs { read_file: &files::read_file, env: &files::env };
+
+/// What the binaries call: reads the command line, and serves until told to stop.
+pub fn main() -> ExitCode {
+    let exe = process::exe_name();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match cli::parse(&exe, &args) {
+        Command::Run(flags) => run(&exe, *flags),
+        Command::TestConfig(flags) => test_config(&exe, &flags),
+        Command::Plugins(flags) => list_plugins(&exe, &flags),
+        Command::Signal(request) => match request.send(&process::SystemProcesses) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => fail(&exe, &e.to_string()),
+        },
+        Command::Version => {
+            println!("{exe}: v{}", info::VERSION);
+            ExitCode::SUCCESS
+        }
+        Command::Help => {
+            println!("{}", cli::usage(&exe));
+            ExitCode::SUCCESS
+        }
+        Command::HelpTls => {
+            println!("{}", cli::help_tls());
+            ExitCode::SUCCESS
+        }
+        Command::Fail(failure) => {
+            eprintln!("{}", failure.message);
+            if failure.with_usage {
+                println!("{}", cli::usage(&exe));
+            }
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn fail(exe: &str, text: &str) -> ExitCode {
+    eprintln!("{exe}: {text}");
+    ExitCode::FAILURE
+}
+
+/// A configuration with the plugins that it was read for.
+struct Loaded {
+    config: Config,
+    plugins: Plugins,
+}
+
+/// Finds the plugins, reads the configuration for them, and has each check its part.
+fn load(flags: &Flags) -> Result<Loaded, String> {
+    let draft = config::read(flags.config.as_deref(), &INPUTS, flags).map_err(|e| e.to_string())?;
+    let runtime = Arc::new(TokioServices::new(tasks::handle(), Arc::new(PluginTls)));
+    let executable_dir = process::exe_dir();
+    let (plugins, errors) = Plugins::load(&draft.plugins, executable_dir.as_deref(), runtime);
+    if !errors.is_empty() {
+        return Err(lines(&errors));
+    }
+    let available = available(&plugins, &draft.plugins, executable_dir.as_deref());
+    let config = draft.finish(&INPUTS, flags, &available).map_err(|e| e.to_string())?;
+    Ok(Loaded { config, plugins })
+}
+
+pub(super) fn available(
+    plugins: &Plugins,
+    options: &config::options::PluginsOptions,
+    executable_dir: Option<&Path>,
+) -> Available {
+    let keys = |m: natsd_plugin_api::Manifest| PluginKeys { name: m.name, owned_keys: m.config_keys };
+    Available {
+        plugins: plugins.manifests().into_iter().map(keys).collect(),
+        searched: crate::plugins::search::folders(&options.dirs, executable_dir),
+    }
+}
+
+/// Plugins' keys as the plugin manager wants them.
+pub(super) fn owned_keys(config: &Config) -> Vec<(String, serde_json::Value)> {
+    config.sections.iter().map(|s| (s.key(), s.value.clone())).collect()
+}
+
+fn lines(errors: &[PluginsError]) -> String {
+    errors.iter().map(PluginsError::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Errors that plugins found in their part, with the place in the file.
+pub(super) fn placed(config: &Config, errors: &[PluginsError]) -> String {
+    let problems = errors.iter().map(|error| {
+        let text = error.to_string();
+        let PluginsError::Plugin { error: inner, .. } = error else {
+            return config::Problem::nowhere(text);
+        };
+        let inner = inner.to_string();
+        let path = inner.split(':').next().unwrap_or_default();
+        let section = config.sections.iter().find(|s| {
+            let key = s.key();
+            path == key || path.strip_prefix(&key).is_some_and(|rest| rest.starts_with(['.', '/']))
+        });
+        match section {
+            None => config::Problem::nowhere(text),
+            Some(section) => {
+                let rest = path[section.key().len()..].replace('.', "/");
+                section.problem(&rest, text)
+            }
+        }
+    });
+    config.errors(problems.collect()).to_string()
+}
+
+fn test_config(exe: &str, flags: &Flags) -> ExitCode {
+    let result = tasks::block_on(async {
+        let Loaded { config, plugins } = load(flags)?;
+        let errors = plugins.configure(&config.options.plugins, &owned_keys(&config));
+        if !errors.is_empty() {
+            return Err(placed(&config, &errors));
+        }
+        // CFG-307: warnings are as bad as errors here.
+        match config.warnings_text() {
+            warnings if warnings.is_empty() => Ok(config.digest),
+            warnings => Err(warnings),
+        }
+    });
+    match result {
+        Ok(Ok(digest)) => {
+            let path = flags.config.as_deref().unwrap_or(Path::new("")).display();
+            eprintln!("{exe}: configuration file {path} is valid ({digest})");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(text)) => fail(exe, text.trim_end()),
+        Err(e) => fail(exe, &e.to_string()),
+    }
+}
+
+fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
+    let result = tasks::block_on(async {
+        let Loaded { config, plugins } = load(flags)?;
+        let errors = plugins.configure(&config.options.plugins, &owned_keys(&config));
+        for error in &errors {
+            eprintln!("{exe}: {error}");
+        }
+        Ok::<_, String>(crate::plugins::listing::listing(&plugins.facts()))
+    });
+    match result {
+        Ok(Ok(listing)) => {
+            print!("{listing}");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(text)) => fail(exe, text.trim_end()),
+        Err(e) => fail(exe, &e.to_string()),
+    }
+}
+
+fn run(exe: &str, flags: Flags) -> ExitCode {
+    raise_open_files_limit();
+    let served = tasks::block_on(async {
+        let signals = Signals::new().map_err(|e| StartError::Config(e.to_string()))?;
+        let server = start(flags).await?;
+        Ok::<u8, StartError>(server.run(signals).await)
+    });
+    match served {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(StartError::Config(text))) => fail(exe, text.trim_end()),
+        Ok(Err(StartError::Fatal(text))) => {
+            crate::log::fatal!("{text}");
+            ExitCode::FAILURE
+        }
+        Err(e) => fail(exe, &e.to_string()),
+    }
+}
+
+/// Why the server does not start.
+enum StartError {
+    /// Told on standard error (CFG-308).
+    Config(String),
+    /// Told in the log (CFG-321).
+    Fatal(String),
+}
+
+async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
+    let Loaded { config, plugins } = load(&flags).map_err(StartError::Config)?;
+    let options = config.options.clone();
+    let errors = plugins.configure(&options.plugins, &owned_keys(&config));
+    if !errors.is_empty() {
+        return Err(StartError::Config(placed(&config, &errors)));
+    }
+    let warnings = config.warnings_text();
+    if !warnings.is_empty() {
+        eprint!("{warnings}");
+    }
+    let output = log_files::open(&options.log).map_err(|e| StartError::Config(e.to_string()))?;
+    crate::log::install(output);
+    crate::log::tracing_bridge::install();
+    apply_log_levels(&options, &plugins);
+    let server = build(flags, &config, plugins)?;
+    server.announce(&config);
+    let listener = listen(&options).await?;
+    server.open(listener).await?;
+    Ok(server)
+}
+
+pub(super) fn apply_log_levels(options: &Options, plugins: &Plugins) {
+    crate::log::set_levels(&options.log);
+    crate::routing::trace::set_payload_bytes_max(options.limits.max_traced_msg_len);
+    plugins.set_log_level(match (options.log.trace, options.log.debug) {
+        (true, _) => 5,
+        (_, true) => 4,
+        _ => 3,
+    });
+}
+
+/// The server without its sockets.
+fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>, StartError> {
+    let fatal = |e: &dyn std::fmt::Display| StartError::Fatal(e.to_string());
+    let options = &config.options;
+    let identity = ServerIdentity::from_seeds(&random_bytes(), random_bytes());
+    let authenticator =
+        Authenticator::new(&options.auth, &options.accounts).map_err(|e| fatal(&e))?;
+    let tls = build_tls(options).map_err(StartError::Fatal)?;
+    let name = if options.server_name.is_empty() { &identity.id } else { &options.server_name };
+    let facts = Facts {
+        server_id: identity.id.clone(),
+        xkey: identity.xkey.clone(),
+        name: name.clone(),
+        start_unix_ns: unix_ns(),
+        start_ns: now_ns(),
+    };
+    let info = server_info(options, &facts, &authenticator, 0);
+    let context = Arc::new(Context::new(options.clone(), InfoTemplate::new(info), authenticator, tls));
+    let services = Arc::new(Services::default());
+    let load_unix_ns = unix_ns();
+    let server = Arc::new(Server {
+        context,
+        plugins: Arc::new(plugins),
+        facts,
+        flags,
+        config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns }),
+        listeners: Listeners::default(),
+        services,
+        stopping: AtomicBool::new(false),
+    });
+    server.attach();
+    Ok(server)
+}
+
+pub(super) fn build_tls(options: &Options) -> Result<Option<TlsServer>, String> {
+    let Some(tls) = &options.tls else { return Ok(None) };
+    let tls = TlsServer::build(tls, &files::read_bytes).map_err(|e| e.to_string())?;
+    for warning in &tls.warnings {
+        crate::log::warn!("{warning}");
+    }
+    Ok(Some(tls))
+}
+
+/// The server's part of INFO for these options.
+pub(super) fn server_info(
+    options: &Options,
+    facts: &Facts,
+    authenticator: &Authenticator,
+    port: u16,
+) -> ServerInfo {
+    let (mut host, mut shown_port) = (options.host.clone(), port);
+    if let Some((h, p)) = options.client_advertise.as_deref().map(|a| a.rsplit_once(':').unwrap_or((a, ""))) {
+        h.clone_into(&mut host);
+        shown_port = p.parse().unwrap_or(port);
+    }
+    ServerInfo {
+        server_id: facts.server_id.clone(),
+        server_name: facts.name.clone(),
+        host,
+        port: shown_port,
+        headers: !options.no_header_support,
+        auth_required: authenticator.auth_required(),
+        tls_required: options.tls.is_some() && !options.allow_non_tls,
+        tls_verify: options.tls.as_ref().is_some_and(|t| t.verify || t.verify_and_map),
+        tls_available: options.tls.is_some() && options.allow_non_tls,
+        max_payload: options.limits.max_payload_bytes,
+        jetstream: false,
+        xkey: facts.xkey.clone(),
+        cluster: None,
+        connect_urls: Vec::new(),
+    }
+}
+
+async fn listen(options: &Options) -> Result<Listener, StartError> {
+    let port = options.port.max(0) as u16;
+    Listener::bind(&options.host, port).await.map_err(|e| {
+        let host = &options.host;
+        let why = crate::config::go_io_text(&e);
+        StartError::Fatal(format!("Error listening on port: {host}:{port}, \"listen tcp {host}:{port}: bind: {why}\""))
+    })
+}
+
+impl Server {
+    /// The lines that begin the log (CFG-342).
+    fn announce(&self, config: &Config) {
+        use crate::log::notice;
+        let options = &config.options;
+        notice!("Starting nats-server");
+        notice!("  Version:  {}", info::VERSION);
+        notice!("  Git:      [natsd {}]", env!("CARGO_PKG_VERSION"));
+        notice!("  Name:     {}", self.facts.name);
+        notice!("  ID:       {}", self.facts.server_id);
+        if self.context.authenticator().has_plaintext_passwords() {
+            crate::log::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+        }
+        if options.limits.max_payload_bytes > 8 << 20 {
+            crate::log::warn!(
+                "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+            );
+        }
+        if let Some(path) = &config.path {
+            notice!("Using configuration file: {} ({})", path.display(), config.digest);
+        }
+    }
+
+    /// Plugins first, then clients.
+    async fn open(self: &Arc<Self>, listener: Listener) -> Result<(), StartError> {
+        let address = listener.local_addr().map_err(|e| StartError::Fatal(e.to_string()))?;
+        self.set_port(address.port());
+        self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
+        let options = self.context.options.load_full();
+        use crate::log::notice;
+        notice!("Listening for client connections on {}", host_port(&options.host, address.port()));
+        if options.tls.is_some() {
+            match options.allow_non_tls {
+                true => notice!("TLS available for client connections"),
+                false => notice!("TLS required for client connections"),
+            }
+            if options.tls.as_ref().is_some_and(|t| {
+                t.handshake_first == crate::config::options::HandshakeFirst::Always
+            }) {
+                crate::log::warn!(
+                    "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+                );
+            }
+        }
+        if options.proxy_protocol {
+            notice!("PROXY protocol enabled for client connections");
+        }
+        notice!("Server is ready");
+        self.listeners.serve_clients(&self.context, listener);
+        self.write_pid_file(&options)?;
+        self.write_ports_file();
+        Ok(())
+    }
+
+    fn write_pid_file(&self, options: &Options) -> Result<(), StartError> {
+        let Some(path) = &options.files.pid_file else { return Ok(()) };
+        crate::runtime::pid_ports::write_pid_file(path)
+            .map_err(|e| StartError::Fatal(format!("Could not write pidfile: {e}")))
+    }
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
