@@ -29,7 +29,7 @@ macro_rules! topics {
     };
 }
 
-topics!(info);
+topics!(info, connect, parser, limits, publish, subscribe, responders, pings);
 
 fn natsd_answers_as_recorded(topic: &str) {
     check(topic, &server::natsd());

@@ -13,6 +13,7 @@
 //! args -V                        more command-line arguments
 //! json                           payloads are JSON: ids, times and sizes in them may differ
 //! any-sid                        it does not matter which subscription got a message
+//! any-order                      what comes within one step may come in any order
 //!
 //! A open [info]                  connects client A, reads INFO; with `info` INFO is recorded
 //! A open raw | tls | tls-first   TCP only | INFO, then TLS | TLS, then INFO

@@ -33,7 +33,13 @@ pub fn play(case: &Case, program: &Path) -> Played {
     };
     for step in &case.steps {
         match session.step(&step.action) {
-            Ok(()) => played.answers.push(std::mem::take(&mut session.answers)),
+            Ok(()) => {
+                let mut answers = std::mem::take(&mut session.answers);
+                if case.any_order {
+                    answers.sort();
+                }
+                played.answers.push(answers);
+            }
             Err(why) => {
                 let got = session.answers.join("\n    ");
                 let log = session.server.log().text();

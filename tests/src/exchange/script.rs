@@ -17,6 +17,8 @@ pub struct Case {
     pub json: bool,
     /// Any member of a queue group may get a message: the sid in MSG is not recorded.
     pub any_sid: bool,
+    /// What comes in one step may come in any order: it is recorded sorted.
+    pub any_order: bool,
     pub steps: Vec<Step>,
 }
 
@@ -145,6 +147,7 @@ impl Case {
             files: Vec::new(),
             json: false,
             any_sid: false,
+            any_order: false,
             steps: Vec::new(),
         })
     }
@@ -157,6 +160,7 @@ impl Case {
             "file" => self.files.push((rest.to_owned(), block)),
             "json" => self.json = true,
             "any-sid" => self.any_sid = true,
+            "any-order" => self.any_order = true,
             _ => {
                 let last_line = number + block.lines().count();
                 let action = Action::parse(line, block)?;
