@@ -29,7 +29,9 @@ macro_rules! topics {
     };
 }
 
-topics!(info, connect, parser, limits, publish, subscribe, responders, pings);
+topics!(
+    info, connect, parser, limits, publish, subscribe, responders, pings, auth, permissions, accounts, tls, proxy,
+);
 
 fn natsd_answers_as_recorded(topic: &str) {
     check(topic, &server::natsd());
