@@ -31,6 +31,7 @@ macro_rules! topics {
 
 topics!(
     info, connect, parser, limits, publish, subscribe, responders, pings, auth, permissions, accounts, tls, proxy,
+    trace, lifecycle, reload, config, logs,
 );
 
 fn natsd_answers_as_recorded(topic: &str) {

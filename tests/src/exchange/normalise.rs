@@ -71,16 +71,15 @@ pub fn json_payload(payload: &str) -> String {
 
 /// Fields that say who, when, how long, or which build.
 const VARYING: &[&str] = &[
-    "id", "ts", "time", "timestamp", "start", "stop", "now", "rtt", "ver", "seq", "cid", "client_id", "nonce",
-    "port", "host", "xkey", "boot", "idle", "uptime", "lang", "user_nkey", "flags",
+    "server", "id", "ts", "time", "timestamp", "start", "stop", "now", "rtt", "ver", "seq", "cid", "client_id", "nonce",
+    "port", "host", "xkey", "boot", "idle", "uptime", "lang", "user_nkey",
 ];
 
 fn without_identities(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let of_server = fields.contains_key("ver") && fields.contains_key("id");
             let keep = |(name, value): (String, Value)| {
-                let varies = VARYING.contains(&name.as_str()) || (of_server && name == "name");
+                let varies = VARYING.contains(&name.as_str());
                 let value = if varies { "*".into() } else { without_identities(value) };
                 (name, value)
             };
@@ -91,8 +90,13 @@ fn without_identities(value: Value) -> Value {
     }
 }
 
-/// A log line or outcome without digests.
+/// The outcome of a reload without digests. What is wrong with a file each server says in its own
+/// words; which option cannot be changed they say in the same (CFG-141).
 pub fn outcome(text: &str) -> String {
+    if let Some((failed, why)) = text.split_once("configuration: ") {
+        let same = why.starts_with("config reload not supported");
+        return if same { text.to_owned() } else { format!("{failed}configuration: <why>") };
+    }
     match text.split_once("sha256:") {
         Some((before, after)) => {
             let rest = after.trim_start_matches(|letter: char| letter.is_ascii_hexdigit());

@@ -273,7 +273,7 @@ impl Session {
                 let line = String::from_utf8_lossy(line);
                 format!("{name}< {}", normalise::info(&line, self.server.address().port()))
             }
-            Some(op) if self.json && op.starts_with(b"MSG ") => format!("{name}< {}", json_message(op)),
+            Some(op) if self.json && is_message(op) => format!("{name}< {}", json_message(op)),
             Some(op) if self.any_sid => format!("{name}< {}", without_sid(&text::escape(op))),
             Some(op) => format!("{name}< {}", text::escape(op)),
         };
@@ -306,16 +306,24 @@ impl Session {
     }
 }
 
-/// MSG with a JSON payload: without identities, and without the size that depends on them.
+/// MSG or HMSG with a JSON payload: without identities, and without the size that depends on them.
 fn json_message(op: &[u8]) -> String {
     let op = String::from_utf8_lossy(op);
-    let Some((line, payload)) = op.split_once("\r\n") else { return op.into_owned() };
+    let Some((line, body)) = op.split_once("\r\n") else { return op.into_owned() };
     // A server may write two blanks where there is no reply (CORE-103).
     let mut words: Vec<&str> = line.split_whitespace().collect();
-    if let Some(size) = words.last_mut() {
-        *size = "<size>";
-    }
-    format!("{}\\r\\n{}", words.join(" "), normalise::json_payload(payload))
+    words.pop();
+    let header_len = match words.first() {
+        Some(&"HMSG") => words.last().and_then(|len| len.parse().ok()).unwrap_or(0),
+        _ => 0,
+    };
+    let (headers, payload) = body.split_at_checked(header_len).unwrap_or((body, ""));
+    let headers = text::escape(headers.as_bytes());
+    format!("{} <size>\\r\\n{headers}{}", words.join(" "), normalise::json_payload(payload))
+}
+
+fn is_message(op: &[u8]) -> bool {
+    op.starts_with(b"MSG ") || op.starts_with(b"HMSG ")
 }
 
 fn without_sid(shown: &str) -> String {
