@@ -20,6 +20,8 @@
 //! A tls [fails]                  starts TLS on the connection [and expects that to fail]
 //! A info                         reads an INFO and records it
 //! A join "user":"u"              `open`, then CONNECT, not verbose nor pedantic, with more fields
+//! A rejoin "user":"u"            the same again and again until the server answers a PING
+//! A repeat PUB a r 0\r\n         the line, CRLF and PING again and again until more than PONG comes
 //! A> PUB a 2\r\nhi               sends the line and CRLF
 //! A>> PUB a                      sends just these bytes
 //! A dribble PING                 sends the line and CRLF byte by byte

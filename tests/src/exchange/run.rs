@@ -148,12 +148,9 @@ impl Session {
                 (outcome, false) => outcome,
             },
             ClientAction::Info => self.read_info(name, true),
-            ClientAction::Join { fields } => {
-                self.open(name, Opening::Plain, None, false)?;
-                let comma = if fields.is_empty() { "" } else { "," };
-                let connect = format!(r#"CONNECT {{"verbose":false,"pedantic":false{comma}{fields}}}\r\n"#);
-                self.send(name, &connect)
-            }
+            ClientAction::Join { fields } => self.join(name, fields),
+            ClientAction::Rejoin { fields } => self.rejoin(name, fields),
+            ClientAction::Repeat { text } => self.repeat(name, text),
             ClientAction::Send { text } => self.send(name, text),
             ClientAction::Dribble { text } => {
                 let bytes = self.bytes(name, text)?;
@@ -183,6 +180,36 @@ impl Session {
             Opening::Tls => self.read_info(name, record).and_then(|()| self.start_tls(name, cert)),
             Opening::TlsFirst => self.start_tls(name, cert).and_then(|()| self.read_info(name, record)),
         }
+    }
+
+    fn join(&mut self, name: &str, fields: &str) -> Result<(), String> {
+        self.open(name, Opening::Plain, None, false)?;
+        let comma = if fields.is_empty() { "" } else { "," };
+        let connect = format!(r#"CONNECT {{"verbose":false,"pedantic":false{comma}{fields}}}\r\n"#);
+        self.send(name, &connect)
+    }
+
+    fn rejoin(&mut self, name: &str, fields: &str) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let joined = self.join(name, fields).and_then(|()| self.sync(name));
+            self.answers.clear();
+            if joined.is_ok() || Instant::now() > deadline {
+                return joined;
+            }
+        }
+    }
+
+    fn repeat(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.answers.is_empty() {
+            if Instant::now() > deadline {
+                return Err("nothing but PONG came".into());
+            }
+            self.send(name, text)?;
+            self.sync(name)?;
+        }
+        Ok(())
     }
 
     fn start_tls(&mut self, name: &str, cert: Option<&str>) -> Result<(), String> {
