@@ -81,6 +81,23 @@ impl Client {
         }
     }
 
+    /// Writes what the server takes within `patience`; false if it did not take all.
+    pub fn send_within(&mut self, bytes: &[u8], patience: Duration) -> io::Result<bool> {
+        self.tcp().set_write_timeout(Some(patience))?;
+        let outcome = self.send(bytes);
+        self.tcp().set_write_timeout(Some(PATIENCE))?;
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Vanishes with a reset instead of a close.
+    pub fn reset(self) {
+        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
+    }
+
     /// Says that no more bytes will come, while still reading.
     pub fn half_close(&mut self) -> io::Result<()> {
         self.tcp().shutdown(Shutdown::Write)
@@ -104,11 +121,14 @@ impl Client {
         }
     }
 
-    /// Reads the next operation and panics unless it begins with `start`.
+    /// Reads the next operation, answers PING, and panics unless it begins with `start`.
     pub fn expect_op(&mut self, start: &str) -> Vec<u8> {
-        match self.next_op() {
-            Ok(op) if op.starts_with(start.as_bytes()) => op,
-            other => panic!("expected {start:?}, got {}", describe(&other)),
+        loop {
+            match self.next_op() {
+                Ok(op) if op.starts_with(start.as_bytes()) => return op,
+                Ok(op) if op == b"PING\r\n" => self.send(b"PONG\r\n").expect("the connection is open"),
+                other => panic!("expected {start:?}, got {}", describe(&other)),
+            }
         }
     }
 

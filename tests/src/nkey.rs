@@ -37,6 +37,13 @@ impl UserKey {
     }
 }
 
+/// Whether this is a public nkey of a role (`N` server, `X` curve, `U` user), check sum included.
+pub fn is_public(text: &str, role: char) -> bool {
+    let Ok(raw) = BASE32_NOPAD.decode(text.as_bytes()) else { return false };
+    let Some((body, check)) = raw.split_last_chunk::<2>() else { return false };
+    text.starts_with(role) && raw.len() == 35 && crc16(body).to_le_bytes() == *check
+}
+
 /// CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {

@@ -30,8 +30,24 @@ macro_rules! topics {
 }
 
 topics!(
-    info, connect, parser, limits, publish, subscribe, responders, pings, auth, permissions, accounts, tls, proxy,
-    trace, lifecycle, reload, config, logs,
+    info,
+    connect,
+    parser,
+    limits,
+    publish,
+    subscribe,
+    responders,
+    pings,
+    auth,
+    permissions,
+    accounts,
+    tls,
+    proxy,
+    trace,
+    lifecycle,
+    reload,
+    config,
+    logs,
 );
 
 fn natsd_answers_as_recorded(topic: &str) {
@@ -102,9 +118,8 @@ fn record(topic: &str, program: &Path) {
 /// Plays the cases that `EXCHANGE` picks; None for the others.
 fn play_all(script: &Script, program: &Path) -> Vec<Option<Played>> {
     let only = std::env::var("EXCHANGE").unwrap_or_default();
-    let picked = |case: &Case| {
-        case.name.contains(&only) || case.facts.iter().any(|fact| fact.contains(&only))
-    };
+    let picked =
+        |case: &Case| case.name.contains(&only) || case.facts.iter().any(|fact| fact.contains(&only));
     let played: Vec<Mutex<Option<Played>>> = script.cases.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -71,8 +71,28 @@ pub fn json_payload(payload: &str) -> String {
 
 /// Fields that say who, when, how long, or which build.
 const VARYING: &[&str] = &[
-    "server", "id", "ts", "time", "timestamp", "start", "stop", "now", "rtt", "ver", "seq", "cid", "client_id", "nonce",
-    "port", "host", "xkey", "boot", "idle", "uptime", "lang", "user_nkey",
+    "server",
+    "id",
+    "ts",
+    "time",
+    "timestamp",
+    "start",
+    "stop",
+    "now",
+    "rtt",
+    "ver",
+    "seq",
+    "cid",
+    "client_id",
+    "nonce",
+    "port",
+    "host",
+    "xkey",
+    "boot",
+    "idle",
+    "uptime",
+    "lang",
+    "user_nkey",
 ];
 
 fn without_identities(value: Value) -> Value {

@@ -141,7 +141,9 @@ impl Session {
 
     fn client_step(&mut self, name: &str, action: &ClientAction) -> Result<(), String> {
         match action {
-            ClientAction::Open { how, cert, record_info } => self.open(name, *how, cert.as_deref(), *record_info),
+            ClientAction::Open { how, cert, record_info } => {
+                self.open(name, *how, cert.as_deref(), *record_info)
+            }
             ClientAction::Tls { cert, fails } => match (self.start_tls(name, cert.as_deref()), fails) {
                 (Err(_), true) => Ok(()),
                 (Ok(()), true) => Err("the handshake did not fail".into()),
@@ -170,7 +172,8 @@ impl Session {
     }
 
     fn open(&mut self, name: &str, how: Opening, cert: Option<&str>, record: bool) -> Result<(), String> {
-        let client = Client::open(self.server.address()).map_err(|error| format!("cannot connect: {error}"))?;
+        let client =
+            Client::open(self.server.address()).map_err(|error| format!("cannot connect: {error}"))?;
         let peer = self.peer(name);
         peer.port = client.local_port();
         peer.connection = Some(client);
@@ -272,7 +275,9 @@ impl Session {
                 self.record(name, &op);
                 Ok(op)
             }
-            Err(NoOp::Closed { rest }) => Err(format!("closed by the server after `{}`", text::escape(&rest))),
+            Err(NoOp::Closed { rest }) => {
+                Err(format!("closed by the server after `{}`", text::escape(&rest)))
+            }
             Err(NoOp::Silent { rest }) => Err(format!("silence after `{}`", text::escape(&rest))),
         }
     }
