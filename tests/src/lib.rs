@@ -5,6 +5,10 @@
 //! [`exchange`] runs scripts of protocol exchanges (`tests/exchanges/*.txt`) on either server.
 //! Not here: client libraries (`tests/interop`), and anything that knows natsd's insides.
 //!
+//! How to run: `cargo build -p natsd`, then `cargo test -p natsd-tests`. `NATSD=<file>` tests another
+//! binary; `NATS_SERVER=<file>` names the reference server if it is not on the path.
+//! `EXCHANGE=<part of a name or fact>` picks exchange cases; see `tests/exchanges.rs` for recording.
+//!
 //! A broken promise of the harness is a failed test, so it panics with a text that says what to do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -307,15 +307,13 @@ fn function_name(line: &str) -> Option<&str> {
     after.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
 }
 
-/// A `// SAFETY:` on the line itself, or in the comment and attributes right above it.
+/// A `// SAFETY:` on the line itself or shortly above. What an `unsafe fn` asks for is said in its
+/// docs or those of its trait; only blocks and impls make a claim.
 fn is_justified(before: &[&str], line: &str) -> bool {
-    let above = before.iter().rev().take_while(|line| {
-        let line = line.trim_start();
-        // The start of the statement that the block ends.
-        line.starts_with("//") || line.starts_with("#[") || line.ends_with('=') || line.ends_with('(')
-    });
-    line.contains("SAFETY:")
-        || above.into_iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
+    const NEAR: usize = 4;
+    let makes_claim = line.contains("unsafe {") || line.contains("unsafe impl");
+    let near = before.iter().rev().take(NEAR).chain([&line]);
+    !makes_claim || near.into_iter().any(|line| line.contains("SAFETY:"))
 }
 
 fn is_comment(line: &str) -> bool {
