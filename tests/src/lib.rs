@@ -1,1 +1,29 @@
-//! Harness of the black-box tests.
+//! Harness of the black-box tests: real server processes, spoken to over real sockets.
+//!
+//! [`Server`] starts natsd or the reference server with a config text and ends it on drop.
+//! [`Client`] is a raw connection that reads one protocol operation at a time, with deadlines.
+//! [`exchange`] runs scripts of protocol exchanges (`tests/exchanges/*.txt`) on either server.
+//! Not here: client libraries (`tests/interop`), and anything that knows natsd's insides.
+//!
+//! How to run: `cargo build -p natsd`, then `cargo test -p natsd-tests`. `NATSD=<file>` tests another
+//! binary; `NATS_SERVER=<file>` names the reference server if it is not on the path.
+//! `EXCHANGE=<part of a name or fact>` picks exchange cases; see `tests/exchanges.rs` for recording.
+//!
+//! A broken promise of the harness is a failed test, so it panics with a text that says what to do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod certs;
+pub mod client;
+pub mod exchange;
+pub mod log;
+pub mod nkey;
+pub mod server;
+
+pub use client::Client;
+pub use log::Log;
+pub use server::{Launch, Server};
+
+use std::time::Duration;
+
+/// How long a test waits for something that should happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(5);
