@@ -1,20 +1,24 @@
-//! TEMPORARY
+//! Who may connect, as whom, and what they may do then.
+//!
+//! Pure: no sockets, no clock, no randomness; those are arguments. `Authenticator` decides over a
+//! connection, `Permissions` over subjects, `ResponseTracker` over replies. Not here: accounts themselves,
+//! JWT and callouts.
+
+mod authenticator;
+pub mod certificate;
+pub mod credentials;
+mod distinguished_name;
+mod identity;
+pub mod nkey;
 pub mod permissions;
-use crate::proto::connect::ConnectOptions;
-use crate::proto::error::ClosedReason;
-use std::sync::Arc;
-#[derive(Clone, Default)]
-pub struct Identity { pub account: Option<String>, pub label: String, pub user: String, pub permissions: Option<Arc<permissions::Permissions>> }
-impl Identity { pub fn anonymous() -> Self { Self::default() } }
-pub struct Denial { pub reason: ClosedReason, pub log: String }
-pub enum Decision { Allow(Identity), Deny(Denial) }
-pub struct ConnectFacts { pub options: ConnectOptions, pub nonce: String, pub connection_type: String, pub client_type: String, pub ip: String, pub port: u16, pub cid: u64, pub peer_certificates: Vec<Vec<u8>> }
-pub struct Authenticator;
-impl Authenticator {
-    pub fn has_no_auth_user(&self) -> bool { false }
-    pub fn auth_required(&self) -> bool { false }
-    pub fn nonce_required(&self) -> bool { false }
-    pub fn is_slow(&self, _: &ConnectFacts) -> bool { false }
-    pub fn decide(&self, _: &ConnectFacts) -> Decision { Decision::Allow(Identity::anonymous()) }
-    pub fn recheck(&self, i: &Identity) -> Option<Identity> { Some(i.clone()) }
-}
+mod responses;
+mod subject_table;
+
+pub use authenticator::{AuthConfigError, Authenticator};
+pub use certificate::CertificateFacts;
+pub use identity::{
+    BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, DEFAULT_SYSTEM_ACCOUNT,
+    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, UserLabel,
+};
+pub use permissions::{Permissions, PermissionsError, Verdict};
+pub use responses::ResponseTracker;

@@ -2,8 +2,9 @@
 
 use super::registry::Registry;
 use crate::account::Accounts;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, CertificateFacts, ConnectionType, Identity};
 use crate::config::options::Options;
+use crate::proto::connect::Connect;
 use crate::proto::info::InfoTemplate;
 use crate::runtime::Mutex;
 use crate::tls::rate::HandshakeRate;
@@ -28,13 +29,40 @@ pub struct Context {
     pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
 }
 
+/// A client that asks to be let in, as plugins are told.
+pub struct LoginFacts {
+    pub connect: Connect,
+    pub cid: u64,
+    pub nonce: Option<Box<str>>,
+    pub connection_type: ConnectionType,
+    pub client_type: String,
+    pub remote: String,
+    pub peer_certificates: Vec<Vec<u8>>,
+}
+
+impl LoginFacts {
+    /// What the client's own certificate says; `None` too if it cannot be read.
+    pub fn certificate(&self) -> Option<CertificateFacts> {
+        CertificateFacts::from_der(self.peer_certificates.first()?).ok()
+    }
+}
+
+/// What plugins say to a client.
+pub enum PluginVerdict {
+    Abstain,
+    /// Let in, until a time if one is given.
+    Allow(Identity, Option<u64>),
+    /// Refused; the text is for the log.
+    Deny(String),
+}
+
 /// What plugins add to connections; set once when they are loaded.
 pub trait Hooks: Send + Sync {
-    /// Asks the authenticators of plugins; `None`: none is registered, or all abstain.
+    /// Asks the authenticators of plugins.
     fn authenticate<'a>(
         &'a self,
-        facts: &'a crate::auth::ConnectFacts,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Option<crate::auth::Decision>> + Send + 'a>>;
+        facts: &'a LoginFacts,
+    ) -> std::pin::Pin<Box<dyn Future<Output = PluginVerdict> + Send + 'a>>;
 
     /// Some plugin's authenticator has a say.
     fn has_authenticators(&self) -> bool;

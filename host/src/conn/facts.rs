@@ -1,10 +1,10 @@
 //! What is known of a connection besides its traffic: shown by monitoring, logs and events.
 
 use crate::log::client_name::{ClientLabel, ClientName};
-use std::net::SocketAddr;
+use crate::auth::ConnectionType;
+use core::net::SocketAddr;
 
-/// Connection types of CORE-252 that the host itself knows; plugins bring others by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     pub start_unix_ns: u64,
     pub start_ns: u64,
@@ -13,8 +13,7 @@ pub struct Facts {
     pub port: u16,
     /// `nats`, `websocket`, `mqtt`.
     pub client_type: String,
-    /// A name of CORE-252.
-    pub connection_type: String,
+    pub connection_type: ConnectionType,
     pub name: String,
     pub lang: String,
     pub version: String,
@@ -38,9 +37,19 @@ impl Facts {
             ip: peer.ip().to_canonical().to_string(),
             port: peer.port(),
             client_type: "nats".to_owned(),
-            connection_type: "STANDARD".to_owned(),
+            connection_type: ConnectionType::Standard,
             last_activity_unix_ns: unix_ns,
-            ..Facts::default()
+            name: String::new(),
+            lang: String::new(),
+            version: String::new(),
+            account: String::new(),
+            user_label: String::new(),
+            user: String::new(),
+            nkey: String::new(),
+            rtt_ns: 0,
+            tls_version: String::new(),
+            tls_cipher: String::new(),
+            tls_first: false,
         }
     }
 

@@ -2,10 +2,13 @@
 
 use super::session::{Failure, Flags, Session, SessionLimits};
 use crate::account::Account;
-use crate::auth::{ConnectFacts, Decision, Identity};
-use crate::proto::connect::ConnectOptions;
-use crate::proto::error::{ClosedReason, ProtoError};
-use crate::proto::info::ClientInfo;
+use crate::auth::{
+    ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, Verdict,
+};
+use crate::conn::context::{LoginFacts, PluginVerdict};
+use crate::proto::connect::Connect;
+use crate::proto::error::{ClosedReason, ErrText};
+use crate::proto::info::{ClientInfo, ConnectedInfo};
 use crate::routing::subscriptions;
 use crate::runtime::now_ns;
 use std::sync::Arc;
@@ -36,110 +39,121 @@ impl Session {
         Ok(())
     }
 
-    fn options_so_far(&self) -> ConnectOptions {
+    fn options_so_far(&self) -> Connect {
         if let Some(options) = &self.credentials {
             return (**options).clone();
         }
         let flags = self.flags;
         if !flags.connected {
-            return ConnectOptions::default();
+            return Connect::default();
         }
         let facts = self.connection.facts.lock();
-        ConnectOptions {
+        Connect {
             verbose: flags.verbose,
             pedantic: flags.pedantic,
             echo: flags.echo,
             headers: flags.headers,
             no_responders: flags.no_responders,
             protocol: flags.async_info as i64,
-            name: facts.name.clone(),
-            lang: facts.lang.clone(),
-            version: facts.version.clone(),
-            ..ConnectOptions::default()
+            name: facts.name.as_str().into(),
+            lang: facts.lang.as_str().into(),
+            version: facts.version.as_str().into(),
+            ..Connect::default()
         }
     }
 
-    fn check(&self, options: &ConnectOptions) -> Result<(), Failure> {
-        if !(0..=1).contains(&options.protocol) {
-            return Err(Failure::told(
-                ProtoError::InvalidClientProtocol,
-                ClosedReason::BadClientProtocolVersion,
-            ));
-        }
-        if options.no_responders && !(options.headers && self.context.info.load().server.headers) {
-            return Err(Failure::told(
-                ProtoError::NoRespondersRequiresHeaders,
-                ClosedReason::NoRespondersRequiresHeaders,
-            ));
-        }
-        if options.wants_account {
+    fn check(&self, options: &Connect) -> Result<(), Failure> {
+        if options.asks_for_sandbox_account() {
             return Err(denied(ClosedReason::AuthenticationFailure, None));
         }
-        Ok(())
+        let server_has_headers = !self.context.options.load().no_header_support;
+        options.check(server_has_headers).map_err(|error| {
+            let reason = match error {
+                ErrText::InvalidClientProtocol => ClosedReason::BadClientProtocolVersion,
+                _ => ClosedReason::NoRespondersRequiresHeaders,
+            };
+            Failure::told(error, reason)
+        })
     }
 
-    async fn authenticate(&self, options: &ConnectOptions) -> Result<Identity, Failure> {
-        let authenticator = self.context.authenticator();
-        let hooks = self.context.hooks.get().filter(|h| h.has_authenticators());
-        if !authenticator.auth_required() && hooks.is_none() {
-            return Ok(Identity::anonymous());
-        }
-        let facts = self.connect_facts(options);
-        if let Some(hooks) = hooks {
+    async fn authenticate(&mut self, options: &Connect) -> Result<Identity, Failure> {
+        let facts = self.login_facts(options);
+        if let Some(hooks) = self.context.hooks.get().filter(|h| h.has_authenticators()) {
             match hooks.authenticate(&facts).await {
-                Some(Decision::Allow(identity)) => return Ok(identity),
-                Some(Decision::Deny(denial)) => return Err(denied(denial.reason, Some(denial.log))),
-                None if !authenticator.auth_required() => {
-                    return Err(denied(ClosedReason::AuthenticationFailure, None));
+                PluginVerdict::Abstain => {}
+                PluginVerdict::Allow(identity, expires_unix_ns) => {
+                    self.expires_unix_ns = expires_unix_ns;
+                    return Ok(identity);
                 }
-                None => {}
+                PluginVerdict::Deny(log) => {
+                    return Err(denied(ClosedReason::AuthenticationFailure, Some(log)));
+                }
+            }
+            // Who asks plugins and gets no answer has to know the client itself.
+            if !self.context.authenticator().auth_required() {
+                return Err(denied(ClosedReason::AuthenticationFailure, None));
             }
         }
-        let decision = if authenticator.is_slow(&facts) {
+        let decision = {
+            let options = self.context.options.load();
+            let maps_certificates = options.tls.as_ref().is_some_and(|t| t.verify_and_map);
+            let certificate = facts.certificate();
+            self.context.authenticator().decide(&ConnectFacts {
+                credentials: Credentials::from(&facts.connect),
+                nonce: self.nonce.as_deref().unwrap_or_default(),
+                connection_type: facts.connection_type,
+                maps_certificates,
+                certificate: certificate.as_ref(),
+                listener: self.listener.as_ref().map(|l| &l.auth),
+            })
+        };
+        let decision = match decision {
             // bcrypt takes milliseconds on purpose.
-            let authenticator = authenticator.clone();
-            crate::runtime::tasks::blocking(move || authenticator.decide(&facts)).await
-        } else {
-            Some(authenticator.decide(&facts))
+            Decision::NeedsBcrypt(check) => crate::runtime::tasks::blocking(|| check.run()).await,
+            decision => Some(decision),
         };
         match decision {
             Some(Decision::Allow(identity)) => Ok(identity),
-            Some(Decision::Deny(denial)) => Err(denied(denial.reason, Some(denial.log))),
-            None => Err(denied(ClosedReason::AuthenticationFailure, None)),
+            Some(Decision::Deny(denial)) => {
+                Err(denied(denial.closed_reason(), Some(denial.to_string())))
+            }
+            Some(Decision::NeedsBcrypt(_)) | None => {
+                Err(denied(ClosedReason::AuthenticationFailure, None))
+            }
         }
     }
 
-    fn connect_facts(&self, options: &ConnectOptions) -> ConnectFacts {
-        let facts = self.connection.facts.lock();
-        let mut options = options.clone();
+    /// Who asks to be let in. What a transport found (cookies) stands in for what CONNECT leaves out
+    /// (CORE-067).
+    fn login_facts(&self, options: &Connect) -> LoginFacts {
+        let mut connect = options.clone();
         if let Some(offered) = &self.offered {
             for (field, offered) in [
-                (&mut options.user, &offered.user),
-                (&mut options.pass, &offered.pass),
-                (&mut options.auth_token, &offered.auth_token),
-                (&mut options.jwt, &offered.jwt),
+                (&mut connect.user, &offered.user),
+                (&mut connect.pass, &offered.pass),
+                (&mut connect.auth_token, &offered.auth_token),
+                (&mut connect.jwt, &offered.jwt),
             ] {
                 if field.is_empty() {
                     field.clone_from(offered);
                 }
             }
         }
-        let peer_certificates = self.peer_certificates.clone();
-        ConnectFacts {
-            options,
-            nonce: self.nonce.as_deref().unwrap_or_default().to_owned(),
-            connection_type: facts.connection_type.clone(),
-            client_type: facts.client_type.clone(),
-            ip: facts.ip.clone(),
-            port: facts.port,
+        let facts = self.connection.facts.lock();
+        LoginFacts {
+            connect,
             cid: self.connection.receiver.cid,
-            peer_certificates,
+            nonce: self.nonce.clone(),
+            connection_type: facts.connection_type,
+            client_type: facts.client_type.clone(),
+            remote: format!("{}:{}", facts.ip, facts.port),
+            peer_certificates: self.peer_certificates.clone(),
         }
     }
 
     /// Takes over what CONNECT says.
-    fn become_client(&mut self, options: &ConnectOptions, explicit: bool) {
-        let headers = options.headers && self.context.info.load().server.headers;
+    fn become_client(&mut self, options: &Connect, explicit: bool) {
+        let headers = options.headers && !self.context.options.load().no_header_support;
         self.flags = Flags {
             verbose: options.verbose,
             pedantic: options.pedantic,
@@ -157,9 +171,9 @@ impl Session {
             .any(|s| !s.is_empty());
         self.credentials = has_credentials.then(|| Box::new(options.clone()));
         let mut facts = self.connection.facts.lock();
-        facts.name.clone_from(&options.name);
-        facts.lang.clone_from(&options.lang);
-        facts.version.clone_from(&options.version);
+        facts.name = options.name.to_string();
+        facts.lang = options.lang.to_string();
+        facts.version = options.version.to_string();
         if facts.rtt_ns == 0 {
             facts.rtt_ns = now_ns().saturating_sub(facts.start_ns).max(1);
         }
@@ -167,16 +181,13 @@ impl Session {
 
     /// Puts the client into its account, with its permissions and limits.
     fn bind(&mut self, identity: Identity) -> Result<(), Failure> {
-        let account = match &identity.account {
-            None => self.context.accounts.global.clone(),
-            Some(name) => self.context.accounts.get_or_create(name),
-        };
+        let account = self.context.accounts.get_or_create(&identity.account);
         self.move_to(account)?;
         {
             let mut facts = self.connection.facts.lock();
-            facts.account = self.connection.account.read().name.to_string();
-            facts.user_label.clone_from(&identity.label);
-            facts.user.clone_from(&identity.user);
+            facts.account = identity.account.to_string();
+            facts.user_label = identity.label.to_string();
+            facts.user = identity.label.name().unwrap_or_default().to_owned();
             let label = facts.label(self.connection.receiver.cid);
             self.connection.receiver.label.store(Some(Arc::new(label)));
         }
@@ -185,8 +196,9 @@ impl Session {
     }
 
     fn apply(&mut self, identity: Identity) {
-        let responses = identity.permissions.as_ref().and_then(|p| p.response_tracker());
-        self.connection.receiver.out.lock().responses = responses.map(Box::new);
+        let responses = identity.permissions.as_ref().and_then(|p| p.responses());
+        let tracker = responses.map(|r| Box::new(ResponseTracker::new(r)));
+        self.connection.receiver.out.lock().responses = tracker;
         self.set_permissions(identity.permissions.clone());
         self.refresh_limits();
         self.identity = Some(Box::new(identity));
@@ -201,8 +213,8 @@ impl Session {
             }
             if !account.enter() {
                 return Err(Failure::told(
-                    ProtoError::MaximumAccountConnectionsExceeded,
-                    ClosedReason::MaximumAccountConnectionsExceeded,
+                    ErrText::MaximumAccountConnections,
+                    ClosedReason::MaximumAccountConnections,
                 ));
             }
             self.entered = true;
@@ -232,24 +244,34 @@ impl Session {
     }
 
     /// Users, permissions or limits changed: is this client still allowed, and to what (CFG-147)?
-    pub(super) fn recheck(&mut self) -> Result<(), Failure> {
+    pub(super) async fn recheck(&mut self) -> Result<(), Failure> {
         self.refresh_limits();
         let no_stall = self.context.options.load().no_fast_producer_stall;
         self.connection.receiver.out.lock().drop_when_stalled = no_stall;
         self.forget();
         let Some(identity) = self.identity.take() else { return Ok(()) };
-        let authenticator = self.context.authenticator();
-        match authenticator.recheck(&identity) {
-            None => Err(denied(ClosedReason::AuthenticationFailure, None)),
-            Some(new) if new.account != identity.account => {
-                Err(Failure { error: None, reason: ClosedReason::ClientClosed, log: None })
+        let listener = self.listener.clone();
+        let recheck =
+            self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
+        let kept = match recheck {
+            Recheck::Keep(identity) => Ok(identity),
+            Recheck::AccountChanged => {
+                return Err(Failure { error: None, reason: ClosedReason::ClientClosed, log: None });
             }
-            Some(new) => {
-                self.apply(new);
-                self.remove_forbidden();
-                Ok(())
+            Recheck::Refuse(denial) => Err(denial),
+            Recheck::NeedsBcrypt(check) => {
+                match crate::runtime::tasks::blocking(|| check.run()).await {
+                    Some(Decision::Allow(identity)) => Ok(identity),
+                    Some(Decision::Deny(denial)) => Err(denial),
+                    _ => return Err(denied(ClosedReason::AuthenticationFailure, None)),
+                }
             }
-        }
+        };
+        let identity =
+            kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
+        self.apply(identity);
+        self.remove_forbidden();
+        Ok(())
     }
 
     /// Subscriptions that the new permissions do not allow (CORE-125).
@@ -257,20 +279,22 @@ impl Session {
         let Some(permissions) = self.permissions.clone() else { return };
         let account = self.connection.account.read().clone();
         let receiver = &self.connection.receiver;
-        let removed = subscriptions::retain(receiver, &account, |subject, queue| {
-            permissions.may_subscribe(subject, (!queue.is_empty()).then_some(queue))
+        let removed = subscriptions::review(receiver, &account, |subject, queue| {
+            match permissions.may_subscribe(subject, (!queue.is_empty()).then_some(queue)) {
+                Verdict::Refused => None,
+                verdict => Some(verdict == Verdict::Filtered),
+            }
         });
 
-        account.changed();
         for s in removed {
             let queue = (!s.queue.is_empty()).then_some(&s.queue[..]);
-            let error = ProtoError::subscription_removed(&s.subject, queue, &s.sid);
-            receiver.send(error.line().as_bytes());
+            let error = ErrText::SubscriptionRemoved { subject: &s.subject, queue, sid: &s.sid };
+            receiver.send(&error.line());
             let user = self.connection.facts.lock().user.clone();
             crate::log::notice!(
                 "Removed sub {} (sid {}) for {user} - not authorized",
-                crate::proto::quote::quoted(&s.subject),
-                crate::proto::quote::quoted(&s.sid),
+                crate::proto::quote::Quoted(&s.subject),
+                crate::proto::quote::Quoted(&s.sid),
             );
         }
     }
@@ -286,24 +310,26 @@ impl Session {
         self.connection.receiver.send(&self.info_line(None));
     }
 
-    pub(super) fn info_line(&self, connect_info: Option<(&str, bool)>) -> Vec<u8> {
-        let template = self.context.info.load();
-        let server = &template.server;
+    pub(super) fn info_line(&self, connected: Option<(&str, bool)>) -> Vec<u8> {
+        let template = match &self.listener {
+            Some(listener) => listener.info.load_full(),
+            None => self.context.info.load_full(),
+        };
         let facts = self.connection.facts.lock();
         let before_login = self.identity.is_none();
         let hides_ip = before_login && self.context.options.load().proxy_protocol;
-        template.line(&ClientInfo {
+        let mut line = Vec::with_capacity(512);
+        let client = ClientInfo {
             client_id: self.connection.receiver.cid,
             client_ip: (!hides_ip).then_some(facts.ip.as_str()),
             nonce: if before_login { self.nonce.as_deref() } else { None },
-            auth_required: server.auth_required
-                && !(before_login && self.context.authenticator().has_no_auth_user()),
-            tls_required: self.shown_tls.0,
-            tls_available: self.shown_tls.1,
-            max_payload: self.limits.max_payload_bytes,
-            lame_duck: self.context.lame_duck.load(std::sync::atomic::Ordering::Relaxed),
-            connect_info,
-        })
+            max_payload_bytes: self.limits.max_payload_bytes as u64,
+            hide_auth_required: before_login && self.context.authenticator().hides_auth_required(),
+            connected: connected
+                .map(|(account, is_system_account)| ConnectedInfo { account, is_system_account }),
+        };
+        template.write(&client, &mut line);
+        line
     }
 
     /// The handshake of TLS or a transport is over.
@@ -348,5 +374,5 @@ impl Session {
 
 /// All failures look the same to the client (AUTH-004).
 fn denied(reason: ClosedReason, log: Option<String>) -> Failure {
-    Failure { error: Some(ProtoError::AuthorizationViolation), reason, log }
+    Failure { error: Some(ErrText::AuthorizationViolation), reason, log }
 }

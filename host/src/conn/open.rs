@@ -6,8 +6,8 @@ use super::registry::Connection;
 use super::serve::{Duplex, serve};
 use super::session::{Flags, Session, SessionLimits};
 use crate::config::options::HandshakeFirst;
-use crate::proto::connect::ConnectOptions;
-use crate::proto::error::ProtoError;
+use crate::proto::connect::Connect;
+use crate::proto::error::ErrText;
 use crate::routing::layer::Layer;
 use crate::routing::outbound::Outbound;
 use crate::routing::receiver::{Kind, Receiver};
@@ -56,7 +56,6 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
     let expects_connect = authenticator.auth_required()
         || context.hooks.get().is_some_and(|hooks| hooks.has_authenticators());
     let nonce = authenticator.nonce_required().then(new_nonce);
-    let tls = context.tls.load();
     let auth_timeout = options.auth.timeout.unwrap_or_else(|| match &options.tls {
         Some(tls) => tls.timeout + Duration::from_secs(1),
         None => Duration::from_secs(2),
@@ -89,11 +88,12 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         nonce,
         info_after_handshake: false,
         credentials: None,
-        offered: None::<Box<ConnectOptions>>,
+        offered: None::<Box<Connect>>,
         identity: None,
         peer_certificates: Vec::new(),
         entered: false,
-        shown_tls: (tls.is_some() && !options.allow_non_tls, tls.is_some() && options.allow_non_tls),
+        listener: None,
+        expires_unix_ns: None,
     }
 }
 
@@ -103,8 +103,8 @@ pub fn admit(session: &Session) -> bool {
     let max = context.options.load().limits.max_connections.unwrap_or(0);
     if context.registry.len() >= max {
         let receiver = &session.connection.receiver;
-        receiver.send(ProtoError::MaximumConnectionsExceeded.line().as_bytes());
-        crate::log::error!("{} - {}", receiver.label(), ProtoError::MaximumConnectionsExceeded);
+        receiver.send(&ErrText::MaximumConnections.line());
+        crate::log::error!("{} - {}", receiver.label(), ErrText::MaximumConnections);
         context.registry.free_id(receiver.id);
         return false;
     }
@@ -146,10 +146,10 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
         if !plain {
             if context.tls_rate.lock().as_mut().is_some_and(|rate| !rate.allow(now_ns())) {
                 let receiver = &session.connection.receiver;
-                receiver.send(ProtoError::ConnectionThrottling.line().as_bytes());
+                receiver.send(&ErrText::ConnectionThrottling.line());
                 context.registry.remove(
                     &session.connection,
-                    crate::proto::error::ClosedReason::MaximumConnectionsExceeded,
+                    crate::proto::error::ClosedReason::MaximumConnections,
                 );
                 return;
             }
@@ -163,9 +163,6 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
             session.handshake_timeout = Some(tls_options.timeout);
             session.info_after_handshake = tls_first;
             session.connection.facts.lock().tls_first = tls_first;
-            if tls_first {
-                session.shown_tls = (true, false);
-            }
         }
     }
     serve(session, duplex).await;
@@ -193,12 +190,12 @@ impl Session {
         }
         let Some(attributes) = attributes else { return };
         let text = |name: &str| attributes.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-        self.offered = Some(Box::new(ConnectOptions {
-            user: text("user"),
-            pass: text("pass"),
-            auth_token: text("auth_token"),
-            jwt: text("jwt"),
-            ..ConnectOptions::default()
+        self.offered = Some(Box::new(Connect {
+            user: text("user").into(),
+            pass: text("pass").into(),
+            auth_token: text("auth_token").into(),
+            jwt: text("jwt").into(),
+            ..Connect::default()
         }));
         let ip = text("client_ip");
         if !ip.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::session::{End, Failure, Flags, Session};
 use crate::account::Account;
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, Line, Verb};
 use crate::routing::chunk::{Chunk, Guard, Sender};
 use crate::routing::receiver::Receiver;
@@ -107,10 +107,10 @@ impl Session {
     fn operation(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize) -> Step {
         let rest = &pass.buf[at..];
         if self.flags.expects_connect && !matches!(rest[0], b'c' | b'C') {
-            return Step::End(if self.context.authenticator().has_no_auth_user() {
+            return Step::End(if self.context.authenticator().hides_auth_required() {
                 End::Anonymous { used: at }
             } else {
-                fail(ProtoError::AuthorizationViolation, ClosedReason::AuthenticationFailure)
+                fail(ErrText::AuthorizationViolation, ClosedReason::AuthenticationFailure)
             });
         }
         let (verb, args, len) = match parse::line(rest, self.limits.max_control_line_bytes) {
@@ -118,8 +118,8 @@ impl Session {
             Line::Partial => return Step::More(0),
             Line::TooLong => {
                 return Step::End(fail(
-                    ProtoError::MaximumControlLineExceeded,
-                    ClosedReason::MaximumControlLineExceeded,
+                    ErrText::MaximumControlLine,
+                    ClosedReason::MaximumControlLine,
                 ));
             }
             Line::Unknown => return Step::End(self.unknown(rest)),
@@ -191,7 +191,7 @@ impl Session {
     fn unknown(&self, rest: &[u8]) -> End {
         let snippet = String::from_utf8_lossy(&rest[..rest.len().min(32)]).into_owned();
         End::Fail(Failure {
-            error: Some(ProtoError::UnknownProtocolOperation),
+            error: Some(ErrText::UnknownProtocolOperation),
             reason: ClosedReason::ProtocolViolation,
             log: Some(format!("Client parser ERROR, state=0, i=0: proto='{snippet:?}...'")),
         })
@@ -225,7 +225,7 @@ impl Default for Flags {
     }
 }
 
-pub(super) fn fail(error: ProtoError, reason: ClosedReason) -> End {
+pub(super) fn fail(error: ErrText<'static>, reason: ClosedReason) -> End {
     End::Fail(Failure::told(error, reason))
 }
 

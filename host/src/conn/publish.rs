@@ -3,7 +3,7 @@
 use super::process::{Pass, Step, fail};
 use super::session::{End, Failure, Session};
 use crate::interest::Matched;
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::routing::chunk::{Chunk, Item, Span};
 use crate::routing::format::put_number;
@@ -110,7 +110,7 @@ impl Session {
         if self.flags.verbose || self.flags.pedantic {
             self.deliver(chunk, pass);
             if self.flags.pedantic && !crate::subject::is_valid_literal(subject) {
-                pass.me.send(ProtoError::InvalidPublishSubject.line().as_bytes());
+                pass.me.send(&ErrText::InvalidPublishSubject.line());
             }
             self.ok(pass.me);
         }
@@ -146,24 +146,24 @@ impl Session {
     }
 
     /// CORE-272: the gateway prefix, permissions, Raft's subjects, reserved replies.
-    fn may_publish(
+    fn may_publish<'t>(
         &self,
-        subject: &[u8],
-        reply: &[u8],
+        subject: &'t [u8],
+        reply: &'t [u8],
         hit: Option<&Matched>,
-    ) -> Result<(), ProtoError> {
-        let denied = || ProtoError::publish_violation(subject);
+    ) -> Result<(), ErrText<'t>> {
+        let denied = || ErrText::PublishPermission { subject };
         if subject.starts_with(GATEWAY_REPLY) {
             return Err(denied());
         }
         if let Some(permissions) = &self.permissions {
-            let known = hit.is_some_and(|h| h.is_allowed_for(permissions.id()));
+            let known = hit.is_some_and(|h| h.is_allowed_for(permissions.id));
             if !known {
                 if !permissions.may_publish(subject) {
                     return if self.may_respond(subject) { Ok(()) } else { Err(denied()) };
                 }
                 if let Some(hit) = hit {
-                    hit.allow_for(permissions.id());
+                    hit.allow_for(permissions.id);
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Session {
         }
         let reserved = [SERVICE_REPLY, JETSTREAM_ACK, GATEWAY_REPLY];
         if matches!(reply.first(), Some(b'_' | b'$')) && reserved.iter().any(|p| reply.starts_with(p)) {
-            return Err(ProtoError::reply_violation(reply));
+            return Err(ErrText::ReplyPermission { reply });
         }
         Ok(())
     }
@@ -180,25 +180,25 @@ impl Session {
     /// A reply that was delivered to this client and may be answered (PERM-005).
     fn may_respond(&self, subject: &[u8]) -> bool {
         let mut out = self.connection.receiver.out.lock();
-        out.responses.as_mut().is_some_and(|r| r.take(subject, crate::runtime::now_ns()))
+        out.responses.as_mut().is_some_and(|r| r.may_respond(subject, crate::runtime::now_ns()))
     }
 
-    fn refuse(&self, pass: &Pass, error: ProtoError) {
-        pass.me.send(error.line().as_bytes());
+    fn refuse(&self, pass: &Pass, error: ErrText<'_>) {
+        pass.me.send(&error.line());
         crate::log::error!("{} - {}", pass.me.label(), self.violation_log(&error));
     }
 
     fn payload_violation(&self, size: usize) -> End {
         let log = format!("maximum payload exceeded: {size} vs {}", self.limits.max_payload_bytes);
         End::Fail(Failure {
-            error: Some(ProtoError::MaximumPayloadViolation),
-            reason: ClosedReason::MaximumPayloadExceeded,
+            error: Some(ErrText::MaximumPayload),
+            reason: ClosedReason::MaximumMessagePayload,
             log: Some(log),
         })
     }
 
     fn bad_payload_end(&self) -> End {
-        fail(ProtoError::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
+        fail(ErrText::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
     }
 
     /// 503 to a requester whose request nobody got (CORE-180..182).

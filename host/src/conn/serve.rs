@@ -8,7 +8,7 @@ use super::registry::{Connection, Signal};
 use super::session::{End, Failure, Session};
 use super::stall;
 use crate::account::Account;
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::routing::layer::{LayerError, Progress};
 use crate::routing::publish::with_chunk;
 use crate::routing::receiver::Receiver;
@@ -89,7 +89,7 @@ pub async fn serve(mut session: Session, mut duplex: Duplex) {
                 }
             }
             Next::Signals(signals) => {
-                if let Err(failure) = session.on_signals(signals) {
+                if let Err(failure) = session.on_signals(signals).await {
                     break failure;
                 }
                 account = session.connection.account.read().clone();
@@ -112,7 +112,7 @@ async fn within_auth_timeout(
     let Some(at_ns) = timers.auth_deadline_ns() else { return login.await };
     let left = std::time::Duration::from_nanos(at_ns.saturating_sub(now_ns()));
     crate::runtime::clock::timeout(left, login).await.unwrap_or_else(|| {
-        Err(Failure::told(ProtoError::AuthenticationTimeout, ClosedReason::AuthenticationTimeout))
+        Err(Failure::told(ErrText::AuthenticationTimeout, ClosedReason::AuthenticationTimeout))
     })
 }
 
@@ -324,7 +324,7 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
     session.log_close(&failure, reason);
     crate::routing::subscriptions::remove_all(&me, account);
     if let Some(error) = &failure.error {
-        me.out.lock().send(error.line().as_bytes());
+        me.out.lock().send(&error.line());
     }
     if !reason.is_abrupt() {
         let mut deadline = Deadline::default();
@@ -355,9 +355,9 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
 }
 
 impl Session {
-    fn on_signals(&mut self, signals: u32) -> Result<(), Failure> {
+    async fn on_signals(&mut self, signals: u32) -> Result<(), Failure> {
         if signals & Signal::Recheck as u32 != 0 {
-            self.recheck()?;
+            Box::pin(self.recheck()).await?;
         }
         if signals & Signal::SendInfo as u32 != 0 && self.first_pong_sent && self.flags.async_info {
             self.send_info();

@@ -1,13 +1,15 @@
 //! The state of one connection that only its own task touches.
 
 use crate::account::Account;
-use crate::auth::Identity;
+use arc_swap::ArcSwap;
+use crate::auth::{Identity, ListenerAuth};
 use crate::auth::permissions::Permissions;
 use crate::conn::context::Context;
 use crate::conn::registry::Connection;
 use crate::interest::Matched;
-use crate::proto::connect::ConnectOptions;
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::connect::Connect;
+use crate::proto::error::{ClosedReason, ErrText};
+use crate::proto::info::InfoTemplate;
 use crate::proto::parse::PubLine;
 use crate::routing::Receiver;
 use crate::routing::chunk::Sender;
@@ -48,17 +50,26 @@ pub struct Session {
     /// INFO waits for the end of the handshake (CORE-230).
     pub info_after_handshake: bool,
     /// The last CONNECT, if it carried credentials: another one may leave them out (CORE-066).
-    pub credentials: Option<Box<ConnectOptions>>,
+    pub credentials: Option<Box<Connect>>,
     /// Credentials that a transport found (cookies, CORE-067).
-    pub offered: Option<Box<ConnectOptions>>,
+    pub offered: Option<Box<Connect>>,
     /// Who it is, once it has logged in.
     pub identity: Option<Box<Identity>>,
     /// The client's certificate chain, DER.
     pub peer_certificates: Vec<Vec<u8>>,
     /// Counted in its account.
     pub entered: bool,
-    /// INFO says tls_required, tls_available.
-    pub shown_tls: (bool, bool),
+    /// The plugin's listener it came through.
+    pub listener: Option<Arc<ListenerFacts>>,
+    /// When its authentication ends.
+    pub expires_unix_ns: Option<u64>,
+}
+
+/// What a plugin's listener says of its connections.
+pub struct ListenerFacts {
+    pub name: String,
+    pub auth: ListenerAuth,
+    pub info: ArcSwap<InfoTemplate>,
 }
 
 /// The options of CONNECT and where the connection stands. Defaults: CORE-065.
@@ -109,13 +120,13 @@ pub enum End {
 /// The end of a connection: what the client is told, what is logged.
 #[derive(Debug)]
 pub struct Failure {
-    pub error: Option<ProtoError>,
+    pub error: Option<ErrText<'static>>,
     pub reason: ClosedReason,
     pub log: Option<String>,
 }
 
 impl Failure {
-    pub fn told(error: ProtoError, reason: ClosedReason) -> Failure {
+    pub fn told(error: ErrText<'static>, reason: ClosedReason) -> Failure {
         Failure { error: Some(error), reason, log: None }
     }
 

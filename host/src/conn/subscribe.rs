@@ -2,7 +2,8 @@
 
 use super::process::Pass;
 use super::session::{Failure, Session};
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::auth::Verdict;
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse;
 use crate::routing::subscriptions::{self, Subscribed};
 
@@ -18,41 +19,45 @@ impl Session {
             2 => (words[0], &b""[..], words[1]),
             _ => (words[0], words[1], words[2]),
         };
-        if let Err(error) = self.may_subscribe(subject, queue) {
-            pass.me.send(error.line().as_bytes());
-            let log = self.violation_log(&error);
-            crate::log::error!("{} - {log}", pass.me.label());
-            return Ok(());
-        }
+        let filtered = match self.may_subscribe(subject, queue) {
+            Ok(filtered) => filtered,
+            Err(error) => {
+                pass.me.send(&error.line());
+                let log = self.violation_log(&error);
+                crate::log::error!("{} - {log}", pass.me.label());
+                return Ok(());
+            }
+        };
         pass.guard = None;
         let max = self.limits.max_subscriptions;
-        let filtered =
-            self.permissions.as_ref().is_some_and(|p| p.filters_delivery(subject, queue_of(queue)));
         match subscriptions::subscribe(pass.me, pass.account, subject, queue, sid, filtered, max) {
             Subscribed::TooMany => {
-                pass.me.send(ProtoError::MaximumSubscriptionsExceeded.line().as_bytes())
+                pass.me.send(&ErrText::MaximumSubscriptions.line())
             }
             Subscribed::New(_) | Subscribed::InUse => self.ok(pass.me),
         }
         Ok(())
     }
 
-    fn may_subscribe(&self, subject: &[u8], queue: &[u8]) -> Result<(), ProtoError> {
+    fn may_subscribe<'t>(&self, subject: &'t [u8], queue: &'t [u8]) -> Result<bool, ErrText<'t>> {
         if !crate::subject::is_valid_for_sub(subject) {
-            return Err(ProtoError::InvalidSubject);
+            return Err(ErrText::InvalidSubject);
         }
         if let Some(max) = self.limits.max_sub_tokens {
             if crate::subject::token_count(subject) > max as usize {
-                return Err(ProtoError::too_many_tokens(subject));
+                return Err(ErrText::TooManyTokens { subject });
             }
         }
-        let denied = || ProtoError::subscription_violation(subject, queue_of(queue));
+        let denied = || ErrText::SubscribePermission { subject, queue: queue_of(queue) };
         if queue == SYSTEM_QUEUE {
             return Err(denied());
         }
         match &self.permissions {
-            Some(p) if !p.may_subscribe(subject, queue_of(queue)) => Err(denied()),
-            _ => Ok(()),
+            None => Ok(false),
+            Some(p) => match p.may_subscribe(subject, queue_of(queue)) {
+                Verdict::Refused => Err(denied()),
+                verdict => Ok(verdict == Verdict::Filtered),
+            },
         }
     }
 
@@ -72,7 +77,7 @@ impl Session {
     }
 
     /// The log line of a refused operation.
-    pub(super) fn violation_log(&self, error: &ProtoError) -> String {
+    pub(super) fn violation_log(&self, error: &ErrText<'_>) -> String {
         let facts = self.connection.facts.lock();
         match facts.user_label.is_empty() {
             true => error.to_string(),

@@ -1,7 +1,7 @@
 //! The timers of a connection: handshake, authentication, pings, write deadline. One sleep for all.
 
 use super::session::{Failure, Session};
-use crate::proto::error::{ClosedReason, ProtoError};
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::runtime::{Deadline, now_ns, random_u64};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -107,7 +107,7 @@ impl Session {
             timers.auth_ns = None;
             if self.flags.expects_connect {
                 return Err(Failure::told(
-                    ProtoError::AuthenticationTimeout,
+                    ErrText::AuthenticationTimeout,
                     ClosedReason::AuthenticationTimeout,
                 ));
             }
@@ -154,7 +154,7 @@ impl Session {
         }
         if self.pings_out + 1 > timing.ping_max {
             self.context.stale_connections.fetch_add(1, Relaxed);
-            return Err(Failure::told(ProtoError::StaleConnection, ClosedReason::StaleConnection));
+            return Err(Failure::told(ErrText::StaleConnection, ClosedReason::StaleConnection));
         }
         timers.rtt_measured_ns = now;
         self.send_ping();

@@ -47,8 +47,11 @@ impl Sublist {
     /// Whether a filtered subscription may see `subject` (CORE-273).
     #[inline]
     pub fn may_deliver(&self, sub: &Sub, subject: &[u8]) -> bool {
-        sub.index & SubFlags::FILTERED == 0
-            || self.member(sub.member).is_some_and(|r| !r.denies_delivery(subject))
+        if sub.index & SubFlags::FILTERED == 0 {
+            return true;
+        }
+        let queue = (sub.queue != 0).then(|| self.trie.queue_name(sub.queue));
+        self.member(sub.member).is_some_and(|r| !r.denies_delivery(subject, queue))
     }
 
     /// The whole answer for `subject`, to be kept in a cache.

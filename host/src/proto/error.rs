@@ -1,210 +1,353 @@
-//! What a client is told when something is wrong (section 7), and why connections end (CORE-260).
+//! What a client is told when something goes wrong, and why a connection ended.
+//!
+//! Client libraries match these texts, so every byte counts (CORE-135). Not here: log texts.
 
-use super::quote::quoted;
-use thiserror::Error;
+use std::fmt::{self, Display, Formatter};
 
-/// The text of an `-ERR`. Bytes are exact: client libraries match them.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProtoError {
-    #[error("Unknown Protocol Operation")]
+use super::quote::Quoted;
+
+/// The text of an `-ERR '...'` line (CORE-110 to CORE-134).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrText<'a> {
     UnknownProtocolOperation,
-    #[error("maximum control line exceeded")]
-    MaximumControlLineExceeded,
-    #[error("Maximum Payload Violation")]
-    MaximumPayloadViolation,
-    #[error("Authorization Violation")]
+    MaximumControlLine,
+    MaximumPayload,
     AuthorizationViolation,
-    #[error("maximum connections exceeded")]
-    MaximumConnectionsExceeded,
-    #[error("invalid client protocol")]
+    MaximumConnections,
     InvalidClientProtocol,
-    #[error("no responders requires headers support")]
     NoRespondersRequiresHeaders,
-    #[error("Authentication Timeout")]
     AuthenticationTimeout,
-    #[error("User Authentication Expired")]
     UserAuthenticationExpired,
-    #[error("Permissions Violation for {0}")]
-    Permissions(String),
-    #[error("Invalid Subject")]
+    AccountAuthenticationExpired,
+    UserAuthenticationRevoked,
+    SubscribePermission {
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+    },
+    PublishPermission {
+        subject: &'a [u8],
+    },
+    ReplyPermission {
+        reply: &'a [u8],
+    },
+    TooManyTokens {
+        subject: &'a [u8],
+    },
+    /// A reload or claim update took a standing subscription away.
+    SubscriptionRemoved {
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+        sid: &'a [u8],
+    },
     InvalidSubject,
-    #[error("Invalid Publish Subject")]
     InvalidPublishSubject,
-    #[error("maximum subscriptions exceeded")]
-    MaximumSubscriptionsExceeded,
-    #[error("maximum account active connections exceeded")]
-    MaximumAccountConnectionsExceeded,
-    #[error("Stale Connection")]
+    MaximumSubscriptions,
+    MaximumAccountConnections,
     StaleConnection,
-    #[error("Connection throttling is active. Please try again later.")]
     ConnectionThrottling,
+    TlsRequired,
+    FailedAccountRegistration,
+    WrongPort(WrongPort),
 }
 
-impl ProtoError {
-    /// CORE-122.
-    pub fn publish_violation(subject: &[u8]) -> Self {
-        ProtoError::Permissions(format!("Publish to {}", quoted(subject)))
+/// Which listener a client reached by mistake (CORE-134).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongPort {
+    Route,
+    LeafNode,
+    Gateway,
+    Other,
+}
+
+impl ErrText<'_> {
+    /// Appends the whole line (CORE-105).
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "-ERR '{self}'\r\n");
     }
 
-    /// CORE-123.
-    pub fn reply_violation(reply: &[u8]) -> Self {
-        ProtoError::Permissions(format!("Publish with Reply of {}", quoted(reply)))
+    /// The whole line.
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.write_line(&mut line);
+        line
     }
 
-    /// CORE-121.
-    pub fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> Self {
-        let mut text = format!("Subscription to {}", quoted(subject));
-        if let Some(queue) = queue {
-            text.push_str(&format!(" using queue {}", quoted(queue)));
-        }
-        ProtoError::Permissions(text)
+    /// Whether the connection ends after the line was sent.
+    pub fn closes(&self) -> bool {
+        !matches!(
+            self,
+            Self::SubscribePermission { .. }
+                | Self::PublishPermission { .. }
+                | Self::ReplyPermission { .. }
+                | Self::TooManyTokens { .. }
+                | Self::SubscriptionRemoved { .. }
+                | Self::InvalidSubject
+                | Self::InvalidPublishSubject
+                | Self::MaximumSubscriptions
+                | Self::FailedAccountRegistration
+        )
     }
+}
 
-    /// CORE-125: a subscription that a change of permissions removed.
-    pub fn subscription_removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> Self {
-        match Self::subscription_violation(subject, queue) {
-            ProtoError::Permissions(text) => {
-                ProtoError::Permissions(format!("{text} (sid {})", quoted(sid)))
+impl Display for ErrText<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownProtocolOperation => f.write_str("Unknown Protocol Operation"),
+            Self::MaximumControlLine => f.write_str("maximum control line exceeded"),
+            Self::MaximumPayload => f.write_str("Maximum Payload Violation"),
+            Self::AuthorizationViolation => f.write_str("Authorization Violation"),
+            Self::MaximumConnections => f.write_str("maximum connections exceeded"),
+            Self::InvalidClientProtocol => f.write_str("invalid client protocol"),
+            Self::NoRespondersRequiresHeaders => f.write_str("no responders requires headers support"),
+            Self::AuthenticationTimeout => f.write_str("Authentication Timeout"),
+            Self::UserAuthenticationExpired => f.write_str("User Authentication Expired"),
+            Self::AccountAuthenticationExpired => f.write_str("Account Authentication Expired"),
+            Self::UserAuthenticationRevoked => f.write_str("User Authentication Revoked"),
+            Self::SubscribePermission { subject, queue } => write_subscription(f, subject, queue),
+            Self::PublishPermission { subject } => {
+                write!(f, "Permissions Violation for Publish to {}", Quoted(subject))
             }
-            other => other,
+            Self::ReplyPermission { reply } => {
+                write!(f, "Permissions Violation for Publish with Reply of {}", Quoted(reply))
+            }
+            Self::TooManyTokens { subject } => {
+                write_subscription(f, subject, None)?;
+                f.write_str(", too many tokens")
+            }
+            Self::SubscriptionRemoved { subject, queue, sid } => {
+                write_subscription(f, subject, queue)?;
+                write!(f, " (sid {})", Quoted(sid))
+            }
+            Self::InvalidSubject => f.write_str("Invalid Subject"),
+            Self::InvalidPublishSubject => f.write_str("Invalid Publish Subject"),
+            Self::MaximumSubscriptions => f.write_str("maximum subscriptions exceeded"),
+            Self::MaximumAccountConnections => f.write_str("maximum account active connections exceeded"),
+            Self::StaleConnection => f.write_str("Stale Connection"),
+            Self::ConnectionThrottling => {
+                f.write_str("Connection throttling is active. Please try again later.")
+            }
+            Self::TlsRequired => f.write_str("Secure Connection - TLS Required"),
+            Self::FailedAccountRegistration => f.write_str("Failed Account Registration"),
+            Self::WrongPort(port) => f.write_str(match port {
+                WrongPort::Route => "attempted to connect to route port",
+                WrongPort::LeafNode => "attempted to connect to leaf node port",
+                WrongPort::Gateway => "attempted to connect to gateway port",
+                WrongPort::Other => "attempted to connect to wrong port",
+            }),
         }
-    }
-
-    /// CORE-124.
-    pub fn too_many_tokens(subject: &[u8]) -> Self {
-        ProtoError::Permissions(format!("Subscription to {}, too many tokens", quoted(subject)))
-    }
-
-    /// The line of the protocol.
-    pub fn line(&self) -> String {
-        format!("-ERR '{self}'\r\n")
     }
 }
 
-/// Why a connection ended; the texts that connz and events show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+fn write_subscription(f: &mut Formatter<'_>, subject: &[u8], queue: Option<&[u8]>) -> fmt::Result {
+    write!(f, "Permissions Violation for Subscription to {}", Quoted(subject))?;
+    match queue {
+        Some(queue) => write!(f, " using queue {}", Quoted(queue)),
+        None => Ok(()),
+    }
+}
+
+/// Why a connection ended, as connz and disconnect events say it (CORE-260).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedReason {
-    #[error("Client Closed")]
     ClientClosed,
-    #[error("Authentication Timeout")]
     AuthenticationTimeout,
-    #[error("Authentication Failure")]
     AuthenticationFailure,
-    #[error("TLS Handshake Failure")]
     TlsHandshakeFailure,
-    #[error("Slow Consumer (Pending Bytes)")]
     SlowConsumerPendingBytes,
-    #[error("Slow Consumer (Write Deadline)")]
     SlowConsumerWriteDeadline,
-    #[error("Write Error")]
     WriteError,
-    #[error("Read Error")]
     ReadError,
-    #[error("Parse Error")]
     ParseError,
-    #[error("Stale Connection")]
     StaleConnection,
-    #[error("Protocol Violation")]
     ProtocolViolation,
-    #[error("Bad Client Protocol Version")]
     BadClientProtocolVersion,
-    #[error("Maximum Account Connections Exceeded")]
-    MaximumAccountConnectionsExceeded,
-    #[error("Maximum Connections Exceeded")]
-    MaximumConnectionsExceeded,
-    #[error("Maximum Message Payload Exceeded")]
-    MaximumPayloadExceeded,
-    #[error("Maximum Control Line Exceeded")]
-    MaximumControlLineExceeded,
-    #[error("Maximum Subscriptions Exceeded")]
-    MaximumSubscriptionsExceeded,
-    #[error("Server Shutdown")]
+    IncorrectPort,
+    MaximumAccountConnections,
+    MaximumConnections,
+    MaximumMessagePayload,
+    MaximumControlLine,
+    MaximumSubscriptions,
+    DuplicateRoute,
+    RouteRemoved,
     ServerShutdown,
-    #[error("Authentication Expired")]
     AuthenticationExpired,
-    #[error("Credentials Revoked")]
+    WrongGateway,
+    MissingAccount,
     CredentialsRevoked,
-    #[error("Message Header Violation")]
-    MessageHeaderViolation,
-    #[error("No Responders Requires Headers")]
-    NoRespondersRequiresHeaders,
-    #[error("Kicked")]
-    Kicked,
-    #[error("Proxy Not Trusted")]
-    ProxyNotTrusted,
-    #[error("Proxy Required")]
-    ProxyRequired,
-    #[error("Internal Client")]
     InternalClient,
+    MessageHeaderViolation,
+    NoRespondersRequiresHeaders,
+    ClusterNameConflict,
+    DuplicateRemoteLeafNode,
+    DuplicateClientId,
+    DuplicateServerName,
+    MinimumVersionRequired,
+    ClusterNamesIdentical,
+    Kicked,
+    ProxyNotTrusted,
+    ProxyRequired,
+    Unknown,
 }
 
 impl ClosedReason {
-    /// Nothing is flushed any more (CORE-215).
-    pub fn is_abrupt(self) -> bool {
-        use ClosedReason::*;
-        matches!(
-            self,
-            ReadError | WriteError | SlowConsumerPendingBytes | SlowConsumerWriteDeadline | TlsHandshakeFailure
-        )
-    }
-
-    /// The WebSocket close code (CORE-263).
-    pub fn websocket_code(self) -> u16 {
-        use ClosedReason::*;
+    pub fn as_str(self) -> &'static str {
         match self {
-            ClientClosed => 1000,
-            AuthenticationTimeout
-            | AuthenticationFailure
-            | SlowConsumerPendingBytes
-            | SlowConsumerWriteDeadline
-            | MaximumAccountConnectionsExceeded
-            | MaximumConnectionsExceeded
-            | MaximumControlLineExceeded
-            | MaximumSubscriptionsExceeded
-            | AuthenticationExpired
-            | CredentialsRevoked
-            | Kicked
-            | ProxyNotTrusted
-            | ProxyRequired => 1008,
-            TlsHandshakeFailure => 1015,
-            ParseError | ProtocolViolation | BadClientProtocolVersion => 1002,
-            MaximumPayloadExceeded => 1009,
-            WriteError | ReadError | StaleConnection | ServerShutdown => 1001,
-            MessageHeaderViolation | NoRespondersRequiresHeaders | InternalClient => 1011,
+            Self::ClientClosed => "Client Closed",
+            Self::AuthenticationTimeout => "Authentication Timeout",
+            Self::AuthenticationFailure => "Authentication Failure",
+            Self::TlsHandshakeFailure => "TLS Handshake Failure",
+            Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+            Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
+            Self::WriteError => "Write Error",
+            Self::ReadError => "Read Error",
+            Self::ParseError => "Parse Error",
+            Self::StaleConnection => "Stale Connection",
+            Self::ProtocolViolation => "Protocol Violation",
+            Self::BadClientProtocolVersion => "Bad Client Protocol Version",
+            Self::IncorrectPort => "Incorrect Port",
+            Self::MaximumAccountConnections => "Maximum Account Connections Exceeded",
+            Self::MaximumConnections => "Maximum Connections Exceeded",
+            Self::MaximumMessagePayload => "Maximum Message Payload Exceeded",
+            Self::MaximumControlLine => "Maximum Control Line Exceeded",
+            Self::MaximumSubscriptions => "Maximum Subscriptions Exceeded",
+            Self::DuplicateRoute => "Duplicate Route",
+            Self::RouteRemoved => "Route Removed",
+            Self::ServerShutdown => "Server Shutdown",
+            Self::AuthenticationExpired => "Authentication Expired",
+            Self::WrongGateway => "Wrong Gateway",
+            Self::MissingAccount => "Missing Account",
+            Self::CredentialsRevoked => "Credentials Revoked",
+            Self::InternalClient => "Internal Client",
+            Self::MessageHeaderViolation => "Message Header Violation",
+            Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::ClusterNameConflict => "Cluster Name Conflict",
+            Self::DuplicateRemoteLeafNode => "Duplicate Remote LeafNode Connection",
+            Self::DuplicateClientId => "Duplicate Client ID",
+            Self::DuplicateServerName => "Duplicate Server Name",
+            Self::MinimumVersionRequired => "Minimum Version Required",
+            Self::ClusterNamesIdentical => "Cluster Names Identical",
+            Self::Kicked => "Kicked",
+            Self::ProxyNotTrusted => "Proxy Not Trusted",
+            Self::ProxyRequired => "Proxy Required",
+            Self::Unknown => "Unknown State",
         }
     }
 
-    /// By its text; plugins name reasons so.
-    pub fn by_text(text: &str) -> Option<ClosedReason> {
-        use ClosedReason::*;
-        const ALL: [ClosedReason; 26] = [
-            ClientClosed,
-            AuthenticationTimeout,
-            AuthenticationFailure,
-            TlsHandshakeFailure,
-            SlowConsumerPendingBytes,
-            SlowConsumerWriteDeadline,
-            WriteError,
-            ReadError,
-            ParseError,
-            StaleConnection,
-            ProtocolViolation,
-            BadClientProtocolVersion,
-            MaximumAccountConnectionsExceeded,
-            MaximumConnectionsExceeded,
-            MaximumPayloadExceeded,
-            MaximumControlLineExceeded,
-            MaximumSubscriptionsExceeded,
-            ServerShutdown,
-            AuthenticationExpired,
-            CredentialsRevoked,
-            MessageHeaderViolation,
-            NoRespondersRequiresHeaders,
-            Kicked,
-            ProxyNotTrusted,
-            ProxyRequired,
-            InternalClient,
-        ];
-        ALL.into_iter().find(|r| r.to_string() == text)
+    /// Nothing is flushed any more (CORE-215).
+    pub fn is_abrupt(self) -> bool {
+        matches!(
+            self,
+            Self::ReadError
+                | Self::WriteError
+                | Self::SlowConsumerPendingBytes
+                | Self::SlowConsumerWriteDeadline
+                | Self::TlsHandshakeFailure
+        )
+    }
+
+    /// The status of the websocket close frame; its text is `as_str` (CORE-263).
+    pub fn websocket_close_code(self) -> u16 {
+        match self {
+            Self::ClientClosed => 1000,
+            Self::WriteError | Self::ReadError | Self::StaleConnection | Self::ServerShutdown => 1001,
+            Self::ParseError | Self::ProtocolViolation | Self::BadClientProtocolVersion => 1002,
+            Self::AuthenticationTimeout
+            | Self::AuthenticationFailure
+            | Self::AuthenticationExpired
+            | Self::SlowConsumerPendingBytes
+            | Self::SlowConsumerWriteDeadline
+            | Self::MaximumAccountConnections
+            | Self::MaximumConnections
+            | Self::MaximumControlLine
+            | Self::MaximumSubscriptions
+            | Self::MissingAccount
+            | Self::CredentialsRevoked => 1008,
+            Self::MaximumMessagePayload => 1009,
+            Self::TlsHandshakeFailure => 1015,
+            _ => 1011,
+        }
+    }
+}
+
+impl Display for ClosedReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: ErrText<'_>) -> String {
+        let mut out = Vec::new();
+        text.write_line(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    #[test]
+    fn lines_are_exact() {
+        // CORE-105, CORE-111, CORE-121 to CORE-125
+        assert_eq!(line(ErrText::MaximumControlLine), "-ERR 'maximum control line exceeded'\r\n");
+        assert_eq!(
+            line(ErrText::SubscribePermission { subject: b"q.foo", queue: Some(b"q2") }),
+            "-ERR 'Permissions Violation for Subscription to \"q.foo\" using queue \"q2\"'\r\n"
+        );
+        assert_eq!(
+            line(ErrText::PublishPermission { subject: b"\"x" }),
+            "-ERR 'Permissions Violation for Publish to \"\\\"x\"'\r\n"
+        );
+        assert_eq!(
+            line(ErrText::ReplyPermission { reply: b"_R_.a" }),
+            "-ERR 'Permissions Violation for Publish with Reply of \"_R_.a\"'\r\n"
+        );
+        assert_eq!(
+            line(ErrText::TooManyTokens { subject: b"a.b" }),
+            "-ERR 'Permissions Violation for Subscription to \"a.b\", too many tokens'\r\n"
+        );
+        assert_eq!(
+            line(ErrText::SubscriptionRemoved { subject: b"a", queue: Some(b"q"), sid: b"7" }),
+            "-ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\" (sid \"7\")'\r\n"
+        );
+    }
+
+    #[test]
+    fn permission_and_subject_errors_leave_the_connection_open() {
+        // The third column of the table in core-protocol.md section 7.
+        for text in [
+            ErrText::SubscribePermission { subject: b"a", queue: None },
+            ErrText::PublishPermission { subject: b"a" },
+            ErrText::ReplyPermission { reply: b"a" },
+            ErrText::TooManyTokens { subject: b"a" },
+            ErrText::SubscriptionRemoved { subject: b"a", queue: None, sid: b"1" },
+            ErrText::InvalidSubject,
+            ErrText::InvalidPublishSubject,
+            ErrText::MaximumSubscriptions,
+        ] {
+            assert!(!text.closes(), "{text}");
+        }
+        for text in [
+            ErrText::UnknownProtocolOperation,
+            ErrText::MaximumPayload,
+            ErrText::AuthorizationViolation,
+            ErrText::StaleConnection,
+            ErrText::WrongPort(WrongPort::Route),
+        ] {
+            assert!(text.closes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn websocket_close_codes_follow_the_reason() {
+        // CORE-263
+        assert_eq!(ClosedReason::ClientClosed.websocket_close_code(), 1000);
+        assert_eq!(ClosedReason::ServerShutdown.websocket_close_code(), 1001);
+        assert_eq!(ClosedReason::ProtocolViolation.websocket_close_code(), 1002);
+        assert_eq!(ClosedReason::SlowConsumerPendingBytes.websocket_close_code(), 1008);
+        assert_eq!(ClosedReason::MaximumMessagePayload.websocket_close_code(), 1009);
+        assert_eq!(ClosedReason::TlsHandshakeFailure.websocket_close_code(), 1015);
+        assert_eq!(ClosedReason::Kicked.websocket_close_code(), 1011);
     }
 }

@@ -122,7 +122,7 @@ impl Chunk {
         for r in records {
             let first = self.runs[r.run as usize].0 as usize;
             for item in self.items[first..first + r.take as usize].iter().filter(|i| i.reply.len > 0) {
-                responses.allow(item.reply.of(buf), now_ns);
+                responses.delivered(item.reply.of(buf), now_ns);
             }
         }
     }

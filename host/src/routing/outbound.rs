@@ -3,7 +3,7 @@
 //! Under the receiver's lock. No buffer exists while nothing waits.
 
 use super::layer::{Layer, LayerError, Progress};
-use crate::auth::permissions::ResponseTracker;
+use crate::auth::ResponseTracker;
 use crate::proto::error::ClosedReason;
 use crate::runtime::Wire;
 use std::collections::{HashMap, VecDeque};

@@ -80,8 +80,8 @@ impl Receiver {
     }
 
     /// Deny rules for messages of wildcard and queue subscriptions (CORE-273).
-    pub fn denies_delivery(&self, subject: &[u8]) -> bool {
-        self.permissions.load().as_ref().is_some_and(|p| p.denies_delivery(subject))
+    pub fn denies_delivery(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.permissions.load().as_ref().is_some_and(|p| p.denies_delivery(subject, queue))
     }
 
     /// Sends bytes of the protocol: now, or after what is queued.

@@ -212,18 +212,30 @@ pub fn remove_all(receiver: &Receiver, account: &Account) {
     out.reset_counts();
 }
 
-/// Removes subscriptions that are no longer allowed, and gives them (CORE-125).
-pub fn retain(
+/// Asks `verdict` about each subscription again: `None` removes it, `Some(filtered)` keeps it. Gives the
+/// removed ones (CORE-125).
+pub fn review(
     receiver: &Receiver,
     account: &Account,
-    mut keep: impl FnMut(&[u8], &[u8]) -> bool,
+    mut verdict: impl FnMut(&[u8], &[u8]) -> Option<bool>,
 ) -> Vec<SubView> {
-    let removed: Vec<SubView> =
-        list(receiver, account).into_iter().filter(|s| !keep(&s.subject, &s.queue)).collect();
+    let views = list(receiver, account);
     let mut table = receiver.subs.lock();
-    for view in &removed {
-        if let Some(sid) = table.known_sid(&view.sid) {
-            table.remove(receiver, account, sid);
+    let mut removed = Vec::new();
+    for view in views {
+        let Some(sid) = table.known_sid(&view.sid) else { continue };
+        match verdict(&view.subject, &view.queue) {
+            None => {
+                table.remove(receiver, account, sid);
+                removed.push(view);
+            }
+            Some(filtered) => {
+                let mut sublist = account.sublist.write();
+                if let Some(number) = table.find(sid, &sublist.trie) {
+                    sublist.trie.set_flag(number, SubFlags::FILTERED, filtered);
+                }
+                account.changed();
+            }
         }
     }
     removed

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
             Err(e) => fail(&exe, &e.to_string()),
         },
         Command::Version => {
-            println!("{exe}: v{}", info::VERSION);
+            println!("{exe}: v{}", info::COMPATIBLE_VERSION);
             ExitCode::SUCCESS
         }
         Command::Help => {
@@ -245,7 +245,7 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
         start_ns: now_ns(),
     };
     let info = server_info(options, &facts, &authenticator, 0);
-    let context = Arc::new(Context::new(options.clone(), InfoTemplate::new(info), authenticator, tls));
+    let context = Arc::new(Context::new(options.clone(), InfoTemplate::new(&info), authenticator, tls));
     let services = Arc::new(Services::default());
     let load_unix_ns = unix_ns();
     let server = Arc::new(Server {
@@ -286,6 +286,8 @@ pub(super) fn server_info(
     ServerInfo {
         server_id: facts.server_id.clone(),
         server_name: facts.name.clone(),
+        git_commit: String::new(),
+        go: format!("natsd {}", env!("CARGO_PKG_VERSION")),
         host,
         port: shown_port,
         headers: !options.no_header_support,
@@ -293,13 +295,14 @@ pub(super) fn server_info(
         tls_required: options.tls.is_some() && !options.allow_non_tls,
         tls_verify: options.tls.as_ref().is_some_and(|t| t.verify || t.verify_and_map),
         tls_available: options.tls.is_some() && options.allow_non_tls,
-        max_payload: options.limits.max_payload_bytes,
-        jetstream: false,
-        xkey: facts.xkey.clone(),
-        cluster: None,
-        connect_urls: Vec::new(),
+        api_level: API_LEVEL,
+        xkey: Some(facts.xkey.clone()),
+        ..ServerInfo::default()
     }
 }
+
+/// JetStream API level of the version that clients are told (CORE-006).
+const API_LEVEL: u32 = 5;
 
 async fn listen(options: &Options) -> Result<Listener, StartError> {
     let port = options.port.max(0) as u16;
@@ -316,7 +319,7 @@ impl Server {
         use crate::log::notice;
         let options = &config.options;
         notice!("Starting nats-server");
-        notice!("  Version:  {}", info::VERSION);
+        notice!("  Version:  {}", info::COMPATIBLE_VERSION);
         notice!("  Git:      [natsd {}]", env!("CARGO_PKG_VERSION"));
         notice!("  Name:     {}", self.facts.name);
         notice!("  ID:       {}", self.facts.server_id);

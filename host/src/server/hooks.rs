@@ -1,10 +1,9 @@
 //! What plugins have to say about connections: authenticators and observers.
 
 use crate::auth::permissions::Permissions;
-use crate::auth::{ConnectFacts, Decision, Denial, Identity};
-use crate::config::section::permissions_of_json;
+use crate::auth::Identity;
 use crate::conn::Connection;
-use crate::conn::context::Hooks;
+use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
@@ -17,19 +16,22 @@ pub struct PluginHooks {
     pub plugins: Arc<Plugins>,
     pub server_id: String,
     pub server_name: String,
+    pub account_exists: Box<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 impl Hooks for PluginHooks {
     fn authenticate<'a>(
         &'a self,
-        facts: &'a ConnectFacts,
-    ) -> Pin<Box<dyn Future<Output = Option<Decision>> + Send + 'a>> {
+        facts: &'a LoginFacts,
+    ) -> Pin<Box<dyn Future<Output = PluginVerdict> + Send + 'a>> {
         Box::pin(async move {
             let verdict = self.plugins.points().authenticate(&self.request(facts)).await;
             match verdict {
-                Verdict::Abstain => None,
-                Verdict::Deny { reason } => Some(deny(reason)),
-                Verdict::Allow(identity) => Some(allow(identity, facts).unwrap_or_else(deny)),
+                Verdict::Abstain => PluginVerdict::Abstain,
+                Verdict::Deny { reason } => PluginVerdict::Deny(reason),
+                Verdict::Allow(identity) => {
+                    self.allow(identity, facts).unwrap_or_else(PluginVerdict::Deny)
+                }
             }
         })
     }
@@ -55,67 +57,68 @@ impl Hooks for PluginHooks {
 }
 
 impl PluginHooks {
-    fn request(&self, facts: &ConnectFacts) -> AuthRequest {
-        let o = &facts.options;
+    fn request(&self, facts: &LoginFacts) -> AuthRequest {
+        let c = &facts.connect;
         let mut connect = Map::new();
         for (name, value) in [
-            ("user", &o.user),
-            ("pass", &o.pass),
-            ("auth_token", &o.auth_token),
-            ("nkey", &o.nkey),
-            ("sig", &o.sig),
-            ("jwt", &o.jwt),
-            ("name", &o.name),
-            ("lang", &o.lang),
-            ("version", &o.version),
+            ("user", &c.user),
+            ("pass", &c.pass),
+            ("auth_token", &c.auth_token),
+            ("nkey", &c.nkey),
+            ("sig", &c.sig),
+            ("jwt", &c.jwt),
+            ("name", &c.name),
+            ("lang", &c.lang),
+            ("version", &c.version),
         ] {
             if !value.is_empty() {
-                connect.insert(name.to_owned(), value.as_str().into());
+                connect.insert(name.to_owned(), (**value).into());
             }
         }
-        for (name, value) in [("verbose", o.verbose), ("pedantic", o.pedantic), ("echo", o.echo)] {
+        for (name, value) in [("verbose", c.verbose), ("pedantic", c.pedantic), ("echo", c.echo)] {
             connect.insert(name.to_owned(), value.into());
         }
         let base64 = base64::engine::general_purpose::STANDARD;
+        let kind = if facts.client_type == "nats" { "client" } else { &facts.client_type };
         AuthRequest {
             connection_id: facts.cid,
-            kind: if facts.client_type == "nats" { "client".to_owned() } else { facts.client_type.clone() },
-            remote: format!("{}:{}", facts.ip, facts.port),
+            kind: kind.to_owned(),
+            remote: facts.remote.clone(),
             connect,
-            nonce: (!facts.nonce.is_empty()).then(|| facts.nonce.clone()),
+            nonce: facts.nonce.as_deref().map(str::to_owned),
             tls: !facts.peer_certificates.is_empty(),
             peer_certificates: facts.peer_certificates.iter().map(|c| base64.encode(c)).collect(),
             server_id: self.server_id.clone(),
             server_name: self.server_name.clone(),
         }
     }
-}
 
-fn deny(log: String) -> Decision {
-    Decision::Deny(Denial { reason: ClosedReason::AuthenticationFailure, log })
-}
-
-fn allow(identity: natsd_plugin_api::Identity, facts: &ConnectFacts) -> Result<Decision, String> {
-    let types = &identity.allowed_connection_types;
-    if !types.is_empty() && !types.iter().any(|t| t.eq_ignore_ascii_case(&facts.connection_type)) {
-        return Err(format!("connection type {} is not allowed", facts.connection_type));
-    }
-    let permissions = match &identity.permissions {
-        None => None,
-        Some(json) => {
-            let options = permissions_of_json(json)?;
-            Some(Arc::new(Permissions::compile(&options).map_err(|e| e.to_string())?))
+    fn allow(
+        &self,
+        identity: natsd_plugin_api::Identity,
+        facts: &LoginFacts,
+    ) -> Result<PluginVerdict, String> {
+        let types = &identity.allowed_connection_types;
+        let kind = facts.connection_type.name();
+        if !types.is_empty() && !types.iter().any(|t| t.eq_ignore_ascii_case(kind)) {
+            return Err(format!("connection type {kind} is not allowed"));
         }
-    };
-    Ok(Decision::Allow(Identity {
-        account: identity.account,
-        label: format!("user:{}", identity.user),
-        user: identity.user,
-        permissions,
-        expires_unix_ns: identity.expires_unix_ns,
-        by_plugin: true,
-        ..Identity::anonymous()
-    }))
+        let account = identity.account.as_deref().unwrap_or(crate::account::GLOBAL);
+        if !(self.account_exists)(account) {
+            return Err(format!("there is no account {account:?}"));
+        }
+        let permissions = match &identity.permissions {
+            None => None,
+            Some(json) => {
+                let options = crate::config::permissions_of_json(json)?;
+                Some(Arc::new(Permissions::compile(&options).map_err(|e| e.to_string())?))
+            }
+        };
+        let expires = identity.expires_unix_ns;
+        let identity =
+            Identity::by_plugin(account.into(), &identity.user, permissions, facts.connection_type);
+        Ok(PluginVerdict::Allow(identity, expires))
+    }
 }
 
 /// A connection as plugins see it.

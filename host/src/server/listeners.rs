@@ -1,5 +1,7 @@
 //! Listening sockets: the server's own and those of plugins.
 
+use crate::auth::ConnectionType;
+use crate::conn::session::ListenerFacts;
 use crate::conn::{Context, open};
 use crate::plugins::points::TransportPoint;
 use crate::proto::error::ClosedReason;
@@ -44,6 +46,9 @@ pub struct PluginListener {
     pub spec: ListenerSpec,
     pub tls: Option<TlsServer>,
     pub transports: Arc<TransportPoint>,
+    pub facts: Arc<ListenerFacts>,
+    /// The listener has credentials of its own (AUTH-009).
+    pub requires_auth: bool,
 }
 
 impl Listeners {
@@ -120,7 +125,7 @@ fn accept_transport(
     let (read, wire) = stream.split();
     let mut facts = crate::conn::facts::Facts::new(peer, now_ns(), unix_ns());
     facts.client_type.clone_from(&with.spec.kind);
-    facts.connection_type = with.spec.kind.to_uppercase();
+    facts.connection_type = ConnectionType::parse(&with.spec.kind).unwrap_or(ConnectionType::Standard);
     let mut session = open::new_session(context, wire, facts);
     let cid = session.connection.receiver.cid;
     let facts = Peer { connection_id: cid, remote: peer.to_string(), local, tls: with.tls.is_some() };
@@ -136,16 +141,16 @@ fn accept_transport(
     };
     open::set_layer(&mut session, layer);
     session.info_after_handshake = true;
-    session.shown_tls = (with.tls.is_some(), false);
     session.handshake_timeout = with.spec.handshake_timeout_ms.map(Duration::from_millis);
-    session.listener = Some(Arc::from(with.spec.name.as_str()));
+    session.listener = Some(with.facts.clone());
+    session.flags.expects_connect |= with.requires_auth;
     let millis = |name: &str| with.spec.options.get(name).and_then(|v| v.as_u64()).map(Duration::from_millis);
     session.ping_interval = millis("ping_interval_ms");
     if let Some(timeout) = millis("auth_timeout_ms") {
         session.auth_timeout = timeout;
     }
     if !open::admit(&session) {
-        session.connection.receiver.out.lock().finish(ClosedReason::MaximumConnectionsExceeded);
+        session.connection.receiver.out.lock().finish(ClosedReason::MaximumConnections);
         return Ok(());
     }
     spawn(crate::conn::serve::serve(session, crate::conn::serve::Duplex { read }));

@@ -73,7 +73,11 @@ mod tests {
             longest = longest
                 .iter()
                 .flat_map(|head| alphabet.iter().map(move |token| (head, token)))
-                .map(|(head, token)| if head.is_empty() { (*token).to_owned() } else { format!("{head}.{token}") })
+                .map(
+                    |(head, token)| {
+                        if head.is_empty() { (*token).to_owned() } else { format!("{head}.{token}") }
+                    },
+                )
                 .collect();
             all.extend(longest.iter().cloned());
         }

@@ -1,0 +1,371 @@
+//! What plugins are lent of the server.
+
+use super::Server;
+use super::hooks::facts_of;
+use super::listeners::PluginListener;
+use crate::account::Account;
+use crate::auth::ListenerAuth;
+use crate::auth::credentials::Secret;
+use crate::conn::session::ListenerFacts as SessionListener;
+use crate::plugins::points::{Subscriber, TransportPoint};
+use crate::plugins::services::HostServices;
+use crate::proto::error::ClosedReason;
+use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, ServerInfo};
+use crate::routing::publish::{self, Message};
+use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
+use crate::routing::subscriptions;
+use crate::runtime::{Listener, Mutex, files};
+use crate::tls::server::TlsServer;
+use arc_swap::ArcSwap;
+use natsd_plugin_api::{
+    AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
+    MessageRef, Outcome, PublishRef, Result, ServerIdentity,
+};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Messages handed to a plugin at once.
+const BATCH: usize = 64;
+
+#[derive(Default)]
+pub struct Services {
+    server: OnceLock<Weak<Server>>,
+    subscriptions: Mutex<HashMap<u64, Subscription>>,
+    next_id: AtomicU64,
+    /// Listeners of plugins by id, to make their INFO anew.
+    listeners: Mutex<HashMap<u64, Arc<SessionListener>>>,
+    /// Fields of INFO by connection kind and plugin.
+    info: Mutex<HashMap<(String, String), Map<String, Value>>>,
+}
+
+/// Each subscription of a plugin is a receiver of its own.
+struct Subscription {
+    receiver: Arc<Receiver>,
+    account: Arc<Account>,
+}
+
+/// Hands deliveries to a plugin.
+struct ToPlugin(Arc<Subscriber>);
+
+impl InlineSubscriber for ToPlugin {
+    fn deliver(&self, batch: &[Delivery<'_>]) {
+        let empty = MessageRef::new(&[], &[], &[], &[]);
+        for part in batch.chunks(BATCH) {
+            let mut messages = [empty; BATCH];
+            for (message, d) in messages.iter_mut().zip(part) {
+                *message =
+                    MessageRef::new(d.subject, d.reply, d.headers, d.payload).with_origin(d.origin);
+            }
+            self.0.deliver(&messages[..part.len()]);
+        }
+    }
+}
+
+impl Services {
+    pub fn attach(&self, server: &Arc<Server>) {
+        // Set once, by the server that owns this value.
+        let _ = self.server.set(Arc::downgrade(server));
+    }
+
+    fn server(&self) -> Result<Arc<Server>> {
+        let server = self.server.get().and_then(Weak::upgrade);
+        server.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the server is not running"))
+    }
+
+    fn account_named(&self, name: &str) -> Result<Arc<Account>> {
+        let accounts = &self.server()?.context.accounts;
+        match name {
+            "" => Ok(accounts.global.clone()),
+            name => accounts
+                .get(name)
+                .ok_or_else(|| Error::not_found(format!("there is no account {name:?}"))),
+        }
+    }
+
+    /// INFO of all plugin listeners anew, after a reload.
+    pub fn refresh_info(&self, server: &Server) {
+        for listener in self.listeners.lock().values() {
+            listener.info.store(Arc::new(self.template(server, listener)));
+        }
+    }
+
+    fn template(&self, server: &Server, listener: &SessionListener) -> InfoTemplate {
+        let mut info = server.info();
+        info.tls_required = listener.tls;
+        info.tls_verify = false;
+        info.tls_available = false;
+        info.extra = self.extra_of(&listener.kind);
+        InfoTemplate::new(&info)
+    }
+
+    /// The INFO fields of plugins for a kind of connections.
+    pub fn extra_of(&self, kind: &str) -> Map<String, Value> {
+        let info = self.info.lock();
+        info.iter().filter(|((k, _), _)| k == kind).flat_map(|(_, fields)| fields.clone()).collect()
+    }
+}
+
+impl HostServices for Services {
+    fn publish(
+        &self,
+        _plugin: &str,
+        account: &str,
+        messages: &[PublishRef<'_>],
+        outcomes: &mut [Outcome],
+    ) -> Result<u64> {
+        let account = self.account_named(account)?;
+        let max = self.server()?.context.options.load().limits.max_payload_bytes;
+        let mut total = 0;
+        let mut at = 0;
+        let mut valid = Vec::with_capacity(messages.len());
+        for (i, m) in messages.iter().enumerate() {
+            let fits = m.header_block().len() + m.payload().len() <= max;
+            if fits && crate::subject::is_valid_literal(m.match_subject()) {
+                let deliver_as =
+                    if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
+                valid.push(Message {
+                    subject: m.match_subject(),
+                    deliver_as,
+                    reply: m.reply_subject(),
+                    headers: m.header_block(),
+                    payload: m.payload(),
+                });
+            } else if let Some(outcome) = outcomes.get_mut(i) {
+                *outcome = Outcome::refused();
+            } else {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "a message has no valid subject, or is larger than max_payload",
+                ));
+            }
+        }
+        publish::publish(&account, &valid, |published| {
+            total += published.receivers as u64;
+            while outcomes.get(at).is_some_and(Outcome::is_refused) {
+                at += 1;
+            }
+            if let Some(outcome) = outcomes.get_mut(at) {
+                *outcome = Outcome::delivered(published.receivers);
+                if published.slow {
+                    outcome.flags |= Outcome::SLOW;
+                }
+            }
+            at += 1;
+        });
+        Ok(total)
+    }
+
+    fn subscribe(
+        &self,
+        plugin: &str,
+        account: &str,
+        subject: &str,
+        queue: &str,
+        subscriber: Arc<Subscriber>,
+    ) -> Result<u64> {
+        if !crate::subject::is_valid(subject.as_bytes()) {
+            return Err(Error::new(ErrorKind::Invalid, format!("{subject:?} is not a valid subject")));
+        }
+        let account = self.account_named(account)?;
+        let server = self.server()?;
+        let (id, cid) = server.context.registry.new_ids();
+        let receiver = Receiver::inline(id, cid, Kind::System, Arc::new(ToPlugin(subscriber)));
+        receiver.label.store(Some(Arc::new(format!("plugin:{plugin} - cid:{cid}"))));
+        let receiver = Arc::new(receiver);
+        subscriptions::subscribe(
+            &receiver,
+            &account,
+            subject.as_bytes(),
+            queue.as_bytes(),
+            b"1",
+            false,
+            None,
+        );
+        let number = self.next_id.fetch_add(1, Relaxed) + 1;
+        self.subscriptions.lock().insert(number, Subscription { receiver, account });
+        Ok(number)
+    }
+
+    fn unsubscribe(&self, subscription: u64) {
+        let Some(Subscription { receiver, account }) = self.subscriptions.lock().remove(&subscription)
+        else {
+            return;
+        };
+        receiver.out.lock().close(ClosedReason::InternalClient);
+        subscriptions::remove_all(&receiver, &account);
+        if let Ok(server) = self.server() {
+            server.context.registry.free_id(receiver.id);
+        }
+    }
+
+    fn accounts(&self) -> Vec<String> {
+        let Ok(server) = self.server() else { return Vec::new() };
+        server.context.accounts.all().iter().map(|a| a.name.to_string()).collect()
+    }
+
+    fn account(&self, name: &str) -> Result<AccountFacts> {
+        let account = self.account_named(name)?;
+        let subscriptions = account.sublist.read().trie.len() as u64;
+        Ok(AccountFacts {
+            name: account.name.to_string(),
+            connections: account.connections() as u64,
+            subscriptions,
+            is_system: self.server()?.context.accounts.is_system(&account),
+            extra: Map::new(),
+        })
+    }
+
+    fn connection(&self, id: u64) -> Result<ConnectionFacts> {
+        let connection = self.server()?.context.registry.get(id);
+        let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
+        Ok(facts_of(&connection))
+    }
+
+    fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
+        let connection = self.server()?.context.registry.get(id);
+        let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
+        if !text.is_empty() {
+            connection.receiver.send(format!("-ERR '{}'\r\n", text.replace(['\r', '\n'], " ")).as_bytes());
+        }
+        connection.close(super::transport::closed_reason(reason));
+        Ok(())
+    }
+
+    fn identity(&self) -> ServerIdentity {
+        let Ok(server) = self.server() else { return ServerIdentity::default() };
+        let system = server.context.accounts.system();
+        ServerIdentity {
+            id: server.facts.server_id.clone(),
+            name: server.facts.name.clone(),
+            version: COMPATIBLE_VERSION.to_owned(),
+            natsd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            system_account: system.map(|s| s.name.to_string()).unwrap_or_default(),
+            started_unix_ns: server.facts.start_unix_ns,
+            client_address: format!("{}:{}", server.context.options.load().host, server.port()),
+            extra: Map::new(),
+        }
+    }
+
+    fn snapshot(&self, kind: &str, params: &Value) -> Result<String> {
+        super::snapshots(&*self.server()?, kind, params)
+    }
+
+    fn add_listener(
+        &self,
+        _plugin: &str,
+        spec: ListenerSpec,
+        transports: Arc<TransportPoint>,
+    ) -> BoxFuture<'static, Result<ListenerFacts>> {
+        let server = self.server();
+        Box::pin(async move { server?.add_plugin_listener(spec, transports).await })
+    }
+
+    fn remove_listener(&self, id: u64) {
+        if let Ok(server) = self.server() {
+            server.listeners.stop(id);
+        }
+        self.listeners.lock().remove(&id);
+    }
+
+    fn set_info(&self, plugin: &str, kind: &str, fields: Map<String, Value>) -> Result<()> {
+        let server = self.server()?;
+        let known = serde_json::to_value(ServerFieldNames).unwrap_or_default();
+        if let Some(name) = fields.keys().find(|name| known.get(name).is_some()) {
+            return Err(Error::new(ErrorKind::Invalid, format!("INFO field {name:?} belongs to the core")));
+        }
+        self.info.lock().insert((kind.to_owned(), plugin.to_owned()), fields);
+        server.refresh_info();
+        Ok(())
+    }
+}
+
+/// The fields of INFO that plugins cannot replace (CORE-010..037).
+#[derive(serde::Serialize)]
+struct ServerFieldNames;
+
+impl Server {
+    pub(super) fn attach(self: &Arc<Self>) {
+        self.services.attach(self);
+        self.plugins.attach(self.services.clone());
+        let context = self.context.clone();
+        let hooks = super::hooks::PluginHooks {
+            plugins: self.plugins.clone(),
+            server_id: self.facts.server_id.clone(),
+            server_name: self.facts.name.clone(),
+            account_exists: Box::new(move |name| context.accounts.get(name).is_some()),
+        };
+        // Set once, before any connection.
+        let _ = self.context.hooks.set(Box::new(hooks));
+    }
+
+    /// INFO as the options and plugins make it now.
+    pub(super) fn info(&self) -> ServerInfo {
+        let options = self.context.options.load();
+        let authenticator = self.context.authenticator();
+        let mut info = super::boot::server_info(&options, &self.facts, &authenticator, self.port());
+        let hooks_require = !self.plugins.points().has_no_authenticators();
+        info.auth_required |= hooks_require;
+        info.lame_duck_mode = self.context.lame_duck.load(Relaxed);
+        info.extra = self.services.extra_of("client");
+        info
+    }
+
+    pub(super) fn refresh_info(&self) {
+        self.context.info.store(Arc::new(InfoTemplate::new(&self.info())));
+        self.services.refresh_info(self);
+    }
+
+    async fn add_plugin_listener(
+        self: Arc<Self>,
+        spec: ListenerSpec,
+        transports: Arc<TransportPoint>,
+    ) -> Result<ListenerFacts> {
+        let tls = match &spec.tls {
+            None => None,
+            Some(block) => {
+                let options = crate::config::tls_of_json(block).map_err(Error::other)?;
+                let tls = TlsServer::build(&options, &files::read_bytes);
+                Some(tls.map_err(|e| Error::other(e.to_string()))?)
+            }
+        };
+        let port = u16::try_from(spec.port.max(0))
+            .map_err(|_| Error::new(ErrorKind::Invalid, format!("{} is not a port", spec.port)))?;
+        let host = if spec.host.is_empty() { "0.0.0.0" } else { &spec.host };
+        let listener = Listener::bind(host, port).await.map_err(|e| {
+            Error::from(e).context(format_args!("{} cannot listen on {host}:{port}", spec.name))
+        })?;
+        let address = listener.local_addr().map_err(Error::from)?.to_string();
+        let auth = listener_auth(&spec);
+        if let Some(user) = &auth.no_auth_user {
+            let authenticator = self.context.authenticator();
+            authenticator.check_no_auth_user(user).map_err(|e| Error::other(e.to_string()))?;
+        }
+        let requires_auth = auth.user.is_some() || auth.token.is_some();
+        let facts = Arc::new(SessionListener {
+            name: spec.name.clone(),
+            kind: spec.kind.clone(),
+            tls: tls.is_some(),
+            auth,
+            info: ArcSwap::from_pointee(InfoTemplate::new(&ServerInfo::default())),
+        });
+        let id = self.services.next_id.fetch_add(1, Relaxed) + 1;
+        self.services.listeners.lock().insert(id, facts.clone());
+        self.services.refresh_info(&self);
+        let with = PluginListener { spec, tls, transports, facts, requires_auth };
+        self.listeners.serve_plugin(&self.context, id, listener, with);
+        Ok(ListenerFacts { id, address })
+    }
+}
+
+/// Credentials of the listener itself, in place of the server's (AUTH-009).
+fn listener_auth(spec: &ListenerSpec) -> ListenerAuth {
+    let text = |name: &str| spec.options.get(name).and_then(Value::as_str);
+    ListenerAuth {
+        user: text("username").map(Arc::from),
+        password: text("password").map(Secret::new),
+        token: text("token").map(Secret::new),
+        no_auth_user: text("no_auth_user").map(Arc::from),
+    }
+}
