@@ -1,0 +1,24 @@
+//! Who may connect, as whom, and what they may do then.
+//!
+//! Pure: no sockets, no clock, no randomness; those are arguments. `Authenticator` decides over a
+//! connection, `Permissions` over subjects, `ResponseTracker` over replies. Not here: accounts themselves,
+//! JWT and callouts.
+
+mod authenticator;
+pub mod certificate;
+pub mod credentials;
+mod distinguished_name;
+mod identity;
+pub mod nkey;
+pub mod permissions;
+mod responses;
+mod subject_table;
+
+pub use authenticator::{AuthConfigError, Authenticator};
+pub use certificate::CertificateFacts;
+pub use identity::{
+    BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, DEFAULT_SYSTEM_ACCOUNT,
+    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, UserLabel,
+};
+pub use permissions::{Permissions, PermissionsError, Verdict};
+pub use responses::ResponseTracker;
