@@ -1,5 +1,7 @@
 //! The server: puts the parts together and runs them until it is told to stop.
 
+pub mod ports;
+
 use crate::auth::Authenticator;
 use crate::config::options::*;
 use crate::conn::{Context, open};
