@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::quote::Quoted;
+use crate::proto::quote::Quoted;
 
 /// The kind of connection, as far as its name in the log goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

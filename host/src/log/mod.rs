@@ -10,7 +10,6 @@
 
 pub mod client_name;
 pub mod line;
-pub mod quote;
 pub mod repeat;
 pub mod syslog;
 pub mod trace_line;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::quote::Quoted;
+use crate::proto::quote::Quoted;
 
 /// From the server's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

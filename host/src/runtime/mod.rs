@@ -7,6 +7,7 @@ pub mod clock;
 pub mod files;
 pub mod log_files;
 pub mod net;
+pub mod pid_ports;
 pub mod plugin_files;
 pub mod plugin_net;
 pub mod plugin_tasks;
