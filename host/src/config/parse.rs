@@ -216,7 +216,7 @@ impl Parser<'_, '_, '_> {
         };
         let text = match (self.cursor.peek(), within) {
             (Some('\n' | '\r'), _) => "Expected value but found new line".to_owned(),
-            (Some(','), Within::Map) => "Unexpected map value terminator ','.".to_owned(),
+            (Some(','), Within::Map) => "Unexpected map value terminator \",\".".to_owned(),
             (Some('}'), Within::Map) => return Err(Problem::at(at, format!("the key {key:?} has no value"))),
             (None, Within::Map) => "Unexpected EOF processing map.".to_owned(),
             _ => return Ok(()),
@@ -313,7 +313,7 @@ impl Parser<'_, '_, '_> {
         let name = scalar::include_name(&mut self.cursor)?;
         // Joined even when absolute, as nats-server does.
         let path = join(self.folder, &name);
-        let refuse = |text: String| Problem::at(at, format!("error parsing include file '{}', {text}", path.display()));
+        let refuse = |text: String| Problem::at(at, format!("error parsing include file '{name}', {text}"));
         let shared = &mut *self.shared;
         shared.includes += 1;
         if shared.include_depth == INCLUDE_DEPTH_MAX {
