@@ -33,6 +33,7 @@ mod permissions;
 mod plugins_block;
 pub mod problem;
 mod reading;
+pub mod reload;
 mod scalar;
 pub mod section;
 mod tls;
