@@ -8,10 +8,11 @@ use super::authorization;
 use super::fields::{Field, fields};
 use super::nkey::{self, Role};
 use super::options::{AccountOptions, MsgTrace, Options};
-use super::permissions::{self, is_subject};
+use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
+use crate::subject;
 
 /// Users without an account belong to it; it cannot be configured (CFG-170).
 const GLOBAL_ACCOUNT: &str = "$G";
@@ -155,8 +156,7 @@ fn msg_trace(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Option<MsgT
 
 fn trace_dest(field: &Field<'_>) -> Result<String, Problem> {
     let dest = field.string()?;
-    let literal = is_subject(dest) && !dest.split('.').any(|token| token == "*" || token == ">");
-    if !literal {
+    if !subject::is_valid_literal(dest.as_bytes()) {
         return Err(field
             .problem(format!("Trace destination {dest:?} is not valid"))
             .remedy("use a subject without wildcards"));

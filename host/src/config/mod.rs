@@ -36,6 +36,8 @@ mod reading;
 pub mod reload;
 mod scalar;
 pub mod section;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tls_names;
 mod validate;
@@ -184,6 +186,25 @@ impl Config {
     /// Problems that plugins found, ready to print with their places.
     pub fn errors(&self, errors: Vec<Problem>) -> ConfigErrors {
         ConfigErrors::new(Report { errors, warnings: Vec::new() }, self.sources.clone())
+    }
+
+    /// The keys of plugins, by full path: what the plugins' manager takes.
+    pub fn owned_keys(&self) -> Vec<(String, serde_json::Value)> {
+        self.sections.iter().map(|section| (section.key(), section.value.clone())).collect()
+    }
+
+    /// A plugin's configuration error, at its place in the file. The text begins with the path of the key, as in
+    /// `websocket.port: ...`, or `config.url: ...` for a plugin of `plugins {}`.
+    pub fn plugin_problem(&self, plugin: &str, text: &str) -> Problem {
+        let path = text.split(": ").next().unwrap_or_default();
+        let declared_path = format!("plugins.{plugin}.{path}");
+        let own = |section: &&Section| section.plugin == plugin;
+        let in_sections = self.sections.iter().filter(own).map(|section| (section, path));
+        let in_declared = self.declared.iter().filter(own).map(|section| (section, declared_path.as_str()));
+        in_sections
+            .chain(in_declared)
+            .find_map(|(section, path)| Some(section.problem(&section.pointer_of(path)?, text)))
+            .unwrap_or_else(|| Problem::nowhere(text))
     }
 
     /// The warnings as text; empty if there are none.

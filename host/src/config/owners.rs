@@ -40,6 +40,12 @@ pub struct PluginKeys {
     pub owned_keys: Vec<String>,
 }
 
+impl From<&natsd_plugin_api::Manifest> for PluginKeys {
+    fn from(manifest: &natsd_plugin_api::Manifest) -> Self {
+        PluginKeys { name: manifest.name.clone(), owned_keys: manifest.config_keys.clone() }
+    }
+}
+
 /// The plugins at hand when a configuration is read.
 #[derive(Clone, Debug, Default)]
 pub struct Available {
