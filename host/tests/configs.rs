@@ -95,3 +95,25 @@ fn expectations() -> Vec<Expectation> {
 fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/configs")
 }
+
+#[test]
+fn the_configs_to_start_from_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        // The certificates are the operator's.
+        let read_file = |path: &Path| -> io::Result<String> {
+            if path.extension().is_some_and(|kind| kind == "pem") {
+                return Ok(String::new());
+            }
+            std::fs::read_to_string(path)
+        };
+        let inputs = Inputs { read_file: &read_file, env: &|_| Some("secret".to_owned()) };
+        let config = config::load(Some(&path), &inputs, &Flags::default(), &Available::bundled());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(config.warnings.is_empty(), "{}", config.warnings_text());
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen} files in {}", folder.display());
+}

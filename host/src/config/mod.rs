@@ -106,7 +106,11 @@ pub fn load(
 }
 
 /// Parses the file; without one the configuration is that of the flags.
-pub fn read(path: Option<&Path>, inputs: &Inputs<'_>, overrides: &dyn Overrides) -> Result<Draft, ConfigErrors> {
+pub fn read(
+    path: Option<&Path>,
+    inputs: &Inputs<'_>,
+    overrides: &dyn Overrides,
+) -> Result<Draft, ConfigErrors> {
     let Some(path) = path else {
         return Ok(Draft::new(None, String::new(), Map::default(), Sources::default(), inputs, overrides));
     };
@@ -152,7 +156,9 @@ impl Draft {
         let owners = Owners::new(available);
         let mut reading = Reading::new(&owners, inputs);
         let mut options = Options::default();
-        if self.map.is_empty() && let Some(path) = &self.path {
+        if self.map.is_empty()
+            && let Some(path) = &self.path
+        {
             let text = format!("{}: config has no values or is empty", path.display());
             reading.report.warn(Problem::nowhere(text));
         }
@@ -232,7 +238,11 @@ impl Config {
     }
 }
 
-fn read_top_level(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<(), Problem> {
+fn read_top_level(
+    options: &mut Options,
+    field: &Field<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
     reading.places.note(&field.name, field.node.at);
     if core_keys::read(options, field, reading)? {
         return Ok(());

@@ -32,7 +32,9 @@ pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Arc<P
     let mut permissions = PermissionsOptions::default();
     for entry in fields(map) {
         let result = match entry.name.as_str() {
-            "pub" | "publish" | "import" => subjects(&entry, Queues::Refused, reading).map(|s| permissions.publish = s),
+            "pub" | "publish" | "import" => {
+                subjects(&entry, Queues::Refused, reading).map(|s| permissions.publish = s)
+            }
             "sub" | "subscribe" | "export" => {
                 subjects(&entry, Queues::Allowed, reading).map(|s| permissions.subscribe = s)
             }
@@ -51,7 +53,11 @@ pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Arc<P
 }
 
 /// A subject, a list of subjects, or `{allow, deny}`.
-fn subjects(field: &Field<'_>, queues: Queues, reading: &mut Reading<'_>) -> Result<SubjectPermissions, Problem> {
+fn subjects(
+    field: &Field<'_>,
+    queues: Queues,
+    reading: &mut Reading<'_>,
+) -> Result<SubjectPermissions, Problem> {
     let Value::Map(map) = &field.node.value else {
         return Ok(SubjectPermissions { allow: subject_list(field, queues)?, deny: Vec::new() });
     };
@@ -103,13 +109,16 @@ fn check_entry(text: &str, queues: Queues) -> Result<(), String> {
         return Err(format!("subject {text:?} is not a valid subject"));
     }
     match queue {
-        Some(queue) if !subject::is_valid(queue.as_bytes()) => Err(format!("queue {queue:?} is not a valid queue")),
+        Some(queue) if !subject::is_valid(queue.as_bytes()) => {
+            Err(format!("queue {queue:?} is not a valid queue"))
+        }
         _ => Ok(()),
     }
 }
 
 fn responses(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Option<ResponsePermission>, Problem> {
-    let mut allowed = ResponsePermission { max_msgs: Some(RESPONSES_MAX_DEFAULT), ttl: Some(RESPONSES_TTL_DEFAULT) };
+    let mut allowed =
+        ResponsePermission { max_msgs: Some(RESPONSES_MAX_DEFAULT), ttl: Some(RESPONSES_TTL_DEFAULT) };
     let map = match &field.node.value {
         Value::Bool(on) => return Ok(on.then_some(allowed)),
         Value::Map(map) => map,
@@ -171,8 +180,17 @@ mod tests {
     fn queues_belong_to_subscribe_only() {
         // CFG-168
         assert_eq!(check_entry("a q", Queues::Allowed), Ok(()));
-        assert_eq!(check_entry("a q", Queues::Refused), Err("subject \"a q\" is not a valid subject".to_owned()));
-        assert_eq!(check_entry("a b.>.c", Queues::Allowed), Err("queue \"b.>.c\" is not a valid queue".to_owned()));
-        assert_eq!(check_entry("a b c", Queues::Allowed), Err("subject \"a b c\" is not a valid subject".to_owned()));
+        assert_eq!(
+            check_entry("a q", Queues::Refused),
+            Err("subject \"a q\" is not a valid subject".to_owned())
+        );
+        assert_eq!(
+            check_entry("a b.>.c", Queues::Allowed),
+            Err("queue \"b.>.c\" is not a valid queue".to_owned())
+        );
+        assert_eq!(
+            check_entry("a b c", Queues::Allowed),
+            Err("subject \"a b c\" is not a valid subject".to_owned())
+        );
     }
 }

@@ -141,7 +141,8 @@ fn fixed_auth(old: &Options, new: &Options) -> Result<(), ReloadError> {
 fn fixed_tls(old: Option<&TlsOptions>, new: Option<&TlsOptions>) -> Result<(), ReloadError> {
     let map = |tls: Option<&TlsOptions>| tls.is_some_and(|tls| tls.verify_and_map);
     fixed("TLSMap", &map(old), &map(new))?;
-    let rate = |tls: Option<&TlsOptions>| u64::from(tls.and_then(|tls| tls.connection_rate_limit).unwrap_or(0));
+    let rate =
+        |tls: Option<&TlsOptions>| u64::from(tls.and_then(|tls| tls.connection_rate_limit).unwrap_or(0));
     fixed("TLSRateLimit", &rate(old), &rate(new))
 }
 
@@ -268,7 +269,10 @@ impl Changes {
             self.push(What::Tls, format!("tls timeout = {}", new.timeout.as_secs_f64()));
         }
         if old.handshake_first != new.handshake_first {
-            self.push(What::Tls, format!("Client TLS handshake first: {}", new.handshake_first != HandshakeFirst::No));
+            self.push(
+                What::Tls,
+                format!("Client TLS handshake first: {}", new.handshake_first != HandshakeFirst::No),
+            );
             if let HandshakeFirst::Auto(delay) = new.handshake_first {
                 let delay = duration::format(delay);
                 self.push(What::Tls, format!("Client TLS handshake first fallback delay: {delay}"));
@@ -310,7 +314,8 @@ impl Changes {
 
     fn proxies(&mut self, old: &[String], new: &[String]) {
         let missing = |from: &[String], to: &[String]| {
-            let keys: Vec<String> = from.iter().filter(|key| !to.contains(key)).map(|key| format!("{key:?}")).collect();
+            let keys: Vec<String> =
+                from.iter().filter(|key| !to.contains(key)).map(|key| format!("{key:?}")).collect();
             (!keys.is_empty()).then(|| format!("[{}]", keys.join(" ")))
         };
         if let Some(keys) = missing(old, new) {
@@ -448,8 +453,11 @@ mod tests {
             ),
             ("port: 5000", "port: -1\nhost: 0.0.0.0", ""),
         ] {
-            let expected: Vec<String> =
-                log.split(", ").filter(|line| !line.is_empty()).map(|line| format!("Reloaded: {line}")).collect();
+            let expected: Vec<String> = log
+                .split(", ")
+                .filter(|line| !line.is_empty())
+                .map(|line| format!("Reloaded: {line}"))
+                .collect();
             assert_eq!(lines(old, new), expected, "{old:?} to {new:?}");
         }
         assert_eq!(lines("", "client_advertise: \"a.b:1\""), ["Reload: client_advertise = a.b:1"]);
@@ -466,10 +474,18 @@ mod tests {
             ("", "max_subscriptions: 10", "MaxSubs: old=0, new=10"),
             ("", "write_timeout: close", "WriteTimeout: old=, new=close"),
             ("", "lame_duck_duration: \"1m\"", "LameDuckDuration: old=2m0s, new=1m0s"),
-            ("", "feature_flags: {js_ack_fc_v2: true}", "FeatureFlags: old=map[], new=map[js_ack_fc_v2:true]"),
+            (
+                "",
+                "feature_flags: {js_ack_fc_v2: true}",
+                "FeatureFlags: old=map[], new=map[js_ack_fc_v2:true]",
+            ),
             ("tls { TLS }", "tls { verify_and_map: true, TLS }", "TLSMap: old=false, new=true"),
             ("tls { TLS }", "tls { connection_rate_limit: 5, TLS }", "TLSRateLimit: old=0, new=5"),
-            ("accounts [A, B]\nsystem_account: A", "accounts [A, B]\nsystem_account: B", "SystemAccount: old=A, new=B"),
+            (
+                "accounts [A, B]\nsystem_account: A",
+                "accounts [A, B]\nsystem_account: B",
+                "SystemAccount: old=A, new=B",
+            ),
             (
                 "no_auth_user: a\nauthorization { users: [ {user: a} ] }",
                 "authorization { users: [ {user: a} ] }",
