@@ -33,10 +33,10 @@ pub enum FlagError {
 }
 
 /// Reads flags from `args` until the first word that is none; returns them and what is left.
-pub fn split<'a, Id>(
-    args: &'a [String],
+pub fn split<Id>(
+    args: &[String],
     find: impl Fn(&str) -> Option<(Id, Kind)>,
-) -> Result<(Vec<Given<Id>>, &'a [String]), FlagError> {
+) -> Result<(Vec<Given<Id>>, &[String]), FlagError> {
     let mut given = Vec::new();
     let mut rest = args;
     while let Some((arg, after)) = rest.split_first() {
@@ -78,9 +78,9 @@ pub fn split<'a, Id>(
 fn parse(name: &str, text: &str, kind: Kind) -> Result<Value, FlagError> {
     match kind {
         Kind::Text => Ok(Value::Text(text.to_owned())),
-        Kind::Bool => go_bool(text)
-            .map(Value::Bool)
-            .ok_or_else(|| FlagError::Bad(format!("invalid boolean value {text:?} for -{name}: parse error"))),
+        Kind::Bool => go_bool(text).map(Value::Bool).ok_or_else(|| {
+            FlagError::Bad(format!("invalid boolean value {text:?} for -{name}: parse error"))
+        }),
         Kind::Int => go_int(text)
             .map(Value::Int)
             .map_err(|cause| FlagError::Bad(format!("invalid value {text:?} for flag -{name}: {cause}"))),
@@ -112,7 +112,8 @@ fn go_int(text: &str) -> Result<i64, &'static str> {
         decimal => (10, decimal),
     };
     let prefixed = radix != 10;
-    let underscores_fit = !digits.ends_with('_') && !digits.contains("__") && (prefixed || !digits.starts_with('_'));
+    let underscores_fit =
+        !digits.ends_with('_') && !digits.contains("__") && (prefixed || !digits.starts_with('_'));
     let digits = digits.replace('_', "");
     if digits.is_empty() || !underscores_fit || !digits.chars().all(|digit| digit.is_digit(radix)) {
         return Err(WRONG);
@@ -179,7 +180,10 @@ mod tests {
             ("--zzz=1", "flag provided but not defined: -zzz"),
             ("-p", "flag needs an argument: -p"),
             ("-p abc", "invalid value \"abc\" for flag -p: parse error"),
-            ("-p 99999999999999999999", "invalid value \"99999999999999999999\" for flag -p: value out of range"),
+            (
+                "-p 99999999999999999999",
+                "invalid value \"99999999999999999999\" for flag -p: value out of range",
+            ),
             ("-D=maybe", "invalid boolean value \"maybe\" for -D: parse error"),
             ("---p", "bad flag syntax: ---p"),
             ("-=x", "bad flag syntax: -=x"),
@@ -191,7 +195,8 @@ mod tests {
 
     #[test]
     fn integers_may_have_a_base() {
-        for (text, value) in [("0x10", 16), ("-0b11", -3), ("010", 8), ("0o7", 7), ("1_000", 1000), ("0", 0)] {
+        for (text, value) in [("0x10", 16), ("-0b11", -3), ("010", 8), ("0o7", 7), ("1_000", 1000), ("0", 0)]
+        {
             assert_eq!(go_int(text), Ok(value), "{text}");
         }
         assert!(go_int("").is_err());

@@ -6,6 +6,8 @@ mod flags;
 mod go_flags;
 mod plugin_flags;
 pub mod signal;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use flags::Flags;

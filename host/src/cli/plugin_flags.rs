@@ -56,11 +56,15 @@ impl PluginFlags {
     pub(super) fn take(&mut self, flag: PluginFlag, value: Value) {
         match (flag, value) {
             (PluginFlag::HttpPort, Value::Int(port)) => self.http_port = Some(port).filter(|&port| port != 0),
-            (PluginFlag::HttpsPort, Value::Int(port)) => self.https_port = Some(port).filter(|&port| port != 0),
+            (PluginFlag::HttpsPort, Value::Int(port)) => {
+                self.https_port = Some(port).filter(|&port| port != 0)
+            }
             (PluginFlag::ConnectRetries, Value::Int(number)) => self.connect_retries = Some(number),
             (PluginFlag::JetStream, Value::Bool(on)) => self.jetstream = on,
             (PluginFlag::NoAdvertise, Value::Bool(on)) => self.no_advertise = Some(on),
-            (PluginFlag::StoreDir, Value::Text(text)) => self.store_dir = Some(text).filter(|text| !text.is_empty()),
+            (PluginFlag::StoreDir, Value::Text(text)) => {
+                self.store_dir = Some(text).filter(|text| !text.is_empty())
+            }
             (PluginFlag::Routes, Value::Text(text)) => self.routes = Some(text),
             (PluginFlag::Cluster, Value::Text(text)) => self.cluster = Some(text),
             (PluginFlag::ClusterName, Value::Text(text)) => self.cluster_name = Some(text),
@@ -102,8 +106,9 @@ impl PluginFlags {
                 sections.retain(|section| section.path != ["cluster"]);
                 return Ok(());
             }
-            let address = ClusterAddress::parse(url)
-                .map_err(|cause| Problem::nowhere(format!("invalid cluster URL {:?}: {cause}", redacted(url))))?;
+            let address = ClusterAddress::parse(url).map_err(|cause| {
+                Problem::nowhere(format!("invalid cluster URL {:?}: {cause}", redacted(url)))
+            })?;
             address.apply(cluster(sections));
         }
         let routes = self.routes.as_deref().unwrap_or_default();

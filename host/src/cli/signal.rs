@@ -30,7 +30,7 @@ pub enum Target {
     Pid(i32),
     /// A file that holds a pid.
     PidFile(String),
-    /// `prefix*`: every server whose pid starts so; `*` is all of them.
+    /// `prefix*`: every server whose pid starts so; `*` is all of them. None is fine, as in the reference.
     PidGlob(String),
 }
 
@@ -113,7 +113,7 @@ impl Request {
             Target::PidGlob(prefix) => {
                 let mut pids = processes.named(&SERVER_NAMES);
                 pids.retain(|pid| pid.to_string().starts_with(prefix));
-                if pids.is_empty() { Err(SignalError::NoneRunning) } else { Ok(pids) }
+                Ok(pids)
             }
             Target::TheServer => match processes.named(&SERVER_NAMES) {
                 pids if pids.is_empty() => Err(SignalError::NoneRunning),

@@ -8,15 +8,20 @@ use super::authorization;
 use super::fields::{Field, fields};
 use super::nkey::{self, Role};
 use super::options::{AccountOptions, MsgTrace, Options};
-use super::permissions::{self, is_subject};
+use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
+use crate::subject;
 
 /// Users without an account belong to it; it cannot be configured (CFG-170).
 const GLOBAL_ACCOUNT: &str = "$G";
 
-pub(super) fn read(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<(), Problem> {
+pub(super) fn read(
+    options: &mut Options,
+    field: &Field<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
     match &field.node.value {
         Value::Array(items) => {
             let mut seen = HashSet::new();
@@ -26,7 +31,10 @@ pub(super) fn read(options: &mut Options, field: &Field<'_>, reading: &mut Readi
                 if !seen.insert(name) {
                     reading.report.error(element.problem(format!("Duplicate Account Entry: {name}")));
                 } else if reading.report.check(not_reserved(name, &element)).is_some() {
-                    options.accounts.accounts.push(AccountOptions { name: name.to_owned(), ..Default::default() });
+                    options
+                        .accounts
+                        .accounts
+                        .push(AccountOptions { name: name.to_owned(), ..Default::default() });
                 }
             }
         }
@@ -36,7 +44,11 @@ pub(super) fn read(options: &mut Options, field: &Field<'_>, reading: &mut Readi
                 options.accounts.accounts.extend(reading.report.check(account));
             }
         }
-        _ => return Err(field.wrong_type("a map or an array of names").remedy("write accounts { NAME { ... } }")),
+        _ => {
+            return Err(field
+                .wrong_type("a map or an array of names")
+                .remedy("write accounts { NAME { ... } }"));
+        }
     }
     Ok(())
 }
@@ -51,7 +63,9 @@ fn not_reserved(name: &str, field: &Field<'_>) -> Result<(), Problem> {
 fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountOptions, Problem> {
     let name = field.key;
     let Value::Map(map) = &field.node.value else {
-        return Err(field.problem("Expected map entries for accounts").remedy(format!("write {name} {{ users: [...] }}")));
+        return Err(field
+            .problem("Expected map entries for accounts")
+            .remedy(format!("write {name} {{ users: [...] }}")));
     };
     not_reserved(name, field)?;
     let mut account = AccountOptions { name: name.to_owned(), ..AccountOptions::default() };
@@ -59,7 +73,9 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
     for entry in fields(map) {
         let result = match entry.name.as_str() {
             "nkey" => account_nkey(&entry).map(|nkey| account.nkey = Some(nkey)),
-            "users" => authorization::read_users(&entry, Some(name), reading).map(|users| account.users = users),
+            "users" => {
+                authorization::read_users(&entry, Some(name), reading).map(|users| account.users = users)
+            }
             "default_permissions" => permissions::read(&entry, reading).map(|read| defaults = Some(read)),
             "limits" => limits(&mut account, &entry, reading),
             "msg_trace" | "trace_dest" => msg_trace(&entry, reading).map(|trace| account.msg_trace = trace),
@@ -155,8 +171,7 @@ fn msg_trace(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Option<MsgT
 
 fn trace_dest(field: &Field<'_>) -> Result<String, Problem> {
     let dest = field.string()?;
-    let literal = is_subject(dest) && !dest.split('.').any(|token| token == "*" || token == ">");
-    if !literal {
+    if !subject::is_valid_literal(dest.as_bytes()) {
         return Err(field
             .problem(format!("Trace destination {dest:?} is not valid"))
             .remedy("use a subject without wildcards"));
@@ -168,7 +183,9 @@ fn trace_sampling(field: &Field<'_>) -> Result<u8, Problem> {
     let percent = match &field.node.value {
         Value::Integer(percent) => *percent,
         Value::String(text) => text.strip_suffix('%').unwrap_or(text).trim().parse().map_err(|_| {
-            field.problem(format!("Invalid trace destination sampling value {text:?}")).remedy("write 1 to 100, or \"50%\"")
+            field
+                .problem(format!("Invalid trace destination sampling value {text:?}"))
+                .remedy("write 1 to 100, or \"50%\"")
         })?,
         other => {
             return Err(field.problem(format!(

@@ -19,7 +19,11 @@ const TIMEOUT_HIGH: Duration = Duration::from_secs(60);
 const CONNECTION_TYPES: [&str; 7] =
     ["STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", "MQTT_WS", "IN_PROCESS"];
 
-pub(super) fn read(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<(), Problem> {
+pub(super) fn read(
+    options: &mut Options,
+    field: &Field<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
     let map = field.map()?;
     let auth = &mut options.auth;
     let mut users = Vec::new();
@@ -48,7 +52,8 @@ pub(super) fn check_combinations(options: &Options, reading: &mut Reading<'_>) {
     let auth = &options.auth;
     let Some(at) = reading.places.authorization else { return };
     let single = auth.user.is_some() || auth.password.is_some();
-    let users = !auth.users.is_empty() || options.accounts.accounts.iter().any(|account| !account.users.is_empty());
+    let users =
+        !auth.users.is_empty() || options.accounts.accounts.iter().any(|account| !account.users.is_empty());
     let text = match (single, auth.token.is_some(), users) {
         (true, true, _) => "Cannot have a user/pass and token",
         (true, _, true) => "Can not have a single user/pass and a users array",
@@ -66,7 +71,8 @@ pub(super) fn read_users(
 ) -> Result<Vec<UserOptions>, Problem> {
     let Value::Array(items) = &field.node.value else {
         let found = field.node.value.kind();
-        return Err(field.problem(format!("Expected users field to be an array, got {found}"))
+        return Err(field
+            .problem(format!("Expected users field to be an array, got {found}"))
             .remedy("write users: [ {user: ..., password: ...} ]"));
     };
     let users = items.iter().filter_map(|item| {
@@ -85,10 +91,15 @@ pub(super) fn give_defaults(users: &mut [UserOptions], defaults: Option<&Arc<Per
     }
 }
 
-fn read_user(field: &Field<'_>, account: Option<&str>, reading: &mut Reading<'_>) -> Result<UserOptions, Problem> {
+fn read_user(
+    field: &Field<'_>,
+    account: Option<&str>,
+    reading: &mut Reading<'_>,
+) -> Result<UserOptions, Problem> {
     let Value::Map(map) = &field.node.value else {
         let found = field.node.value.kind();
-        return Err(field.problem(format!("Expected user entry to be a map/struct, got {found}"))
+        return Err(field
+            .problem(format!("Expected user entry to be a map/struct, got {found}"))
             .remedy("write {user: ..., password: ...} or {nkey: ...}"));
     };
     let mut user = UserOptions { account: account.map(str::to_owned), ..UserOptions::default() };
@@ -119,7 +130,12 @@ fn read_user(field: &Field<'_>, account: Option<&str>, reading: &mut Reading<'_>
     Ok(user)
 }
 
-fn check_user(user: &UserOptions, node: &Node, name_at: Pos, reading: &mut Reading<'_>) -> Result<(), Problem> {
+fn check_user(
+    user: &UserOptions,
+    node: &Node,
+    name_at: Pos,
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
     match (&user.nkey, &user.user) {
         (Some(_), Some(_)) => Err(Problem::at(node.at, "Nkey users do not take usernames or passwords")),
         (Some(_), None) if user.password.is_some() => {
@@ -158,7 +174,9 @@ pub(super) fn timeout(field: &Field<'_>, block: &str) -> Result<Option<Duration>
         Value::Float(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
         Value::String(text) => {
             let parsed = duration::parse(text).map_err(|cause| {
-                field.problem(format!("error parsing {block} config, 'timeout' {cause}")).remedy(DURATION_REMEDY)
+                field
+                    .problem(format!("error parsing {block} config, 'timeout' {cause}"))
+                    .remedy(DURATION_REMEDY)
             })?;
             (!parsed.negative).then_some(parsed.size)
         }
@@ -177,7 +195,9 @@ fn connection_types(field: &Field<'_>) -> Result<Vec<String>, Problem> {
         Value::String(_) | Value::Array(_) => {}
         other => {
             let found = other.go_type();
-            return Err(field.problem(format!("error parsing allowed connection types: unsupported type {found}")));
+            return Err(
+                field.problem(format!("error parsing allowed connection types: unsupported type {found}"))
+            );
         }
     }
     let types: Vec<String> = field.strings()?.iter().map(|name| name.to_ascii_uppercase()).collect();

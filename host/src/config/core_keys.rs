@@ -19,7 +19,11 @@ const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
 const SIZE_32_BIT_MAX: i64 = i32::MAX as i64;
 
 /// Reads one top-level pair. `false`: the key is not the core's.
-pub(super) fn read(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<bool, Problem> {
+pub(super) fn read(
+    options: &mut Options,
+    field: &Field<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<bool, Problem> {
     Ok(network_key(options, field)?
         || log_key(options, field)?
         || limit_key(options, field)?
@@ -120,7 +124,9 @@ fn limit_key(options: &mut Options, field: &Field<'_>) -> Result<bool, Problem> 
             let tokens = u8::try_from(tokens).map_err(|_| refuse("max_sub_tokens value is too big"))?;
             limits.max_sub_tokens = Some(tokens);
         }
-        "max_closed_clients" => limits.max_closed_clients = or_default(field.count()?, default.max_closed_clients),
+        "max_closed_clients" => {
+            limits.max_closed_clients = or_default(field.count()?, default.max_closed_clients)
+        }
         "max_traced_msg_len" => limits.max_traced_msg_len = usize::try_from(field.integer()?).unwrap_or(0),
         _ => return Ok(false),
     }
@@ -131,9 +137,13 @@ fn timing_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_
     let default = Options::default().timing;
     let timing = &mut options.timing;
     match field.name.as_str() {
-        "ping_interval" => timing.ping_interval = or_default(field.duration(&mut reading.report)?, default.ping_interval),
+        "ping_interval" => {
+            timing.ping_interval = or_default(field.duration(&mut reading.report)?, default.ping_interval)
+        }
         "ping_max" => timing.ping_max = or_default(field.count()?, default.ping_max),
-        "write_deadline" => timing.write_deadline = or_default(field.duration(&mut reading.report)?, default.write_deadline),
+        "write_deadline" => {
+            timing.write_deadline = or_default(field.duration(&mut reading.report)?, default.write_deadline)
+        }
         "write_timeout" => {
             timing.write_timeout = match field.string()?.to_ascii_lowercase().as_str() {
                 "default" => WriteTimeout::Default,
@@ -171,19 +181,25 @@ fn server_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_
         "server_metadata" => options.server_metadata = metadata(field, reading)?,
         "feature_flags" => options.feature_flags = feature_flags(field, reading)?,
         "connect_error_reports" => {
-            options.connect_error_reports = or_default(field.count()?, Options::default().connect_error_reports);
+            options.connect_error_reports =
+                or_default(field.count()?, Options::default().connect_error_reports);
         }
         "reconnect_error_reports" => {
-            options.reconnect_error_reports = or_default(field.count()?, Options::default().reconnect_error_reports);
+            options.reconnect_error_reports =
+                or_default(field.count()?, Options::default().reconnect_error_reports);
         }
-        "no_auth_user" => options.auth.no_auth_user = Some(field.string()?.to_owned()).filter(|user| !user.is_empty()),
+        "no_auth_user" => {
+            options.auth.no_auth_user = Some(field.string()?.to_owned()).filter(|user| !user.is_empty())
+        }
         "system_account" | "system" => {
             let Value::String(name) = &field.node.value else {
                 return Err(field.problem("system account name must be a string"));
             };
             options.accounts.system_account = Some(name.clone()).filter(|name| !name.is_empty());
         }
-        "no_system_account" | "no_system" | "no_sys_acc" => options.accounts.no_system_account = field.boolean()?,
+        "no_system_account" | "no_system" | "no_sys_acc" => {
+            options.accounts.no_system_account = field.boolean()?
+        }
         _ => return Ok(false),
     }
     Ok(true)
@@ -217,8 +233,9 @@ fn listen(field: &Field<'_>) -> Result<(Option<String>, i32), Problem> {
     match &field.node.value {
         Value::Integer(_) => Ok((None, port(field)?)),
         Value::String(text) => {
-            let (host, port) = split_address(text, None)
-                .map_err(|cause| field.problem(cause).remedy("write \"host:port\", IPv6 in brackets, or a port alone"))?;
+            let (host, port) = split_address(text, None).map_err(|cause| {
+                field.problem(cause).remedy("write \"host:port\", IPv6 in brackets, or a port alone")
+            })?;
             Ok((Some(host), port))
         }
         other => Err(field.problem(format!("expected port or host:port, got {}", other.go_type()))),
@@ -229,7 +246,9 @@ fn port(field: &Field<'_>) -> Result<i32, Problem> {
     match i32::try_from(field.integer()?) {
         Ok(0) => Ok(super::options::DEFAULT_PORT),
         Ok(port @ -1..=65_535) => Ok(port),
-        _ => Err(field.problem(format!("{} is not a port", field.integer()?)).remedy("use 1 to 65535, or -1 for a free one")),
+        _ => Err(field
+            .problem(format!("{} is not a port", field.integer()?))
+            .remedy("use 1 to 65535, or -1 for a free one")),
     }
 }
 
@@ -269,7 +288,9 @@ fn or_default<T: Default + PartialEq>(value: T, default: T) -> T {
 
 fn size_32_bit(field: &Field<'_>) -> Result<usize, Problem> {
     if field.integer()? > SIZE_32_BIT_MAX {
-        return Err(field.problem(format!("{} value is too big", field.name)).remedy("use at most 2147483647"));
+        return Err(field
+            .problem(format!("{} value is too big", field.name))
+            .remedy("use at most 2147483647"));
     }
     field.count()
 }
@@ -287,7 +308,9 @@ fn tags(field: &Field<'_>) -> Result<Vec<String>, Problem> {
     let mut tags = Vec::new();
     match &field.node.value {
         Value::String(_) | Value::Array(_) => {}
-        other => return Err(field.problem(format!("error parsing tags: unsupported type {}", other.go_type()))),
+        other => {
+            return Err(field.problem(format!("error parsing tags: unsupported type {}", other.go_type())));
+        }
     }
     for tag in field.strings()? {
         let tag = tag.trim().to_lowercase();
@@ -341,7 +364,9 @@ fn trusted_proxies(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<S
         }
         let Value::Array(items) = &pair.node.value else {
             let found = pair.node.value.go_type();
-            reading.report.error(pair.problem(format!("expected proxies' trusted field to be an array, got {found}")));
+            reading
+                .report
+                .error(pair.problem(format!("expected proxies' trusted field to be an array, got {found}")));
             continue;
         };
         for item in items {
@@ -354,7 +379,9 @@ fn trusted_proxies(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<S
                             keys.push(key.to_owned());
                         } else {
                             reading.report.error(
-                                entry.problem(format!("invalid proxy key {key:?}")).remedy("give a public nkey"),
+                                entry
+                                    .problem(format!("invalid proxy key {key:?}"))
+                                    .remedy("give a public nkey"),
                             );
                         }
                     }

@@ -110,7 +110,10 @@ mod tests {
         for (text, hex) in [
             ("port: 1", "5b27b68e52c25859a76c94f378c31d5a499ca677a46b38fb5f58ded229b59650"),
             ("x: 5\nport=$x", "2c5e6fd6870f5614a30d9fa16f626cef8f85600f99dff43b391b62faa056536f"),
-            ("authorization {timeout: 1.5}", "293f744f1b86a6a20add5751335365b56ad8d6351548cbc8995340c619e2e015"),
+            (
+                "authorization {timeout: 1.5}",
+                "293f744f1b86a6a20add5751335365b56ad8d6351548cbc8995340c619e2e015",
+            ),
             ("max_payload: -1", "3fac80b78dad173c26090b2b1cc0bd86b33f0df1fcf8277221cc4b30e5a4c572"),
         ] {
             assert_eq!(digest_of(text), format!("sha256:{hex}"), "{text}");

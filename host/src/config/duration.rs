@@ -44,7 +44,9 @@ pub fn parse(text: &str) -> Result<GoDuration, String> {
         rest = after;
     }
     match u64::try_from(total_ns) {
-        Ok(ns) if ns <= i64::MAX.unsigned_abs() => Ok(GoDuration { negative, size: Duration::from_nanos(ns) }),
+        Ok(ns) if ns <= i64::MAX.unsigned_abs() => {
+            Ok(GoDuration { negative, size: Duration::from_nanos(ns) })
+        }
         _ => Err(invalid()),
     }
 }

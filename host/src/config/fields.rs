@@ -101,8 +101,11 @@ impl<'a> Field<'a> {
     /// A duration in quotes or bare, or seconds as an integer with a warning (CFG-018).
     pub fn duration(&self, report: &mut Report) -> Result<Duration, Problem> {
         if let Value::Integer(seconds) = self.node.value {
-            let text = format!("invalid use of field {0:?}: {0} should be converted to a duration", self.name);
-            report.warn(self.problem(text).remedy(format!("write the unit, in quotes: {}: \"{seconds}s\"", self.key)));
+            let text =
+                format!("invalid use of field {0:?}: {0} should be converted to a duration", self.name);
+            report.warn(
+                self.problem(text).remedy(format!("write the unit, in quotes: {}: \"{seconds}s\"", self.key)),
+            );
             return u64::try_from(seconds).map(Duration::from_secs).map_err(|_| self.negative_duration());
         }
         self.duration_text()
@@ -115,8 +118,9 @@ impl<'a> Field<'a> {
                 .wrong_type("a duration string")
                 .remedy(format!("write the unit, in quotes: {}: \"2m\"", self.key)));
         };
-        let parsed = duration::parse(text)
-            .map_err(|cause| self.problem(format!("error parsing {}: {cause}", self.name)).remedy(DURATION_REMEDY))?;
+        let parsed = duration::parse(text).map_err(|cause| {
+            self.problem(format!("error parsing {}: {cause}", self.name)).remedy(DURATION_REMEDY)
+        })?;
         if parsed.negative && !parsed.size.is_zero() {
             return Err(self.negative_duration());
         }
@@ -127,7 +131,9 @@ impl<'a> Field<'a> {
     pub fn strings(&self) -> Result<Vec<String>, Problem> {
         match &self.node.value {
             Value::String(text) => Ok(vec![text.clone()]),
-            Value::Array(items) => items.iter().map(|item| Ok(self.element(item).string()?.to_owned())).collect(),
+            Value::Array(items) => {
+                items.iter().map(|item| Ok(self.element(item).string()?.to_owned())).collect()
+            }
             _ => Err(self.wrong_type("a string or an array of strings")),
         }
     }

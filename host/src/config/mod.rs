@@ -33,8 +33,11 @@ mod permissions;
 mod plugins_block;
 pub mod problem;
 mod reading;
+pub mod reload;
 mod scalar;
 pub mod section;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tls_names;
 mod validate;
@@ -103,7 +106,11 @@ pub fn load(
 }
 
 /// Parses the file; without one the configuration is that of the flags.
-pub fn read(path: Option<&Path>, inputs: &Inputs<'_>, overrides: &dyn Overrides) -> Result<Draft, ConfigErrors> {
+pub fn read(
+    path: Option<&Path>,
+    inputs: &Inputs<'_>,
+    overrides: &dyn Overrides,
+) -> Result<Draft, ConfigErrors> {
     let Some(path) = path else {
         return Ok(Draft::new(None, String::new(), Map::default(), Sources::default(), inputs, overrides));
     };
@@ -149,7 +156,9 @@ impl Draft {
         let owners = Owners::new(available);
         let mut reading = Reading::new(&owners, inputs);
         let mut options = Options::default();
-        if self.map.is_empty() && let Some(path) = &self.path {
+        if self.map.is_empty()
+            && let Some(path) = &self.path
+        {
             let text = format!("{}: config has no values or is empty", path.display());
             reading.report.warn(Problem::nowhere(text));
         }
@@ -185,6 +194,25 @@ impl Config {
         ConfigErrors::new(Report { errors, warnings: Vec::new() }, self.sources.clone())
     }
 
+    /// The keys of plugins, by full path: what the plugins' manager takes.
+    pub fn owned_keys(&self) -> Vec<(String, serde_json::Value)> {
+        self.sections.iter().map(|section| (section.key(), section.value.clone())).collect()
+    }
+
+    /// A plugin's configuration error, at its place in the file. The text begins with the path of the key, as in
+    /// `websocket.port: ...`, or `config.url: ...` for a plugin of `plugins {}`.
+    pub fn plugin_problem(&self, plugin: &str, text: &str) -> Problem {
+        let path = text.split(": ").next().unwrap_or_default();
+        let declared_path = format!("plugins.{plugin}.{path}");
+        let own = |section: &&Section| section.plugin == plugin;
+        let in_sections = self.sections.iter().filter(own).map(|section| (section, path));
+        let in_declared = self.declared.iter().filter(own).map(|section| (section, declared_path.as_str()));
+        in_sections
+            .chain(in_declared)
+            .find_map(|(section, path)| Some(section.problem(&section.pointer_of(path)?, text)))
+            .unwrap_or_else(|| Problem::nowhere(text))
+    }
+
     /// The warnings as text; empty if there are none.
     pub fn warnings_text(&self) -> String {
         problem::render(&self.warnings, &self.sources)
@@ -210,7 +238,11 @@ impl Config {
     }
 }
 
-fn read_top_level(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<(), Problem> {
+fn read_top_level(
+    options: &mut Options,
+    field: &Field<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
     reading.places.note(&field.name, field.node.at);
     if core_keys::read(options, field, reading)? {
         return Ok(());

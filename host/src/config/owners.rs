@@ -40,6 +40,12 @@ pub struct PluginKeys {
     pub owned_keys: Vec<String>,
 }
 
+impl From<&natsd_plugin_api::Manifest> for PluginKeys {
+    fn from(manifest: &natsd_plugin_api::Manifest) -> Self {
+        PluginKeys { name: manifest.name.clone(), owned_keys: manifest.config_keys.clone() }
+    }
+}
+
 /// The plugins at hand when a configuration is read.
 #[derive(Clone, Debug, Default)]
 pub struct Available {
@@ -93,7 +99,10 @@ impl Owners {
             for key in &plugin.owned_keys {
                 let owner = Owner::new(key, key, &plugin.name);
                 // Bundled plugins repeat keys of the table; the first entry stands.
-                if !owners.iter().any(|known| known.spelling == owner.spelling && known.parents == owner.parents) {
+                if !owners
+                    .iter()
+                    .any(|known| known.spelling == owner.spelling && known.parents == owner.parents)
+                {
                     owners.push(owner);
                 }
             }
@@ -124,8 +133,9 @@ pub(super) fn absent(key: &str, plugin: &str, searched: &[PathBuf]) -> super::pr
     let library = format!("libnatsd_{}.so", plugin.replace('-', "_"));
     let folders: Vec<String> = searched.iter().map(|folder| folder.display().to_string()).collect();
     let place = if folders.is_empty() { "this server".to_owned() } else { folders.join(" or ") };
-    let mut problem =
-        super::problem::Problem::nowhere(format!("`{key}` needs the plugin `{plugin}`, which is not in {place}"));
+    let mut problem = super::problem::Problem::nowhere(format!(
+        "`{key}` needs the plugin `{plugin}`, which is not in {place}"
+    ));
     for folder in searched {
         problem = problem.detail(format!("looked for {}", folder.join(&library).display()));
     }

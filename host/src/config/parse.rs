@@ -107,11 +107,7 @@ impl Parser<'_, '_, '_> {
     /// The whole text: pairs without braces, or one pair of braces around them (CFG-002).
     fn document(&mut self) -> Result<Map, Problem> {
         self.skip_space_and_comments();
-        let map = if self.cursor.take('{') {
-            self.pairs(Within::Map)?
-        } else {
-            self.pairs(Within::Top)?
-        };
+        let map = if self.cursor.take('{') { self.pairs(Within::Map)? } else { self.pairs(Within::Top)? };
         self.skip_space_and_comments();
         match self.cursor.peek() {
             None => Ok(map),
@@ -153,16 +149,18 @@ impl Parser<'_, '_, '_> {
                     None => Ok(true),
                     Some(_) => {
                         self.cursor = brace;
-                        Err(self.parse_error("Unexpected map end '}'.").remedy("remove it, or open the map with `{`"))
+                        Err(self
+                            .parse_error("Unexpected map end '}'.")
+                            .remedy("remove it, or open the map with `{`"))
                     }
                 }
             }
             (Some(']'), Within::Map) => Err(self.parse_error("Unexpected array end ']' processing map.")),
-            (Some(separator @ ('=' | ':')), _) => {
-                Err(self.parse_error(format!("Unexpected key separator '{separator}'"))
-                    .remedy("put a key before it"))
-            }
-            (Some(stray @ (',' | ';')), _) => Err(self.parse_error(format!("Unexpected terminator '{stray}'."))
+            (Some(separator @ ('=' | ':')), _) => Err(self
+                .parse_error(format!("Unexpected key separator '{separator}'"))
+                .remedy("put a key before it")),
+            (Some(stray @ (',' | ';')), _) => Err(self
+                .parse_error(format!("Unexpected terminator '{stray}'."))
                 .remedy("remove it: a pair is ended once")),
             (Some(_), _) => Ok(false),
         }
@@ -171,7 +169,10 @@ impl Parser<'_, '_, '_> {
     fn pair(&mut self, within: Within) -> Result<(), Problem> {
         let at = self.cursor.pos();
         let (key, quoted) = self.key(within)?;
-        if !quoted && key.eq_ignore_ascii_case("include") && self.cursor.peek().is_some_and(char::is_whitespace) {
+        if !quoted
+            && key.eq_ignore_ascii_case("include")
+            && self.cursor.peek().is_some_and(char::is_whitespace)
+        {
             self.include(at)?;
             return self.end_of_pair(within);
         }
@@ -188,7 +189,9 @@ impl Parser<'_, '_, '_> {
             self.cursor.next();
             let key = self.cursor.take_while(|c| c != quote).to_owned();
             if !self.cursor.take(quote) {
-                return Err(self.parse_error("Unexpected EOF.").remedy(format!("close the key with {quote}")));
+                return Err(self
+                    .parse_error("Unexpected EOF.")
+                    .remedy(format!("close the key with {quote}")));
             }
             return Ok((key, true));
         }
@@ -196,7 +199,9 @@ impl Parser<'_, '_, '_> {
         let key = self.cursor.take_while(|c| !c.is_whitespace() && c != '=' && c != ':').to_owned();
         if self.cursor.peek().is_none() {
             return Err(match within {
-                Within::Top => Problem::at(start, "config is invalid").detail(format!("the key {key:?} has no value")),
+                Within::Top => {
+                    Problem::at(start, "config is invalid").detail(format!("the key {key:?} has no value"))
+                }
                 Within::Map => self.parse_error("Unexpected EOF processing map key."),
             }
             .remedy("give the key a value, or remove it"));
@@ -216,7 +221,7 @@ impl Parser<'_, '_, '_> {
         };
         let text = match (self.cursor.peek(), within) {
             (Some('\n' | '\r'), _) => "Expected value but found new line".to_owned(),
-            (Some(','), Within::Map) => "Unexpected map value terminator ','.".to_owned(),
+            (Some(','), Within::Map) => "Unexpected map value terminator \",\".".to_owned(),
             (Some('}'), Within::Map) => return Err(Problem::at(at, format!("the key {key:?} has no value"))),
             (None, Within::Map) => "Unexpected EOF processing map.".to_owned(),
             _ => return Ok(()),
@@ -246,7 +251,9 @@ impl Parser<'_, '_, '_> {
             }
             Some(other) => Err(self
                 .parse_error(format!("Expected a {level}, but got '{other}' instead."))
-                .remedy(format!("end the value with a new line, `,`, `;` or {closes}; quote it if this belongs to it"))),
+                .remedy(format!(
+                    "end the value with a new line, `,`, `;` or {closes}; quote it if this belongs to it"
+                ))),
         }
     }
 
@@ -313,7 +320,7 @@ impl Parser<'_, '_, '_> {
         let name = scalar::include_name(&mut self.cursor)?;
         // Joined even when absolute, as nats-server does.
         let path = join(self.folder, &name);
-        let refuse = |text: String| Problem::at(at, format!("error parsing include file '{}', {text}", path.display()));
+        let refuse = |text: String| Problem::at(at, format!("error parsing include file '{name}', {text}"));
         let shared = &mut *self.shared;
         shared.includes += 1;
         if shared.include_depth == INCLUDE_DEPTH_MAX {
@@ -347,8 +354,11 @@ impl Parser<'_, '_, '_> {
             let left = COPIED_BYTES_MAX.saturating_sub(self.shared.copied_bytes);
             let cost = node.value.copy_cost(left);
             if cost > left {
-                return Err(Problem::at(at, format!("variables expand to more than {COPIED_BYTES_MAX} bytes"))
-                    .remedy(format!("do not nest references through '${name}'")));
+                return Err(Problem::at(
+                    at,
+                    format!("variables expand to more than {COPIED_BYTES_MAX} bytes"),
+                )
+                .remedy(format!("do not nest references through '${name}'")));
             }
             let value = node.value.clone();
             self.shared.copied_bytes += cost;
@@ -359,14 +369,19 @@ impl Parser<'_, '_, '_> {
     }
 
     fn environment(&mut self, name: &str, at: Pos) -> Result<Value, Problem> {
-        let reference = |tail: &str| Problem::at(at, format!("variable reference for '{name}' on line {} {tail}", at.line));
-        if self.shared.env_open.iter().any(|open| open == name) || self.shared.env_open.len() == INCLUDE_DEPTH_MAX {
+        let reference = |tail: &str| {
+            Problem::at(at, format!("variable reference for '{name}' on line {} {tail}", at.line))
+        };
+        if self.shared.env_open.iter().any(|open| open == name)
+            || self.shared.env_open.len() == INCLUDE_DEPTH_MAX
+        {
             return Err(Problem::at(at, format!("variable reference cycle for '{name}'"))
                 .remedy("an environment variable may not refer to itself"));
         }
         let Some(text) = (self.shared.inputs.env)(name) else {
-            return Err(reference("can not be found")
-                .remedy(format!("define `{name}` above this line or in the environment, or quote the text")));
+            return Err(reference("can not be found").remedy(format!(
+                "define `{name}` above this line or in the environment, or quote the text"
+            )));
         };
         self.shared.env_open.push(name.to_owned());
         // The text is read as a config value would be.

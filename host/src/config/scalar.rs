@@ -25,7 +25,9 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Scalar, Problem> {
             digit_needed(cursor)?;
             number(cursor, start)
         }
-        Some('.') => Err(error(cursor, "Floats must start with a digit").remedy("write 0.5, or quote the text")),
+        Some('.') => {
+            Err(error(cursor, "Floats must start with a digit").remedy("write 0.5, or quote the text"))
+        }
         Some(c) if c.is_ascii_digit() => {
             let start = *cursor;
             number(cursor, start)
@@ -107,7 +109,8 @@ fn block(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
             return Ok(text);
         }
     }
-    Err(error(&start, "Unexpected EOF processing block.").remedy("close it with `)` alone at the start of a line"))
+    Err(error(&start, "Unexpected EOF processing block.")
+        .remedy("close it with `)` alone at the start of a line"))
 }
 
 /// An unquoted word: a string, a boolean or a variable (CFG-010, CFG-012, CFG-021).
@@ -214,8 +217,11 @@ fn integer(cursor: &Cursor<'_>, start: &Cursor<'_>, factor: i64) -> Result<Scala
         .and_then(|number| number.checked_mul(factor))
         .map(|number| Scalar::Value(Value::Integer(number)))
         .ok_or_else(|| {
-            Problem::at(start.pos(), format!("integer '{text}' is out of the range"))
-                .remedy(format!("use a number between {} and {}", i64::MIN, i64::MAX))
+            Problem::at(start.pos(), format!("integer '{text}' is out of the range")).remedy(format!(
+                "use a number between {} and {}",
+                i64::MIN,
+                i64::MAX
+            ))
         })
 }
 
@@ -224,8 +230,11 @@ fn float_or_address(cursor: &mut Cursor<'_>, start: &Cursor<'_>) -> Result<Scala
     cursor.next();
     if !cursor.peek().is_some_and(|c| c.is_ascii_digit()) {
         let found = cursor.peek().unwrap_or(' ');
-        return Err(error(cursor, format!("Floats must have a digit after the '.', but got '{found}' instead."))
-            .remedy("quote it if it is a text"));
+        return Err(error(
+            cursor,
+            format!("Floats must have a digit after the '.', but got '{found}' instead."),
+        )
+        .remedy("quote it if it is a text"));
     }
     cursor.take_while(|c| c.is_ascii_digit());
     if cursor.peek() == Some('.') {
@@ -259,7 +268,10 @@ fn datetime(cursor: &mut Cursor<'_>, year_digits: usize, start: &Cursor<'_>) -> 
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     match time::PrimitiveDateTime::parse(text, &format) {
         Ok(_) => Ok(Scalar::Value(Value::Datetime(text.to_owned()))),
-        Err(_) => Err(Problem::at(start.pos(), format!("expected Zulu formatted DateTime, but got '{text}'")).remedy(QUOTE)),
+        Err(_) => {
+            Err(Problem::at(start.pos(), format!("expected Zulu formatted DateTime, but got '{text}'"))
+                .remedy(QUOTE))
+        }
     }
 }
 
@@ -281,7 +293,9 @@ fn suffix_power(c: char) -> Option<u32> {
 fn digit_needed(cursor: &Cursor<'_>) -> Result<(), Problem> {
     match cursor.peek() {
         Some(c) if c.is_ascii_digit() => Ok(()),
-        Some('.') => Err(error(cursor, "Floats must start with a digit").remedy("write -0.5, or quote the text")),
+        Some('.') => {
+            Err(error(cursor, "Floats must start with a digit").remedy("write -0.5, or quote the text"))
+        }
         other => Err(error(cursor, format!("Expected a digit but got '{}'.", other.unwrap_or(' ')))
             .remedy("quote text that starts with `-`")),
     }
@@ -314,7 +328,10 @@ fn hex_byte(cursor: &mut Cursor<'_>) -> Result<u8, Problem> {
     for _ in 0..2 {
         match cursor.next() {
             Some('\n' | '\r') | None => {
-                return Err(error(&start, "Expected two hexadecimal digits after '\\x', but hit end of line"));
+                return Err(error(
+                    &start,
+                    "Expected two hexadecimal digits after '\\x', but hit end of line",
+                ));
             }
             Some(_) => {}
         }
@@ -328,7 +345,8 @@ fn hex_byte(cursor: &mut Cursor<'_>) -> Result<u8, Problem> {
 
 fn utf8(bytes: Vec<u8>, start: &Cursor<'_>) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| {
-        error(start, "The \\x escapes do not make UTF-8 text.").remedy("write the UTF-8 bytes of the character")
+        error(start, "The \\x escapes do not make UTF-8 text.")
+            .remedy("write the UTF-8 bytes of the character")
     })
 }
 

@@ -47,12 +47,22 @@ impl Section {
         let mut problem = Problem::nowhere(text);
         let mut pointer = pointer;
         loop {
-            problem.at = self.positions.get(pointer).copied();
+            // Plugins say names as they know them, files may write them in another case.
+            let place = self.positions.iter().find(|(known, _)| known.eq_ignore_ascii_case(pointer));
+            problem.at = place.map(|(_, at)| *at);
             match pointer.rfind('/') {
                 Some(parent_end) if problem.at.is_none() => pointer = &pointer[..parent_end],
                 _ => return problem,
             }
         }
+    }
+
+    /// The JSON pointer for a path such as `websocket.tls.cert_file`, if it leads into this section.
+    pub(super) fn pointer_of(&self, dotted: &str) -> Option<String> {
+        let rest = dotted.strip_prefix(&self.key())?;
+        let inner = if rest.is_empty() { "" } else { rest.strip_prefix('.')? };
+        let steps = inner.split('.').filter(|step| !step.is_empty());
+        Some(steps.map(|step| format!("/{}", escaped(step))).collect())
     }
 
     /// The value at a pointer as a tree again, for blocks the host reads on behalf of a plugin (`tls`).

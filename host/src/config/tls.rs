@@ -66,7 +66,8 @@ impl Block {
             "allow_insecure_cipher_suites" => self.allow_insecure = flag(field)?,
             "cipher_suites" => self.cipher_suites(field, reading)?,
             "curve_preferences" => {
-                options.curve_preferences = known_names(field, "curve preference", tls_names::curve, reading)?.0;
+                options.curve_preferences =
+                    known_names(field, "curve preference", tls_names::curve, reading)?.0;
             }
             "min_version" => options.min_version = min_version(field)?,
             "handshake_first" | "first" | "immediate" => options.handshake_first = handshake_first(field)?,
@@ -84,14 +85,15 @@ impl Block {
 
     fn other_key(&self, field: &Field<'_>) -> Result<(), Problem> {
         match field.name.as_str() {
-            "verify_cert_and_check_known_urls" => {
-                Err(field.problem("verify_cert_and_check_known_urls not supported in this context")
-                    .remedy("it belongs in the tls block of cluster or gateway"))
-            }
+            "verify_cert_and_check_known_urls" => Err(field
+                .problem("verify_cert_and_check_known_urls not supported in this context")
+                .remedy("it belongs in the tls block of cluster or gateway")),
             "ocsp_peer" if matches!(field.node.value, Value::Bool(false)) => Ok(()),
             "ocsp_peer" => Err(field.unsupported("OCSP")),
             "cert_store" | "cert_match_by" | "cert_match" | "ca_certs_match" | "cert_match_skip_invalid" => {
-                Err(field.problem("cert store type not implemented").detail("certificate stores exist on Windows only")
+                Err(field
+                    .problem("cert store type not implemented")
+                    .detail("certificate stores exist on Windows only")
                     .remedy("use cert_file and key_file"))
             }
             _ if field.node.used_as_variable => Ok(()),
@@ -108,11 +110,12 @@ impl Block {
 
     fn finish(mut self, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<TlsOptions, Problem> {
         if !self.insecure_suites.is_empty() && !self.allow_insecure {
-            return Err(field.problem(format!(
-                "insecure cipher suites configured without 'allow_insecure_cipher_suites' option set: {}",
-                self.insecure_suites.join(", ")
-            ))
-            .remedy("remove them"));
+            return Err(field
+                .problem(format!(
+                    "insecure cipher suites configured without 'allow_insecure_cipher_suites' option set: {}",
+                    self.insecure_suites.join(", ")
+                ))
+                .remedy("remove them"));
         }
         let pair = match (self.cert_file, self.key_file) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -122,13 +125,17 @@ impl Block {
         };
         if let Some(pair) = pair {
             if !self.options.certs.is_empty() {
-                return Err(field.problem("error parsing tls config, cannot combine 'cert_file' option with 'certs' option"));
+                return Err(field.problem(
+                    "error parsing tls config, cannot combine 'cert_file' option with 'certs' option",
+                ));
             }
             self.options.certs.push(pair);
         }
         for path in self.options.certs.iter().flat_map(|(cert, key)| [cert, key]) {
             readable(path, reading).map_err(|cause| {
-                field.problem(format!("error parsing X509 certificate/key pair: {cause}")).remedy(PATHS_REMEDY)
+                field
+                    .problem(format!("error parsing X509 certificate/key pair: {cause}"))
+                    .remedy(PATHS_REMEDY)
             })?;
         }
         if let Some(path) = &self.options.ca_file {
@@ -150,7 +157,9 @@ fn readable(path: &Path, reading: &Reading<'_>) -> Result<(), String> {
 
 fn file(field: &Field<'_>) -> Result<Option<PathBuf>, Problem> {
     let Value::String(path) = &field.node.value else {
-        return Err(field.problem(format!("error parsing tls config, expected '{}' to be filename", field.name)));
+        return Err(
+            field.problem(format!("error parsing tls config, expected '{}' to be filename", field.name))
+        );
     };
     Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
@@ -158,15 +167,20 @@ fn file(field: &Field<'_>) -> Result<Option<PathBuf>, Problem> {
 fn flag(field: &Field<'_>) -> Result<bool, Problem> {
     match field.node.value {
         Value::Bool(on) => Ok(on),
-        _ => Err(field.problem(format!("error parsing tls config, expected '{}' to be a boolean", field.name))),
+        _ => {
+            Err(field.problem(format!("error parsing tls config, expected '{}' to be a boolean", field.name)))
+        }
     }
 }
 
 /// `certs: [ {cert_file, key_file} ]` (CFG-241).
 fn certificates(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<(PathBuf, PathBuf)>, Problem> {
-    let wrong = |value: &Value| format!("error parsing certificates config: unsupported type {}", value.go_type());
+    let wrong =
+        |value: &Value| format!("error parsing certificates config: unsupported type {}", value.go_type());
     let Value::Array(items) = &field.node.value else {
-        return Err(field.problem(wrong(&field.node.value)).remedy("write certs: [ {cert_file: ..., key_file: ...} ]"));
+        return Err(field
+            .problem(wrong(&field.node.value))
+            .remedy("write certs: [ {cert_file: ..., key_file: ...} ]"));
     };
     let mut pairs = Vec::new();
     for item in items {
@@ -191,7 +205,9 @@ fn certificate_pair(map: &Map, element: &Field<'_>) -> Result<(PathBuf, PathBuf)
         }
     }
     cert.zip(key).ok_or_else(|| {
-        element.problem("error parsing certificates config: both 'cert_file' and 'cert_key' options are required")
+        element.problem(
+            "error parsing certificates config: both 'cert_file' and 'cert_key' options are required",
+        )
     })
 }
 
@@ -216,7 +232,9 @@ fn known_names(
             Some(Known::LeftOut) => dropped.push(name.to_owned()),
             Some(Known::Insecure) => insecure.push(name.to_owned()),
             None => {
-                return Err(element.problem(format!("unrecognized {what} {name}")).remedy("natsd --help_tls lists the names"));
+                return Err(element
+                    .problem(format!("unrecognized {what} {name}"))
+                    .remedy("natsd --help_tls lists the names"));
             }
         }
     }
@@ -252,7 +270,9 @@ fn handshake_first(field: &Field<'_>) -> Result<HandshakeFirst, Problem> {
         Value::String(text) => text,
         other => {
             let found = other.go_type();
-            return Err(field.problem(format!("field {:?} should be a boolean or a string, got {found}", field.key)));
+            return Err(
+                field.problem(format!("field {:?} should be a boolean or a string, got {found}", field.key))
+            );
         }
     };
     match text.to_ascii_lowercase().as_str() {
@@ -271,7 +291,8 @@ fn handshake_first(field: &Field<'_>) -> Result<HandshakeFirst, Problem> {
 fn pinned_certs(field: &Field<'_>) -> Result<Vec<String>, Problem> {
     const WHAT: &str = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo";
     let Value::Array(items) = &field.node.value else {
-        return Err(field.problem(format!("error parsing tls config, expected 'pinned_certs' to be a list of {WHAT}")));
+        return Err(field
+            .problem(format!("error parsing tls config, expected 'pinned_certs' to be a list of {WHAT}")));
     };
     let check = |item| {
         let element = field.element(item);
@@ -279,7 +300,8 @@ fn pinned_certs(field: &Field<'_>) -> Result<Vec<String>, Problem> {
         if pin.len() == PINNED_CERT_LEN && pin.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(pin);
         }
-        Err(element.problem(format!("error parsing tls config, 'pinned_certs' key {pin} does not look like {WHAT}")))
+        Err(element
+            .problem(format!("error parsing tls config, 'pinned_certs' key {pin} does not look like {WHAT}")))
     };
     items.iter().map(check).collect()
 }

@@ -57,7 +57,9 @@ fn check_no_auth_user(options: &Options, reading: &mut Reading<'_>) {
     } else if users.any(|user| user.user.as_ref() == Some(name) || user.nkey.as_ref() == Some(name)) {
         return;
     } else {
-        format!("no_auth_user: {name:?} not present as user or nkey in authorization block or account configuration")
+        format!(
+            "no_auth_user: {name:?} not present as user or nkey in authorization block or account configuration"
+        )
     };
     refuse(reading, reading.places.no_auth_user, text, "define the user, or remove no_auth_user");
 }
