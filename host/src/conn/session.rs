@@ -2,6 +2,7 @@
 
 use crate::account::Account;
 use arc_swap::ArcSwap;
+use core::net::SocketAddr;
 use crate::auth::{Identity, ListenerAuth};
 use crate::auth::permissions::Permissions;
 use crate::conn::context::Context;
@@ -68,6 +69,9 @@ pub struct Session {
 /// What a plugin's listener says of its connections.
 pub struct ListenerFacts {
     pub name: String,
+    pub kind: String,
+    pub tls: bool,
+    pub address: SocketAddr,
     pub auth: ListenerAuth,
     pub info: ArcSwap<InfoTemplate>,
 }

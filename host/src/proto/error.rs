@@ -192,6 +192,52 @@ pub enum ClosedReason {
 }
 
 impl ClosedReason {
+    /// All reasons.
+    pub const ALL: [ClosedReason; 38] = [
+        Self::ClientClosed,
+        Self::AuthenticationTimeout,
+        Self::AuthenticationFailure,
+        Self::TlsHandshakeFailure,
+        Self::SlowConsumerPendingBytes,
+        Self::SlowConsumerWriteDeadline,
+        Self::WriteError,
+        Self::ReadError,
+        Self::ParseError,
+        Self::StaleConnection,
+        Self::ProtocolViolation,
+        Self::BadClientProtocolVersion,
+        Self::IncorrectPort,
+        Self::MaximumAccountConnections,
+        Self::MaximumConnections,
+        Self::MaximumMessagePayload,
+        Self::MaximumControlLine,
+        Self::MaximumSubscriptions,
+        Self::DuplicateRoute,
+        Self::RouteRemoved,
+        Self::ServerShutdown,
+        Self::AuthenticationExpired,
+        Self::WrongGateway,
+        Self::MissingAccount,
+        Self::CredentialsRevoked,
+        Self::InternalClient,
+        Self::MessageHeaderViolation,
+        Self::NoRespondersRequiresHeaders,
+        Self::ClusterNameConflict,
+        Self::DuplicateRemoteLeafNode,
+        Self::DuplicateClientId,
+        Self::DuplicateServerName,
+        Self::MinimumVersionRequired,
+        Self::ClusterNamesIdentical,
+        Self::Kicked,
+        Self::ProxyNotTrusted,
+        Self::ProxyRequired,
+        Self::Unknown,
+    ];
+
+    pub fn by_text(text: &str) -> Option<ClosedReason> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClosed => "Client Closed",

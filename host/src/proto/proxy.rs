@@ -7,7 +7,7 @@ use core::num::IntErrorKind;
 
 use thiserror::Error;
 
-use super::quote::quoted;
+use super::quote::Quoted;
 
 /// What the start of a connection turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn address(text: &str) -> Result<IpAddr, ProxyError> {
 }
 
 fn port(which: &'static str, text: &str) -> Result<u16, ProxyError> {
-    let error = |cause| ProxyError::Port { which, text: quoted(text.as_bytes()), cause };
+    let error = |cause| ProxyError::Port { which, text: Quoted(text.as_bytes()).to_string(), cause };
     if text.starts_with('+') {
         return Err(error("invalid syntax"));
     }

@@ -162,6 +162,7 @@ impl Chunk {
             }
             self.account_for(&mut out, records)
         };
+        let origin = sender.receiver.map_or(0, |r| r.cid);
         let mut batch: [Delivery<'_>; 64] = [Delivery::EMPTY; 64];
         let mut n = 0;
         for r in records.iter() {
@@ -170,7 +171,7 @@ impl Chunk {
                 let (headers, payload) =
                     item.body.of(buf)[..item.size_bytes() as usize].split_at(item.header_len as usize);
                 let (subject, reply) = (item.subject.of(buf), item.reply.of(buf));
-                batch[n] = Delivery { index: r.index, subject, reply, headers, payload };
+                batch[n] = Delivery { index: r.index, origin, subject, reply, headers, payload };
                 n += 1;
                 if n == batch.len() {
                     subscriber.deliver(&batch);

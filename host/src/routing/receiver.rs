@@ -21,6 +21,8 @@ pub enum Kind {
 pub struct Delivery<'a> {
     /// The subscription's number, as given when it was made.
     pub index: u32,
+    /// The client id of the publisher; 0 is the server itself.
+    pub origin: u64,
     pub subject: &'a [u8],
     pub reply: &'a [u8],
     pub headers: &'a [u8],
@@ -29,7 +31,7 @@ pub struct Delivery<'a> {
 
 impl Delivery<'_> {
     pub const EMPTY: Delivery<'static> =
-        Delivery { index: 0, subject: &[], reply: &[], headers: &[], payload: &[] };
+        Delivery { index: 0, origin: 0, subject: &[], reply: &[], headers: &[], payload: &[] };
 }
 
 /// Called on the publisher's thread, once for all messages of a chunk. Must not block.

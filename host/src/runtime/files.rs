@@ -15,6 +15,11 @@ pub fn read_file(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+/// The content of a key or certificate file.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+}
+
 /// An environment variable that is valid UTF-8.
 pub fn env(name: &str) -> Option<String> {
     if name.is_empty() || name.contains(['=', '\0']) {

@@ -11,6 +11,7 @@ pub mod pid_ports;
 pub mod plugin_files;
 pub mod plugin_net;
 pub mod plugin_tasks;
+pub mod plugin_tls;
 pub mod process;
 pub mod random;
 pub mod signals;

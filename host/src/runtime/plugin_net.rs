@@ -1,6 +1,6 @@
 //! TCP and TLS, as they are lent to plugins: listeners and byte streams with poll functions.
 
-use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream, StreamFacts};
+use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream, StreamFacts, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result};
 use serde_json::Value;
 use std::io::{self, IoSlice};
@@ -72,7 +72,7 @@ pub async fn dial(
             let stream = TcpStream::connect(&address).await?;
             stream.set_nodelay(true)?;
             match connect {
-                None => Ok(Box::new(PlainStream::new(stream)) as Box<dyn RawStream>),
+                None => Ok(Box::new(LentStream::plain(stream)) as Box<dyn RawStream>),
                 Some(connect) => connect.connect(name, stream).await,
             }
         });
@@ -119,7 +119,7 @@ impl RawListener for LentListener {
             };
             stream.set_nodelay(true)?;
             let Some(accept) = &self.accept else {
-                return Poll::Ready(Ok(Box::new(PlainStream::new(stream))));
+                return Poll::Ready(Ok(Box::new(LentStream::plain(stream))));
             };
             let handshake = accept.accept(stream);
             let limited = async move {
@@ -136,25 +136,36 @@ impl RawListener for LentListener {
     }
 }
 
-/// A TCP stream as it is.
-pub struct PlainStream {
-    stream: TcpStream,
+/// A stream of the runtime, plain or TLS, as plugins are lent it.
+pub struct LentStream<S> {
+    stream: S,
     facts: StreamFacts,
 }
 
-impl PlainStream {
-    pub fn new(stream: TcpStream) -> Self {
+impl LentStream<TcpStream> {
+    pub fn plain(stream: TcpStream) -> Self {
+        let facts = Self::addresses(&stream);
+        Self { stream, facts }
+    }
+
+    /// Its two ends.
+    pub fn addresses(stream: &TcpStream) -> StreamFacts {
         let text = |address: io::Result<std::net::SocketAddr>| address.map(|address| address.to_string());
-        let facts = StreamFacts {
+        StreamFacts {
             local: text(stream.local_addr()).unwrap_or_default(),
             peer: text(stream.peer_addr()).unwrap_or_default(),
             tls: None,
-        };
-        Self { stream, facts }
+        }
     }
 }
 
-impl RawStream for PlainStream {
+impl<S> LentStream<S> {
+    pub fn tls(stream: S, addresses: StreamFacts, tls: TlsFacts) -> Self {
+        Self { stream, facts: StreamFacts { tls: Some(tls), ..addresses } }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> RawStream for LentStream<S> {
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,

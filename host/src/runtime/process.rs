@@ -4,6 +4,23 @@ use std::path::Path;
 
 use crate::cli::signal::{Processes, Signal};
 
+/// The file name of this executable; messages begin with it.
+pub fn exe_name() -> String {
+    let invoked = std::env::args_os().next().map(std::path::PathBuf::from);
+    let name = invoked.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "natsd".to_owned())
+}
+
+/// The folder of this executable, where plugins are looked for.
+pub fn exe_dir() -> Option<std::path::PathBuf> {
+    std::env::current_exe().ok()?.parent().map(Path::to_owned)
+}
+
+/// The words after the program's name; what is not UTF-8 is replaced.
+pub fn arguments() -> Vec<String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// The processes in `/proc`.
 pub struct SystemProcesses;
 

@@ -11,6 +11,11 @@ pub fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
     Ok(output)
 }
 
+/// The runtime of this thread, to lend to plugins.
+pub fn handle() -> tokio::runtime::Handle {
+    tokio::runtime::Handle::current()
+}
+
 /// Starts a task of the host.
 pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);

@@ -1,7 +1,8 @@
 //! From the command line to a running server.
 
 use super::listeners::Listeners;
-use super::services::{PluginTls, Services};
+use super::ports::{Ports, urls};
+use super::services::Services;
 use super::{ConfigFacts, Facts, Server};
 use crate::auth::Authenticator;
 use crate::auth::nkey::ServerIdentity;
@@ -11,7 +12,9 @@ use crate::config::{self, Available, Config, Inputs, PluginKeys};
 use crate::conn::Context;
 use crate::plugins::{Plugins, PluginsError};
 use crate::proto::info::{self, InfoTemplate, ServerInfo};
+use crate::runtime::pid_ports::{PidPortsError, PortsFile, interface_addresses, write_pid};
 use crate::runtime::plugin_tasks::TokioServices;
+use crate::runtime::plugin_tls::PluginTls;
 use crate::runtime::signals::{Signals, raise_open_files_limit};
 use crate::runtime::{Listener, Mutex, files, log_files, now_ns, process, random_bytes, tasks, unix_ns};
 use crate::tls::server::TlsServer;
@@ -26,7 +29,7 @@ pub(super) const INPUTS: Inputs<'static> = Inputs { read_file: &files::read_file
 /// What the binaries call: reads the command line, and serves until told to stop.
 pub fn main() -> ExitCode {
     let exe = process::exe_name();
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> = process::arguments();
     match cli::parse(&exe, &args) {
         Command::Run(flags) => run(&exe, *flags),
         Command::TestConfig(flags) => test_config(&exe, &flags),
@@ -94,35 +97,15 @@ pub(super) fn available(
     }
 }
 
-/// Plugins' keys as the plugin manager wants them.
-pub(super) fn owned_keys(config: &Config) -> Vec<(String, serde_json::Value)> {
-    config.sections.iter().map(|s| (s.key(), s.value.clone())).collect()
-}
-
 fn lines(errors: &[PluginsError]) -> String {
     errors.iter().map(PluginsError::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Errors that plugins found in their part, with the place in the file.
 pub(super) fn placed(config: &Config, errors: &[PluginsError]) -> String {
-    let problems = errors.iter().map(|error| {
-        let text = error.to_string();
-        let PluginsError::Plugin { error: inner, .. } = error else {
-            return config::Problem::nowhere(text);
-        };
-        let inner = inner.to_string();
-        let path = inner.split(':').next().unwrap_or_default();
-        let section = config.sections.iter().find(|s| {
-            let key = s.key();
-            path == key || path.strip_prefix(&key).is_some_and(|rest| rest.starts_with(['.', '/']))
-        });
-        match section {
-            None => config::Problem::nowhere(text),
-            Some(section) => {
-                let rest = path[section.key().len()..].replace('.', "/");
-                section.problem(&rest, text)
-            }
-        }
+    let problems = errors.iter().map(|e| match e {
+        PluginsError::Plugin { plugin, error } => config.plugin_problem(plugin, &error.to_string()),
+        other => config::Problem::nowhere(other.to_string()),
     });
     config.errors(problems.collect()).to_string()
 }
@@ -130,7 +113,7 @@ pub(super) fn placed(config: &Config, errors: &[PluginsError]) -> String {
 fn test_config(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
         let Loaded { config, plugins } = load(flags)?;
-        let errors = plugins.configure(&config.options.plugins, &owned_keys(&config));
+        let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
         if !errors.is_empty() {
             return Err(placed(&config, &errors));
         }
@@ -154,7 +137,7 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
 fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
         let Loaded { config, plugins } = load(flags)?;
-        let errors = plugins.configure(&config.options.plugins, &owned_keys(&config));
+        let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
         for error in &errors {
             eprintln!("{exe}: {error}");
         }
@@ -199,7 +182,7 @@ enum StartError {
 async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let Loaded { config, plugins } = load(&flags).map_err(StartError::Config)?;
     let options = config.options.clone();
-    let errors = plugins.configure(&options.plugins, &owned_keys(&config));
+    let errors = plugins.configure(&options.plugins, &config.owned_keys());
     if !errors.is_empty() {
         return Err(StartError::Config(placed(&config, &errors)));
     }
@@ -256,6 +239,8 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns }),
         listeners: Listeners::default(),
         services,
+        address: Mutex::new(None),
+        ports_file: Mutex::new(None),
         stopping: AtomicBool::new(false),
     });
     server.attach();
@@ -339,7 +324,8 @@ impl Server {
     /// Plugins first, then clients.
     async fn open(self: &Arc<Self>, listener: Listener) -> Result<(), StartError> {
         let address = listener.local_addr().map_err(|e| StartError::Fatal(e.to_string()))?;
-        self.set_port(address.port());
+        *self.address.lock() = Some(address);
+        self.refresh_info();
         self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
         let options = self.context.options.load_full();
         use crate::log::notice;
@@ -362,15 +348,52 @@ impl Server {
         }
         notice!("Server is ready");
         self.listeners.serve_clients(&self.context, listener);
-        self.write_pid_file(&options)?;
+        self.write_pid_file(&options).map_err(|e| StartError::Fatal(e.to_string()))?;
         self.write_ports_file();
         Ok(())
     }
 
-    fn write_pid_file(&self, options: &Options) -> Result<(), StartError> {
-        let Some(path) = &options.files.pid_file else { return Ok(()) };
-        crate::runtime::pid_ports::write_pid_file(path)
-            .map_err(|e| StartError::Fatal(format!("Could not write pidfile: {e}")))
+    pub(super) fn write_pid_file(&self, options: &Options) -> Result<(), PidPortsError> {
+        options.files.pid_file.as_deref().map_or(Ok(()), write_pid)
+    }
+
+    /// The ports file, in place of an earlier one (CFG-331).
+    pub(super) fn write_ports_file(&self) {
+        let options = self.context.options.load();
+        let mut file = self.ports_file.lock();
+        *file = None;
+        let Some(dir) = &options.files.ports_file_dir else { return };
+        let interfaces = interface_addresses().unwrap_or_default();
+        let scheme = if options.tls.is_some() { "tls" } else { "nats" };
+        let mut all = Ports::default();
+        for (kind, secured, address) in self.services.addresses() {
+            match kind.as_str() {
+                "websocket" => {
+                    let scheme = if secured { "wss" } else { "ws" };
+                    all.websocket.extend(urls(scheme, address, &interfaces));
+                }
+                "monitoring" => {
+                    let scheme = if secured { "https" } else { "http" };
+                    all.monitoring.extend(urls(scheme, address, &interfaces));
+                }
+                _ => {}
+            }
+        }
+        if let Some(address) = *self.address.lock() {
+            all.nats = urls(scheme, address, &interfaces);
+        }
+        match PortsFile::write(dir, &all) {
+            Ok(written) => *file = Some(written),
+            Err(e) => crate::log::error!("{e}"),
+        }
+    }
+
+    pub(super) fn remove_ports_file(&self) {
+        *self.ports_file.lock() = None;
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.address.lock().map_or(0, |address| address.port())
     }
 }
 

@@ -7,6 +7,7 @@ mod boot;
 mod hooks;
 mod lame_duck;
 mod listeners;
+pub mod ports;
 mod reload;
 mod services;
 mod shutdown;
@@ -18,6 +19,7 @@ use crate::cli::Flags;
 use crate::conn::Context;
 use crate::plugins::Plugins;
 use crate::runtime::Mutex;
+use crate::runtime::pid_ports::PortsFile;
 use crate::runtime::signals::{Signal, Signals};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,6 +34,9 @@ pub struct Server {
     config: Mutex<ConfigFacts>,
     listeners: listeners::Listeners,
     services: Arc<services::Services>,
+    /// Where clients connect; known once it listens.
+    address: Mutex<Option<core::net::SocketAddr>>,
+    ports_file: Mutex<Option<PortsFile>>,
     stopping: AtomicBool,
 }
 
@@ -98,4 +103,13 @@ async fn signal_or_done(
         std::pin::Pin::new(&mut *done).poll(cx).map(|()| None)
     })
     .await
+}
+
+/// Monitoring data as JSON text.
+fn snapshots(
+    _server: &Server,
+    kind: &str,
+    _params: &serde_json::Value,
+) -> natsd_plugin_api::Result<String> {
+    Err(natsd_plugin_api::Error::unsupported(format!("there is no snapshot {kind:?}")))
 }

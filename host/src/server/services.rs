@@ -22,6 +22,7 @@ use natsd_plugin_api::{
     MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
+use core::net::SocketAddr;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
@@ -71,7 +72,7 @@ impl Services {
 
     fn server(&self) -> Result<Arc<Server>> {
         let server = self.server.get().and_then(Weak::upgrade);
-        server.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the server is not running"))
+        server.ok_or_else(|| Error::new(ErrorKind::Closed, "the server is not running"))
     }
 
     fn account_named(&self, name: &str) -> Result<Arc<Account>> {
@@ -98,6 +99,12 @@ impl Services {
         info.tls_available = false;
         info.extra = self.extra_of(&listener.kind);
         InfoTemplate::new(&info)
+    }
+
+    /// What plugins listen on: kind, whether with TLS, address.
+    pub fn addresses(&self) -> Vec<(String, bool, SocketAddr)> {
+        let listeners = self.listeners.lock();
+        listeners.values().map(|l| (l.kind.clone(), l.tls, l.address)).collect()
     }
 
     /// The INFO fields of plugins for a kind of connections.
@@ -271,8 +278,7 @@ impl HostServices for Services {
 
     fn set_info(&self, plugin: &str, kind: &str, fields: Map<String, Value>) -> Result<()> {
         let server = self.server()?;
-        let known = serde_json::to_value(ServerFieldNames).unwrap_or_default();
-        if let Some(name) = fields.keys().find(|name| known.get(name).is_some()) {
+        if let Some(name) = fields.keys().find(|name| CORE_FIELDS.contains(&name.as_str())) {
             return Err(Error::new(ErrorKind::Invalid, format!("INFO field {name:?} belongs to the core")));
         }
         self.info.lock().insert((kind.to_owned(), plugin.to_owned()), fields);
@@ -282,8 +288,12 @@ impl HostServices for Services {
 }
 
 /// The fields of INFO that plugins cannot replace (CORE-010..037).
-#[derive(serde::Serialize)]
-struct ServerFieldNames;
+const CORE_FIELDS: [&str; 27] = [
+    "server_id", "server_name", "version", "proto", "git_commit", "go", "host", "port", "headers",
+    "auth_required", "tls_required", "tls_verify", "tls_available", "max_payload", "client_id", "client_ip",
+    "nonce", "cluster_dynamic", "ldm", "connect_info", "remote_account", "acc_is_sys", "api_lvl", "xkey",
+    "natsd_version", "connect_urls", "ws_connect_urls",
+];
 
 impl Server {
     pub(super) fn attach(self: &Arc<Self>) {
@@ -336,7 +346,7 @@ impl Server {
         let listener = Listener::bind(host, port).await.map_err(|e| {
             Error::from(e).context(format_args!("{} cannot listen on {host}:{port}", spec.name))
         })?;
-        let address = listener.local_addr().map_err(Error::from)?.to_string();
+        let address = listener.local_addr().map_err(Error::from)?;
         let auth = listener_auth(&spec);
         if let Some(user) = &auth.no_auth_user {
             let authenticator = self.context.authenticator();
@@ -347,6 +357,7 @@ impl Server {
             name: spec.name.clone(),
             kind: spec.kind.clone(),
             tls: tls.is_some(),
+            address,
             auth,
             info: ArcSwap::from_pointee(InfoTemplate::new(&ServerInfo::default())),
         });
@@ -355,7 +366,7 @@ impl Server {
         self.services.refresh_info(&self);
         let with = PluginListener { spec, tls, transports, facts, requires_auth };
         self.listeners.serve_plugin(&self.context, id, listener, with);
-        Ok(ListenerFacts { id, address })
+        Ok(ListenerFacts { id, address: address.to_string() })
     }
 }
 
@@ -364,8 +375,8 @@ fn listener_auth(spec: &ListenerSpec) -> ListenerAuth {
     let text = |name: &str| spec.options.get(name).and_then(Value::as_str);
     ListenerAuth {
         user: text("username").map(Arc::from),
-        password: text("password").map(Secret::new),
-        token: text("token").map(Secret::new),
+        password: text("password").map(Secret::parse),
+        token: text("token").map(Secret::parse),
         no_auth_user: text("no_auth_user").map(Arc::from),
     }
 }

@@ -103,8 +103,13 @@ impl Layer for TransportLayer {
 }
 
 fn failed(close: Close) -> LayerError {
-    let reason = ClosedReason::by_text(close.reason.text()).unwrap_or(ClosedReason::InternalClient);
+    let reason = closed_reason(close.reason);
     LayerError { kind: LayerErrorKind::Closed(reason), text: close.text }
+}
+
+/// The reason on the host's side of the line.
+pub fn closed_reason(reason: CloseReason) -> ClosedReason {
+    ClosedReason::by_text(reason.text()).unwrap_or(ClosedReason::InternalClient)
 }
 
 /// The same reason on the plugins' side of the line.

@@ -25,6 +25,10 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
+    pub fn rustls_config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
     pub fn build(options: &TlsOptions, read_file: ReadFile<'_>) -> Result<Self, TlsConfigError> {
         let algorithms = names::algorithms(options)?;
         let provider = Arc::new(algorithms.provider);

@@ -5,7 +5,7 @@
 pub mod client;
 pub mod error;
 mod files;
-mod names;
+pub mod names;
 pub mod pins;
 pub mod rate;
 mod resolver;

@@ -144,7 +144,7 @@ fn dropped<'n>(
 }
 
 /// As connz shows it.
-pub(super) fn version(version: ProtocolVersion) -> &'static str {
+pub fn version(version: ProtocolVersion) -> &'static str {
     match version {
         ProtocolVersion::TLSv1_2 => "1.2",
         ProtocolVersion::TLSv1_3 => "1.3",
@@ -153,7 +153,7 @@ pub(super) fn version(version: ProtocolVersion) -> &'static str {
 }
 
 /// The name of IANA and Go; rustls writes those of TLS 1.3 differently.
-pub(super) fn cipher_suite(suite: CipherSuite) -> &'static str {
+pub fn cipher_suite(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

@@ -1,0 +1,76 @@
+//! TLS for the byte streams that plugins are lent.
+
+use super::plugin_net::{LentStream, TlsAccept, TlsConnect, TlsProvider};
+use crate::tls::client::{TlsClient, server_name};
+use crate::tls::names;
+use crate::tls::server::TlsServer;
+use base64::Engine;
+use natsd_plugin_api::net::{RawStream, TlsFacts};
+use natsd_plugin_api::{BoxFuture, Error, Result, boxed};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+pub struct PluginTls;
+
+impl TlsProvider for PluginTls {
+    fn server(&self, section: &Value) -> Result<Arc<dyn TlsAccept>> {
+        let options = crate::config::tls_of_json(section).map_err(Error::other)?;
+        let tls = TlsServer::build(&options, &super::files::read_bytes);
+        let tls = tls.map_err(|e| Error::other(e.to_string()))?;
+        Ok(Arc::new(Accept(TlsAcceptor::from(tls.rustls_config().clone()))))
+    }
+
+    fn client(&self, section: &Value) -> Result<Arc<dyn TlsConnect>> {
+        let options = crate::config::tls_of_json(section).map_err(Error::other)?;
+        let tls = TlsClient::build(&options, &super::files::read_bytes);
+        let tls = tls.map_err(|e| Error::other(e.to_string()))?;
+        Ok(Arc::new(Connect(TlsConnector::from(tls.rustls_config().clone()))))
+    }
+}
+
+struct Accept(TlsAcceptor);
+
+impl TlsAccept for Accept {
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
+        let accepting = self.0.clone();
+        boxed(async move {
+            let addresses = LentStream::<TcpStream>::addresses(&stream);
+            let stream = accepting.accept(stream).await.map_err(Error::from)?;
+            let facts = facts_of(stream.get_ref().1);
+            Ok(Box::new(LentStream::tls(stream, addresses, facts)) as Box<dyn RawStream>)
+        })
+    }
+}
+
+struct Connect(TlsConnector);
+
+impl TlsConnect for Connect {
+    fn connect(&self, name: String, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
+        let connecting = self.0.clone();
+        boxed(async move {
+            let name = server_name(&name).map_err(|e| Error::other(e.to_string()))?;
+            let addresses = LentStream::<TcpStream>::addresses(&stream);
+            let stream = connecting.connect(name, stream).await.map_err(Error::from)?;
+            let facts = facts_of(stream.get_ref().1);
+            Ok(Box::new(LentStream::tls(stream, addresses, facts)) as Box<dyn RawStream>)
+        })
+    }
+}
+
+fn facts_of(common: &rustls::CommonState) -> TlsFacts {
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let suite = common.negotiated_cipher_suite();
+    TlsFacts {
+        version: common.protocol_version().map_or("", names::version).to_owned(),
+        cipher_suite: suite.map_or("", |suite| names::cipher_suite(suite.suite())).to_owned(),
+        server_name: None,
+        peer_certificates: common
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|certificate| base64.encode(certificate))
+            .collect(),
+    }
+}

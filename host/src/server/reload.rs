@@ -1,0 +1,108 @@
+//! Reload (CFG-140 to CFG-149): all or nothing, without dropping clients that are still allowed.
+
+use super::Server;
+use super::boot::{INPUTS, apply_log_levels, available, build_tls, placed};
+use crate::auth::Authenticator;
+use crate::config::reload::{Change, What, diff};
+use crate::config::{self, Config};
+use crate::conn::registry::Signal;
+use crate::plugins::Prepared;
+use crate::proto::error::{ClosedReason, ErrText};
+use crate::runtime::random::random_below;
+use crate::runtime::{log_files, process, unix_ns};
+use crate::tls::server::TlsServer;
+use natsd_plugin_api::Event;
+use std::sync::Arc;
+
+/// A configuration that core and plugins agreed to.
+struct Agreed {
+    config: Config,
+    changes: Vec<Change>,
+    authenticator: Authenticator,
+    tls: Option<TlsServer>,
+    plugins: Prepared,
+}
+
+impl Server {
+    pub(super) async fn reload(self: &Arc<Self>) {
+        match self.agree().await {
+            Ok(agreed) => self.apply(agreed),
+            Err(why) => {
+                crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
+            }
+        }
+    }
+
+    /// Reads and checks everything; changes nothing.
+    async fn agree(&self) -> Result<Agreed, String> {
+        let Some(path) = self.flags.config.as_deref() else {
+            return Err("can only reload config when a file is provided using -c or --config".to_owned());
+        };
+        let draft = config::read(Some(path), &INPUTS, &self.flags).map_err(|e| e.to_string())?;
+        let available = available(&self.plugins, &draft.plugins, process::exe_dir().as_deref());
+        let config = draft.finish(&INPUTS, &self.flags, &available).map_err(|e| e.to_string())?;
+        let old = self.context.options.load_full();
+        let changes = diff(&old, &config.options).map_err(|e| e.to_string())?;
+        let authenticator = Authenticator::new(&config.options.auth, &config.options.accounts)
+            .map_err(|e| e.to_string())?;
+        let tls = build_tls(&config.options)?;
+        let plugins = self.plugins.prepare(&config.options.plugins, &config.owned_keys()).await;
+        let plugins = plugins.map_err(|e| placed(&config, &[e]))?;
+        Ok(Agreed { config, changes, authenticator, tls, plugins })
+    }
+
+    /// Makes the new configuration the one in force.
+    fn apply(self: &Arc<Self>, agreed: Agreed) {
+        let Agreed { config, changes, authenticator, tls, plugins } = agreed;
+        let options = Arc::new(config.options.clone());
+        if changes.iter().any(|c| c.what == What::Log) {
+            match log_files::open(&options.log) {
+                Ok(output) => crate::log::install(output),
+                Err(e) => crate::log::error!("{e}; the log stays where it was"),
+            }
+        }
+        apply_log_levels(&options, &self.plugins);
+        self.context.accounts.configure(&options.accounts);
+        self.context.set_authenticator(authenticator);
+        self.context.tls.store(tls.map(Arc::new));
+        self.context.options.store(options.clone());
+        plugins.finish(true);
+        self.refresh_info();
+        if changes.iter().any(|c| c.what == What::MaxConnections) {
+            self.close_excess(options.limits.max_connections.unwrap_or(0));
+        }
+        if changes.iter().any(|c| c.what == What::PidFile) {
+            if let Err(e) = self.write_pid_file(&options) {
+                crate::log::error!("{e}");
+            }
+        }
+        if changes.iter().any(|c| c.what == What::PortsFile) {
+            self.write_ports_file();
+        }
+        for connection in self.context.registry.all() {
+            connection.signal(Signal::Recheck);
+        }
+        for change in &changes {
+            crate::log::notice!("{}", change.log);
+        }
+        let digest = config.digest.clone();
+        *self.config.lock() = super::ConfigFacts { digest: digest.clone(), load_unix_ns: unix_ns() };
+        let changed = changes.into_iter().map(|c| c.log).collect();
+        self.plugins.points().notify(&Event::Reloaded { changed });
+        crate::log::notice!("Reloaded server configuration ({digest})");
+    }
+
+    /// CFG-055: random clients are closed when there are too many now.
+    fn close_excess(&self, max: usize) {
+        let mut all = self.context.registry.all();
+        let excess = all.len().saturating_sub(max);
+        for _ in 0..excess {
+            let connection = all.swap_remove(random_below(all.len() as u64) as usize);
+            connection.receiver.send(&ErrText::MaximumConnections.line());
+            connection.close(ClosedReason::MaximumConnections);
+        }
+        if excess > 0 {
+            crate::log::notice!("Closed {excess} connections to fall within max_connections");
+        }
+    }
+}
