@@ -607,3 +607,6 @@ fn hidden_user(global_account: &Arc<str>) -> Arc<Grant> {
         proxy_required: false,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,68 @@ fn text_of(value: &Any<'_>) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// DC=com, DC=acme, C=US, O=`Ac, me`, OU=one, OU=two, CN=`joe <x>`, serialNumber=42; two e-mails, a
+    /// host name, a URI and an address.
+    const FULL: &str = concat!(
+        "MIICejCCAiCgAwIBAgIUFwaUmL5EL/re1rwD7r5o+zggsWgwCgYIKoZIzj0EAwIwgYQxEzARBgoJkiaJk/IsZAEZFgNjb20xFDAS",
+        "BgoJkiaJk/IsZAEZFgRhY21lMQswCQYDVQQGEwJVUzEPMA0GA1UECgwGQWMsIG1lMQwwCgYDVQQLDANvbmUxDDAKBgNVBAsMA3R3",
+        "bzEQMA4GA1UEAwwHam9lIDx4PjELMAkGA1UEBRMCNDIwHhcNMjYxMTI0MDAwMTQyWhcNMzYxMTIxMDAwMTQyWjCBhDETMBEGCgmS",
+        "JomT8ixkARkWA2NvbTEUMBIGCgmSJomT8ixkARkWBGFjbWUxCzAJBgNVBAYTAlVTMQ8wDQYDVQQKDAZBYywgbWUxDDAKBgNVBAsM",
+        "A29uZTEMMAoGA1UECwwDdHdvMRAwDgYDVQQDDAdqb2UgPHg+MQswCQYDVQQFEwI0MjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA",
+        "BBNbZkYisDwEEc0AElac6yn7c1vPX52HlYL9W0t8pfdVGrawW2F4QqtQLlnG9fD/Jb7tApKPz1jb3tSf4CGjsqOjbjBsMEsGA1Ud",
+        "EQREMEKBDGpvZUBhY21lLmNvbYELajJAYWNtZS5jb22CDGpvZS5hY21lLmNvbYYRc3BpZmZlOi8vYWNtZS9qb2WHBH8AAAEwHQYD",
+        "VR0OBBYEFGkou0YMmcHH/K+Otcp0DmzrL0HUMAoGCCqGSM49BAMCA0gAMEUCIH94d1zO9EPICsA+kcfCP+YVaPwra8txrtNFDs1g",
+        "x4v8AiEA8nwDQd+RjbE2MjDyMFqA7mVZKB/IH85DkA4AuqzRGP4=",
+    );
+
+    /// emailAddress=a@b, CN=odd; no other names.
+    const ODD: &str = concat!(
+        "MIIBmDCCAT+gAwIBAgIUb5HZ30KxhDZs3fEaoYyhneRgppUwCgYIKoZIzj0EAwIwIjESMBAGCSqGSIb3DQEJARYDYUBiMQwwCgYD",
+        "VQQDDANvZGQwHhcNMjYxMTI0MDAwMTQyWhcNMzYxMTIxMDAwMTQyWjAiMRIwEAYJKoZIhvcNAQkBFgNhQGIxDDAKBgNVBAMMA29k",
+        "ZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOUDbyDJrSlKnVdSgOCU3dteETYDr2QXDAOiF68f92KDQYI3mJYpSDD384WNS01S",
+        "ET3k9Y+5qTpjA/HZ3jZVdwSjUzBRMB0GA1UdDgQWBBSYHyA054NdDSyXhhOd1cqCAxOvkjAfBgNVHSMEGDAWgBSYHyA054NdDSyX",
+        "hhOd1cqCAxOvkjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIEeJQDXIn6nJA7z8gSFTviiwRM9Xz3Bf538V3bWS",
+        "3HKNAiANMjB2MJjeKKggXYwfZ1ntktKiI/rbWzvqLBoukAVNDQ==",
+    );
+
+    fn facts(base64: &str) -> CertificateFacts {
+        let der = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+        CertificateFacts::from_der(&der).unwrap()
+    }
+
+    #[test]
+    fn names_are_read_as_the_reference_reads_them() {
+        // AUTH-020; subjects are as Go prints them.
+        let facts = facts(FULL);
+        assert_eq!(
+            facts.alternative_names().collect::<Vec<_>>(),
+            ["joe@acme.com", "j2@acme.com", "joe.acme.com", "spiffe://acme/joe"]
+        );
+        let subject = r"SERIALNUMBER=42,CN=joe \<x\>,OU=one+OU=two,O=Ac\, me,C=US";
+        assert_eq!(facts.subject, subject);
+        assert_eq!(facts.subject_with_domain, Some(format!("{subject},DC=com,DC=acme")));
+        let written = r"serialNumber=42,CN=joe \<x\>,OU=two,OU=one,O=Ac\, me,C=US,DC=acme,DC=com";
+        assert_eq!(facts.distinguished_name, DistinguishedName::parse(written));
+    }
+
+    #[test]
+    fn attributes_without_a_short_name_leave_the_plain_subject() {
+        let facts = facts(ODD);
+        assert_eq!(facts.alternative_names().count(), 0);
+        assert_eq!((facts.subject.as_str(), facts.subject_with_domain), ("CN=odd", None));
+        assert_eq!(facts.distinguished_name, None);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_an_error() {
+        for der in [&b""[..], b"\x30", &[0xff; 100]] {
+            assert!(CertificateFacts::from_der(der).is_err());
+        }
+    }
+}
