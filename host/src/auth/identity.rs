@@ -132,6 +132,13 @@ pub struct ListenerAuth {
     pub no_auth_user: Option<Arc<str>>,
 }
 
+impl ListenerAuth {
+    /// A listener that says nothing leaves it to the server.
+    pub(super) fn overrides(&self) -> bool {
+        self.user.is_some() || self.token.is_some() || self.no_auth_user.is_some()
+    }
+}
+
 /// A client that was let in.
 #[derive(Clone, Debug)]
 pub struct Identity {

@@ -8,13 +8,18 @@ mod authenticator;
 pub mod certificate;
 pub mod credentials;
 mod distinguished_name;
+#[cfg(test)]
+mod fixtures;
 mod identity;
 pub mod nkey;
 pub mod permissions;
+mod recheck;
+mod refusal;
 mod responses;
 mod subject_table;
+mod users;
 
-pub use authenticator::{AuthConfigError, Authenticator};
+pub use authenticator::Authenticator;
 pub use certificate::CertificateFacts;
 pub use identity::{
     BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, DEFAULT_SYSTEM_ACCOUNT,
@@ -22,3 +27,4 @@ pub use identity::{
 };
 pub use permissions::{Permissions, PermissionsError, Verdict};
 pub use responses::ResponseTracker;
+pub use users::AuthConfigError;
