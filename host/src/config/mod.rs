@@ -36,6 +36,7 @@ mod reading;
 pub mod reload;
 mod scalar;
 pub mod section;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod tls;
