@@ -25,6 +25,7 @@ mod cursor;
 pub mod digest;
 pub mod duration;
 mod fields;
+mod json;
 pub mod nkey;
 pub mod options;
 mod owners;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use core_keys::split_address;
+pub use json::{permissions_of_json, tls_of_json};
 pub use options::Options;
 pub use owners::{Available, PluginKeys, plugin_of};
 pub use parse::{Inputs, go_io_text, parse};
