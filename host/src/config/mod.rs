@@ -263,31 +263,3 @@ fn check_owners(sections: &[Section], available: &Available, report: &mut Report
         report.error(Problem { at: section.positions.get("").copied(), ..problem });
     }
 }
-
-/// A `permissions {}` block that a plugin gives as JSON.
-pub fn permissions_of_json(json: &serde_json::Value) -> Result<options::PermissionsOptions, String> {
-    of_json("permissions", json, permissions::read).map(|options| (*options).clone())
-}
-
-/// A `tls {}` block that a plugin gives as JSON.
-pub fn tls_of_json(json: &serde_json::Value) -> Result<TlsOptions, String> {
-    of_json("tls", json, tls::read)
-}
-
-fn of_json<T>(
-    key: &str,
-    json: &serde_json::Value,
-    read: impl FnOnce(&Field<'_>, &mut Reading<'_>) -> Result<T, Problem>,
-) -> Result<T, String> {
-    let no_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
-    let inputs = Inputs { read_file: &no_file, env: &|_| None };
-    let owners = Owners::new(&Available::default());
-    let mut reading = Reading::new(&owners, &inputs);
-    let section = Section::of_flag(&[key], "", json.clone());
-    let node = section.node("").ok_or_else(|| format!("{key} is empty"))?;
-    let result = read(&Field::new(key, &node), &mut reading);
-    match reading.report.check(result) {
-        Some(value) if reading.report.errors.is_empty() => Ok(value),
-        _ => Err(problem::render(&reading.report.errors, &Sources::default()).trim_end().to_owned()),
-    }
-}
