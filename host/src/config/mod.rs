@@ -25,6 +25,7 @@ mod cursor;
 pub mod digest;
 pub mod duration;
 mod fields;
+mod json;
 pub mod nkey;
 pub mod options;
 mod owners;
@@ -36,6 +37,7 @@ mod reading;
 pub mod reload;
 mod scalar;
 pub mod section;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -47,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use core_keys::split_address;
+pub use json::{permissions_of_json, tls_of_json};
 pub use options::Options;
 pub use owners::{Available, PluginKeys, plugin_of};
 pub use parse::{Inputs, go_io_text, parse};
@@ -258,33 +261,5 @@ fn check_owners(sections: &[Section], available: &Available, report: &mut Report
         }
         let problem = owners::absent(&section.key(), &section.plugin, &available.searched);
         report.error(Problem { at: section.positions.get("").copied(), ..problem });
-    }
-}
-
-/// A `permissions {}` block that a plugin gives as JSON.
-pub fn permissions_of_json(json: &serde_json::Value) -> Result<options::PermissionsOptions, String> {
-    of_json("permissions", json, permissions::read).map(|options| (*options).clone())
-}
-
-/// A `tls {}` block that a plugin gives as JSON.
-pub fn tls_of_json(json: &serde_json::Value) -> Result<TlsOptions, String> {
-    of_json("tls", json, tls::read)
-}
-
-fn of_json<T>(
-    key: &str,
-    json: &serde_json::Value,
-    read: impl FnOnce(&Field<'_>, &mut Reading<'_>) -> Result<T, Problem>,
-) -> Result<T, String> {
-    let no_file = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
-    let inputs = Inputs { read_file: &no_file, env: &|_| None };
-    let owners = Owners::new(&Available::default());
-    let mut reading = Reading::new(&owners, &inputs);
-    let section = Section::of_flag(&[key], "", json.clone());
-    let node = section.node("").ok_or_else(|| format!("{key} is empty"))?;
-    let result = read(&Field::new(key, &node), &mut reading);
-    match reading.report.check(result) {
-        Some(value) if reading.report.errors.is_empty() => Ok(value),
-        _ => Err(problem::render(&reading.report.errors, &Sources::default()).trim_end().to_owned()),
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::value::Pos;
 
+/// More problems are only counted: nobody reads them, and a hostile file could have a million.
+const PROBLEMS_SHOWN_MAX: usize = 100;
 /// A line that is longer is cut when shown.
 const SHOWN_LINE_BYTES_MAX: usize = 160;
 
@@ -122,7 +124,8 @@ impl std::error::Error for ConfigErrors {}
 /// The problems as text, one after the other, without a final newline.
 pub fn render<'a>(problems: impl IntoIterator<Item = &'a Problem>, sources: &Sources) -> String {
     let mut text = String::new();
-    for problem in problems {
+    let mut problems = problems.into_iter();
+    for problem in problems.by_ref().take(PROBLEMS_SHOWN_MAX) {
         if !text.is_empty() {
             text.push('\n');
         }
@@ -140,7 +143,10 @@ pub fn render<'a>(problems: impl IntoIterator<Item = &'a Problem>, sources: &Sou
             text += &format!("\n   = {remedy}");
         }
     }
-    text
+    match problems.count() {
+        0 => text,
+        more => format!("{text}\nand {more} more"),
+    }
 }
 
 fn may_hold_secret(line: &str) -> bool {

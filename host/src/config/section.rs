@@ -70,6 +70,11 @@ impl Section {
         self.value.pointer(pointer).map(|json| self.node_of(json, pointer))
     }
 
+    /// The whole section as a tree again.
+    pub(super) fn root(&self) -> Node {
+        self.node_of(&self.value, "")
+    }
+
     fn place(&mut self, pointer: &str, node: &Node) {
         self.positions.insert(pointer.to_owned(), node.at);
         if node.used_as_variable {

@@ -70,6 +70,13 @@ fn all_errors_are_collected_in_the_order_of_the_file() {
 }
 
 #[test]
+fn many_errors_are_counted_after_the_first_hundred() {
+    let text: String = (0..20_000).map(|at| format!("key{at}: 1\n")).collect();
+    let shown = errors(&text);
+    assert!(shown.ends_with("\nand 19900 more"), "{}", &shown[shown.len() - 100..]);
+}
+
+#[test]
 fn lines_that_may_hold_secrets_are_not_shown() {
     let text = errors("authorization { user: a, password: hunter2, foo: 1 }\n");
     assert_eq!(text, "a.conf:1:45: unknown field \"foo\"");
