@@ -3,9 +3,11 @@
 //! `server` and `client` make rustls configurations of `TlsOptions`; `session` runs one connection.
 
 pub mod client;
+pub mod dn;
 pub mod error;
 mod files;
 mod names;
+pub mod peer;
 pub mod pins;
 pub mod rate;
 mod resolver;
