@@ -210,6 +210,10 @@ mod tests {
         crate::log::warn_limited!("same {}", 1);
         crate::log::warn_limited!("same {}", 2);
         crate::log::error!("plain");
+        tracing::subscriber::with_default(tracing_bridge::Bridge, || {
+            tracing::info!(peer = "a", tries = 3, "linked {}", "statically");
+            tracing::debug!("not seen");
+        });
         reopen();
         assert_eq!(
             *memory.0.lock(),
@@ -219,6 +223,7 @@ mod tests {
                 "WRN same 1",
                 "WRN same 2",
                 "ERR plain",
+                "INF linked statically peer=a tries=3",
                 "INF File log re-open ignored, not a file logger"
             ]
         );

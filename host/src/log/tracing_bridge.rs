@@ -15,7 +15,7 @@ pub fn install() {
 }
 
 /// Forwards events; spans are not kept, as log lines have no place for them.
-struct Bridge;
+pub(super) struct Bridge;
 
 impl Subscriber for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {

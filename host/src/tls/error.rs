@@ -91,7 +91,9 @@ fn text(error: &Error) -> String {
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Only clients older than TLS 1.2 leave it out.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "tls: client offered only unsupported versions".to_owned(),
         Error::DecryptError => "local error: tls: bad record MAC".to_owned(),
         other => format!("tls: {other}"),

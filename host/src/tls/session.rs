@@ -98,10 +98,10 @@ impl TlsSession {
 
     /// `None` until the handshake is over.
     pub fn details(&self) -> Option<TlsDetails> {
-        if self.is_handshaking() {
+        let common = self.conn.common();
+        if common.is_handshaking() {
             return None;
         }
-        let common = self.conn.common();
         Some(TlsDetails {
             version: common.protocol_version().map_or("", names::version),
             cipher_suite: common

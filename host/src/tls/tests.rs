@@ -16,6 +16,7 @@ use super::pins::spki_digest;
 use super::server::TlsServer;
 use super::session::{TlsSession, looks_like_tls};
 use crate::config::options::{HandshakeFirst, TlsOptions, TlsVersion};
+use crate::proto::error::ClosedReason;
 use crate::routing::layer::{Layer, LayerError, LayerErrorKind, Progress};
 
 /// Files by path: an authority `ca.pem`, and `NAME.pem` with `NAME.key` for each made name.
@@ -233,7 +234,7 @@ fn a_close_is_seen_as_the_end_of_the_stream() {
     let mut pair = Pair::new(&Files::new(), &server_options(), &options(None));
     pair.handshake();
     pair.client.on_write(b"PING\r\n", &mut pair.to_server).unwrap();
-    pair.client.on_close(crate::proto::error::ClosedReason::ClientClosed, &mut pair.to_server);
+    pair.client.on_close(ClosedReason::ClientClosed, &mut pair.to_server);
     assert_eq!(pair.settle().unwrap().0, Progress::PeerClosed);
     assert_eq!(pair.server_plain, b"PING\r\n");
 }
@@ -381,6 +382,42 @@ fn names_of_suites_and_curves_are_known_left_out_or_wrong() {
     // The key is for ECDSA, the one suite of TLS 1.2 for RSA: only TLS 1.3 is left.
     let server = files.server(&suites(&["TLS_AES_256_GCM_SHA384"])).unwrap();
     assert!(server.warnings.is_empty());
+}
+
+/// Whatever a stranger sends, and in whatever pieces, is an error or a wait, never a panic.
+#[test]
+fn damaged_handshakes_and_streams_do_no_harm() {
+    let files = Files::new();
+    let config = files.server(&server_options()).unwrap();
+    let mut hello = Vec::new();
+    let name = server_name("localhost").unwrap();
+    TlsSession::client(&files.client(&options(None)), name, &mut hello).unwrap();
+    for at in 0..hello.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = hello.clone();
+            damaged[at] ^= flip;
+            // Followed by more of the same, as an attacker would.
+            damaged.extend_from_slice(&hello);
+            let chunk_bytes = [7, 100, usize::MAX][at % 3];
+            let mut server = TlsSession::server(&config).unwrap();
+            let (mut plain, mut wire) = (Vec::new(), Vec::new());
+            for chunk in damaged.chunks_mut(chunk_bytes) {
+                let _ = server.on_read(chunk, &mut plain, &mut wire);
+            }
+            server.on_close(ClosedReason::ClientClosed, &mut wire);
+            assert!(plain.is_empty());
+        }
+    }
+    for at in 0..40 {
+        let mut pair = Pair::new(&files, &server_options(), &options(None));
+        pair.handshake();
+        pair.client.on_write(b"PING\r\n", &mut pair.to_server).unwrap();
+        pair.client.on_write(b"PONG\r\n", &mut pair.to_server).unwrap();
+        let last = pair.to_server.len() - 1;
+        pair.to_server[at.min(last)] ^= 0x40;
+        pair.chunk_bytes = 1 + at;
+        let _ = pair.settle();
+    }
 }
 
 /// Not a check but a figure: nanoseconds a KiB through a session, both ways.
