@@ -12,8 +12,9 @@
 use natsd_plugin_api::bytes::Bytes;
 use natsd_plugin_api::{
     Apply, Attributes, AuthRequest, Authenticator, BoxFuture, Close, Delivery, Error, Event, EventObserver,
-    Health, Host, ListenerSpec, Manifest, Peer, Plugin, Registrar, Registration, Result, Section, Service,
-    SubscribeOptions, Subscription, Transport, TransportFactory, TransportSink, Verdict, export_plugin,
+    Health, Host, ListenerFacts, ListenerSpec, Manifest, Peer, Plugin, Registrar, Registration, Result,
+    Section, Service, SubscribeOptions, Subscription, Transport, TransportFactory, TransportSink, Verdict,
+    export_plugin,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
