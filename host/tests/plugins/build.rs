@@ -18,29 +18,44 @@ pub fn third_party(name: &str) -> PathBuf {
 /// Builds the package in `folder` and answers with its file. Each build is made once in a test run.
 pub fn plugin(folder: &Path, flags: &[&str], profile_dir: &str) -> PathBuf {
     static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
-    // Builds wait for each other anyway; a failed one must not hide behind a poisoned lock.
-    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let key = format!("{} {flags:?}", folder.display());
-    if let Some(file) = built.get(&key) {
+    if let Some(file) = held(&BUILT).get(&key) {
         return file.clone();
     }
-    let target = scratch("build");
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let lib = manifest.lines().find_map(|line| line.strip_prefix("name = \"natsd_")).expect("a [lib] name");
+    let file = format!("libnatsd_{}.so", lib.trim_end_matches('"'));
+    let mut kept = PathBuf::new();
+    run_cargo(folder, flags, || {
+        let mut built = held(&BUILT);
+        // The same package is built in several shapes into one folder: each file gets a folder of its own.
+        kept = scratch(&format!("files/{}", built.len())).join(&file);
+        // A new file, never the old one written over: another test may have loaded it.
+        let _ = std::fs::remove_file(&kept);
+        std::fs::copy(scratch("build").join(profile_dir).join(&file), &kept).unwrap();
+        built.insert(key.clone(), kept.clone());
+    });
+    kept
+}
+
+/// Builds a package, then lets `take` have what was built before the next build replaces it.
+pub fn run_cargo(folder: &Path, flags: &[&str], take: impl FnOnce()) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = held(&ONE);
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--offline", "--target-dir"])
-        .arg(&target)
+        .args(["build", "--quiet", "--target-dir"])
+        .arg(scratch("build"))
         .args(flags)
         .current_dir(folder)
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
-    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-    let lib = manifest.lines().find_map(|line| line.strip_prefix("name = \"natsd_")).expect("a [lib] name");
-    let file = format!("libnatsd_{}.so", lib.trim_end_matches('"'));
-    // The same package is built in several shapes into one folder: keep each file under a folder of its own.
-    let kept = scratch(&format!("files/{}", built.len())).join(&file);
-    std::fs::copy(target.join(profile_dir).join(&file), &kept).unwrap();
-    built.insert(key, kept.clone());
-    kept
+    take();
+}
+
+/// A failed test must not fail the others through a poisoned lock.
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A folder of this test run below cargo's target folder.
