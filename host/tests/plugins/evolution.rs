@@ -48,7 +48,11 @@ fn a_function_in_the_middle_is_a_change() {
         "    pub unix_ns:",
         "    pub early: unsafe extern \"C\" fn(Host) -> u64,\n    pub unix_ns:",
     );
-    copy.edit("abi/serve.rs", "ClockTable { monotonic_ns, ", "ClockTable { monotonic_ns, early: unix_ns, ");
+    copy.edit(
+        "abi/serve/mod.rs",
+        "ClockTable { monotonic_ns, ",
+        "ClockTable { monotonic_ns, early: unix_ns, ",
+    );
     let line = on_todays_host(&copy.plugin(&[])).unwrap_err();
     assert!(line.contains("natsd.clock/1"), "{line}");
 }
@@ -127,9 +131,9 @@ fn grown() -> Copy {
         "fn(Host, u64) -> FfiFuture<()>,\n}",
         "fn(Host, u64) -> FfiFuture<()>,\n    pub resolution_ns: unsafe extern \"C\" fn(Host) -> u64,\n}",
     );
-    copy.edit("abi/serve.rs", "unix_ns, sleep_until_ns }", "unix_ns, sleep_until_ns, resolution_ns }");
+    copy.edit("abi/serve/mod.rs", "unix_ns, sleep_until_ns }", "unix_ns, sleep_until_ns, resolution_ns }");
     copy.edit(
-        "abi/serve.rs",
+        "abi/serve/mod.rs",
         "unsafe extern \"C\" fn monotonic_ns(",
         "unsafe extern \"C\" fn resolution_ns(_host: *const ()) -> u64 {\n    77\n}\n\nunsafe extern \"C\" fn monotonic_ns(",
     );
@@ -156,7 +160,7 @@ fn changed() -> Copy {
         "pub unix_ns: unsafe extern \"C\" fn(Host) -> u64",
         "pub unix_ns: unsafe extern \"C\" fn(Host, u32) -> u64",
     );
-    copy.edit("abi/serve.rs", "fn unix_ns(host: *const ())", "fn unix_ns(host: *const (), _zone: u32)");
+    copy.edit("abi/serve/mod.rs", "fn unix_ns(host: *const ())", "fn unix_ns(host: *const (), _zone: u32)");
     copy.edit(
         "abi/import.rs",
         "unix_ns => clock.unix_ns() -> u64",

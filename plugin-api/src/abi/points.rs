@@ -7,7 +7,7 @@ use super::error::{FfiError, guarded, guarded_or};
 use super::future::{FfiFuture, drop_boxed};
 use super::prelude::*;
 use crate::auth::{AuthRequest, Authenticator, Verdict};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::events::{Event, EventObserver};
 use crate::services::Service;
 use crate::transport::{
@@ -494,9 +494,4 @@ unsafe extern "C" fn service_call(
 unsafe extern "C" fn service_retain(state: *const ()) -> *mut () {
     // SAFETY: as in `service_call`.
     Box::into_raw(Box::new(unsafe { &*state.cast::<SharedService>() }.clone())).cast()
-}
-
-/// True if the error came from a panic on the other side, which is what marks a plugin as faulted.
-pub fn is_panic(error: &Error) -> bool {
-    error.kind() == ErrorKind::Panicked
 }
