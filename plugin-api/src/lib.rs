@@ -62,3 +62,8 @@ pub use inventory;
 pub use serde;
 pub use serde_json;
 pub use tracing;
+
+/// Compiles the guide's example.
+#[cfg(doctest)]
+#[doc = include_str!("../GUIDE.md")]
+struct Guide;

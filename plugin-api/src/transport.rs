@@ -49,6 +49,12 @@ pub trait TransportFactory: Send + Sync + 'static {
 ///
 /// A panic closes this connection only.
 pub trait Transport: Send {
+    /// Called once, before anything else; TLS is done. A transport without a handshake says `ready` here.
+    fn on_open(&mut self, out: &mut TransportSink<'_>) -> Result<(), Close> {
+        let _ = out;
+        Ok(())
+    }
+
     /// Bytes came from the socket; how they are cut means nothing. What is left of an unfinished frame is kept
     /// here.
     fn on_read(&mut self, wire: &[u8], out: &mut TransportSink<'_>) -> Result<(), Close>;

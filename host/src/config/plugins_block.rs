@@ -4,7 +4,7 @@
 //! plugins {
 //!     load: [jetstream, websocket]           # exactly these
 //!     dirs: ["/usr/lib/natsd"]               # after those of --plugins-dir
-//!     my_auth { path: "./libmy_auth.so", required: true, config { url: "http://..." } }
+//!     my_auth { path: "./libmy_auth.so", required: false, config { url: "http://..." } }
 //! }
 //! ```
 
@@ -41,7 +41,7 @@ fn declaration(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<PluginDec
     let mut declared = PluginDeclaration {
         name: field.key.to_owned(),
         path: None,
-        required: false,
+        required: true,
         config: serde_json::Value::Object(serde_json::Map::new()),
     };
     for entry in fields(field.map()?) {

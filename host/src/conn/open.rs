@@ -8,7 +8,7 @@ use super::session::{Flags, Session, SessionLimits};
 use crate::config::options::HandshakeFirst;
 use crate::proto::connect::Connect;
 use crate::proto::error::ErrText;
-use crate::routing::layer::Layer;
+use crate::routing::layer::{Layer, LayerError, Progress};
 use crate::routing::outbound::Outbound;
 use crate::routing::receiver::{Kind, Receiver};
 use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
@@ -172,6 +172,15 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
 pub fn set_layer(session: &mut Session, layer: Box<dyn Layer>) {
     session.layered = true;
     session.connection.receiver.out.lock().set_layer(layer);
+}
+
+/// Tells the layer of its start; a transport without a handshake on plain TCP is open at once.
+pub fn start_layer(session: &mut Session) -> Result<(), LayerError> {
+    let started = session.connection.receiver.out.lock().decode(&mut [], &mut Vec::new());
+    if started? != Progress::Handshaking {
+        session.layer_opened();
+    }
+    Ok(())
 }
 
 impl Session {

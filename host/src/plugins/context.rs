@@ -231,10 +231,9 @@ impl HostSide for Lent {
 
     fn unsubscribe(&self, subscription: u64) {
         // Only what is its own: ids of other plugins are none of its business.
-        if self.0.held.lock().subscriptions.remove(&subscription) {
-            if let Ok(services) = self.0.services() {
-                services.unsubscribe(subscription);
-            }
+        let own = self.0.held.lock().subscriptions.remove(&subscription);
+        if own && let Ok(services) = self.0.services() {
+            services.unsubscribe(subscription);
         }
     }
 
@@ -281,10 +280,9 @@ impl HostSide for Lent {
     }
 
     fn remove_listener(&self, id: u64) {
-        if self.0.held.lock().listeners.remove(&id) {
-            if let Ok(services) = self.0.services() {
-                services.remove_listener(id);
-            }
+        let own = self.0.held.lock().listeners.remove(&id);
+        if own && let Ok(services) = self.0.services() {
+            services.remove_listener(id);
         }
     }
 
@@ -298,10 +296,9 @@ impl HostSide for Lent {
     }
 
     fn remove_authenticator(&self, id: u64) {
-        if self.0.held.lock().authenticators.remove(&id) {
-            if let Ok(shared) = self.0.shared() {
-                shared.points.remove_authenticator(id);
-            }
+        let own = self.0.held.lock().authenticators.remove(&id);
+        if own && let Ok(shared) = self.0.shared() {
+            shared.points.remove_authenticator(id);
         }
     }
 
@@ -315,10 +312,9 @@ impl HostSide for Lent {
     }
 
     fn remove_observer(&self, id: u64) {
-        if self.0.held.lock().observers.remove(&id) {
-            if let Ok(shared) = self.0.shared() {
-                shared.points.remove_observer(id);
-            }
+        let own = self.0.held.lock().observers.remove(&id);
+        if own && let Ok(shared) = self.0.shared() {
+            shared.points.remove_observer(id);
         }
     }
 

@@ -3,11 +3,12 @@
 //! A file is opened once and never closed: its code lives as long as the process. Opening runs its constructors
 //! before any check, so plugin files are trusted code.
 
-use super::search;
+use super::{elf, search};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use natsd_plugin_api::Manifest;
 use natsd_plugin_api::abi::export::LibHeader;
 use natsd_plugin_api::abi::root::{self, CheckedRoot, RootRefusal};
+use natsd_plugin_api::files::{OpenOptions, RawFiles};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -77,16 +78,14 @@ pub fn linked_names() -> Vec<&'static str> {
 
 /// Opens the file of a plugin.
 #[allow(unsafe_code)]
-pub fn open(name: &str, path: &Path) -> Result<Loaded, LoadError> {
+pub fn open(files: &dyn RawFiles, name: &str, path: &Path) -> Result<Loaded, LoadError> {
     let place = || path.display().to_string();
+    let unusable = |why: String| LoadError::Open { name: name.into(), path: place(), why };
+    look_at(files, path).map_err(unusable)?;
     // RTLD_NOW: a symbol that is missing fails here, not at its first use.
     // SAFETY: runs the file's constructors; plugins are trusted code, and the path is the operator's choice.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|error| LoadError::Open {
-        name: name.into(),
-        path: place(),
-        why: reason(&error.to_string(), path),
-    })?;
+    let library = library.map_err(|error| unusable(reason(&error.to_string(), path)))?;
     // SAFETY: the symbol, if there, is a static; only its address is taken.
     let symbol = unsafe { library.get::<*const ()>(root::symbol(name).as_bytes()) };
     let address = symbol.map(|symbol| symbol.into_raw().cast_const().cast::<()>());
@@ -116,12 +115,19 @@ fn check(name: &str, header: &'static LibHeader, linkage: Linkage) -> Result<Loa
     Ok(Loaded { root, manifest, linkage })
 }
 
-/// The dynamic linker's words without the path, which is named anyway.
+/// The file's front, as the dynamic linker would trust it blindly.
+fn look_at(files: &dyn RawFiles, path: &Path) -> Result<(), String> {
+    let text = path.to_string_lossy();
+    let mut head = [0; elf::HEAD_BYTES];
+    let mut read = || {
+        let file = files.open(&text, OpenOptions::default())?;
+        Ok((file.read_at(0, &mut head)?, file.size()?))
+    };
+    let (len, file_bytes) = read().map_err(|error: natsd_plugin_api::Error| reason(error.message(), path))?;
+    elf::check(&head[..len], file_bytes).map_err(|why| why.to_string())
+}
+
+/// The words of the system without the path, which is named anyway.
 fn reason(text: &str, path: &Path) -> String {
-    let path = path.display().to_string();
-    let why = text.replace(&format!("{path}: "), "");
-    if why.contains("invalid ELF header") || why.contains("file too short") || why.contains("not a dynamic") {
-        return format!("it is not a shared library ({why})");
-    }
-    why
+    text.replace(&format!("{}: ", path.display()), "")
 }

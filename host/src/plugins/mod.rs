@@ -1,6 +1,6 @@
 //! The plugins of this server: found, checked, configured, started, reloaded, stopped.
 //!
-//! - [`search`]: where files are looked for; [`loader`]: opens and checks them
+//! - [`search`]: where files are looked for; [`loader`]: opens and checks them, after `elf` had a look
 //! - [`order`]: who starts first; [`entry`]: one plugin's life
 //! - [`services`]: what plugins need of the runtime and the server; [`context`]: that, as one plugin sees it
 //! - [`points`]: what plugins have registered, with the policy for faults; [`queue`]: queued subscriptions
@@ -9,6 +9,7 @@
 //! Not here: what the values on the line are (`natsd_plugin_api::abi`).
 
 pub mod context;
+mod elf;
 pub mod entry;
 pub mod faults;
 pub mod listing;
@@ -312,10 +313,10 @@ impl Candidate {
         }
         let path = self.path.clone().or_else(|| search::find(&*runtime.files(), folders, &self.name));
         let Some(path) = path else { return Err(LoadError::missing(&self.name, folders)) };
-        match loader::open(&self.name, &path) {
+        match loader::open(&*runtime.files(), &self.name, &path) {
             // A file that was only found: `_` in its name may stand for `-` in the plugin's.
             Err(LoadError::NoSymbol { .. }) if !self.named && self.name.contains('_') => {
-                loader::open(&self.name.replace('_', "-"), &path)
+                loader::open(&*runtime.files(), &self.name.replace('_', "-"), &path)
             }
             answer => answer,
         }

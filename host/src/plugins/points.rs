@@ -94,6 +94,11 @@ pub struct PluginTransport {
 }
 
 impl PluginTransport {
+    /// Once, before anything else, after TLS.
+    pub fn on_open(&mut self, out: &mut dyn TransportOut) -> Result<(), Close> {
+        self.call(|transport| transport.on_open(out))
+    }
+
     /// Bytes from the socket to `out.plain` (for the protocol) and `out.wire` (for the socket).
     pub fn on_read(&mut self, wire: &[u8], out: &mut dyn TransportOut) -> Result<(), Close> {
         self.call(|transport| transport.on_read(wire, out))

@@ -76,7 +76,7 @@ impl Queue {
         let mut reported = 0;
         while let Some((batch, dropped)) = self.next().await {
             // Doubling keeps a subscriber that is always too slow from filling the log.
-            if dropped >= reported * 2 + 1 {
+            if dropped > reported * 2 {
                 reported = dropped;
                 let plugin = faults.plugin();
                 tracing::warn!(

@@ -43,10 +43,10 @@ pub fn scan(files: &dyn RawFiles, folders: &[PathBuf]) -> Vec<(String, PathBuf)>
         let mut names = files.list(&folder.to_string_lossy()).unwrap_or_default();
         names.sort();
         for file in names {
-            if let Some(name) = name_in(&file) {
-                if !found.iter().any(|entry| entry.0 == name) {
-                    found.push((name.to_owned(), folder.join(&file)));
-                }
+            if let Some(name) = name_in(&file)
+                && !found.iter().any(|entry| entry.0 == name)
+            {
+                found.push((name.to_owned(), folder.join(&file)));
             }
         }
     }

@@ -122,9 +122,12 @@ impl Layer for Stack {
     ) -> Result<Progress, LayerError> {
         let mut between = std::mem::take(&mut self.between);
         between.clear();
+        let was_handshaking = self.lower.is_handshaking();
         let lower = self.lower.on_read(input, &mut between, wire)?;
+        // The upper layer hears of its start even if no byte came for it yet.
+        let starts = was_handshaking && !self.lower.is_handshaking();
         let mut answer = Vec::new();
-        let upper = match between.is_empty() {
+        let upper = match between.is_empty() && !starts {
             true if self.upper.is_handshaking() => Ok(Progress::Handshaking),
             true => Ok(Progress::Open),
             false => self.upper.on_read(&mut between, plain, &mut answer),

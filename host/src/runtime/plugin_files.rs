@@ -107,7 +107,8 @@ impl RawFile for DiskFile {
     }
 
     fn sync(&self, metadata: bool) -> Result<()> {
-        Ok(if metadata { self.0.sync_all()? } else { self.0.sync_data()? })
+        let synced = if metadata { self.0.sync_all() } else { self.0.sync_data() };
+        Ok(synced?)
     }
 }
 

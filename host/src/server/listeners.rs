@@ -153,6 +153,10 @@ fn accept_transport(
         session.connection.receiver.out.lock().finish(ClosedReason::MaximumConnections);
         return Ok(());
     }
+    if let Err(e) = open::start_layer(&mut session) {
+        session.connection.receiver.out.lock().finish(e.kind.reason());
+        return Err(e.to_string());
+    }
     spawn(crate::conn::serve::serve(session, crate::conn::serve::Duplex { read }));
     Ok(())
 }

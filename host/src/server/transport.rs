@@ -7,6 +7,7 @@ use natsd_plugin_api::{Attributes, Close, CloseReason, TransportOut};
 
 pub struct TransportLayer {
     transport: PluginTransport,
+    opened: bool,
     ready: bool,
     attributes: Option<Attributes>,
     /// NATS bytes that came before the handshake ended.
@@ -15,7 +16,7 @@ pub struct TransportLayer {
 
 impl TransportLayer {
     pub fn new(transport: PluginTransport) -> Self {
-        TransportLayer { transport, ready: false, attributes: None, held: Vec::new() }
+        TransportLayer { transport, opened: false, ready: false, attributes: None, held: Vec::new() }
     }
 }
 
@@ -50,7 +51,12 @@ impl Layer for TransportLayer {
         wire: &mut Vec<u8>,
     ) -> Result<Progress, LayerError> {
         let mut sink = Sink { plain: Some(plain), wire, attributes: None };
-        self.transport.on_read(input, &mut sink).map_err(failed)?;
+        if !std::mem::replace(&mut self.opened, true) {
+            self.transport.on_open(&mut sink).map_err(failed)?;
+        }
+        if !input.is_empty() {
+            self.transport.on_read(input, &mut sink).map_err(failed)?;
+        }
         let attributes = sink.attributes;
         if attributes.is_some() {
             self.ready = true;

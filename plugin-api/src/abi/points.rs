@@ -7,7 +7,7 @@ use super::error::{FfiError, guarded, guarded_or};
 use super::future::{FfiFuture, drop_boxed};
 use super::prelude::*;
 use crate::auth::{AuthRequest, Authenticator, Verdict};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::events::{Event, EventObserver};
 use crate::services::Service;
 use crate::transport::{
@@ -78,6 +78,7 @@ pub struct TransportFactoryTable {
 #[sabi(kind(Prefix(prefix_ref = TransportTableRef)))]
 #[sabi(missing_field(option))]
 pub struct TransportTable {
+    pub on_open: unsafe extern "C" fn(*mut (), *mut FfiTransportSink) -> RResult<(), FfiClose>,
     pub on_read:
         unsafe extern "C" fn(*mut (), *const u8, usize, *mut FfiTransportSink) -> RResult<(), FfiClose>,
     pub on_write:
@@ -144,6 +145,7 @@ unsafe extern "C" fn transport_open(state: *const (), peer: RStr<'_>) -> RResult
 impl FfiTransport {
     pub fn new(transport: BoxedTransport) -> Self {
         static TABLE: &WithMetadata<TransportTable> = &WithMetadata::new(TransportTable {
+            on_open: transport_opened,
             on_read: transport_read,
             on_write: transport_write,
             on_close: transport_close,
@@ -153,6 +155,13 @@ impl FfiTransport {
             state: Box::into_raw(Box::new(transport)).cast(),
             table: TransportTableRef(TABLE.static_as_prefix()),
         }
+    }
+
+    pub fn on_open(&mut self, out: &mut dyn TransportOut) -> Result<(), TransportEnd> {
+        let mut out = out;
+        let mut sink = FfiTransportSink::over(&mut out);
+        // SAFETY: `state` and `table` belong together; the sink lives for the call.
+        ended(unsafe { (self.table.on_open())(self.state, &mut sink) })
     }
 
     pub fn on_read(&mut self, wire: &[u8], out: &mut dyn TransportOut) -> Result<(), TransportEnd> {
@@ -267,6 +276,11 @@ unsafe fn transported(
         Err(_) if !survived => RErr(FfiClose { code: CLOSE_PANICKED, text: RString::new() }),
         Err(close) => RErr(FfiClose { code: close.reason as u32, text: close.text.into() }),
     }
+}
+
+unsafe extern "C" fn transport_opened(state: *mut (), sink: *mut FfiTransportSink) -> RResult<(), FfiClose> {
+    // SAFETY: the host follows the table's contract.
+    unsafe { transported(state, sink, |transport, out| transport.on_open(out)) }
 }
 
 unsafe extern "C" fn transport_read(
@@ -480,9 +494,4 @@ unsafe extern "C" fn service_call(
 unsafe extern "C" fn service_retain(state: *const ()) -> *mut () {
     // SAFETY: as in `service_call`.
     Box::into_raw(Box::new(unsafe { &*state.cast::<SharedService>() }.clone())).cast()
-}
-
-/// True if the error came from a panic on the other side, which is what marks a plugin as faulted.
-pub fn is_panic(error: &Error) -> bool {
-    error.kind() == ErrorKind::Panicked
 }

@@ -1,10 +1,11 @@
 //! The host's side of the line: the trait a host implements, and the functions in its tables.
 //!
-//! Every function catches the host's own panics: they become errors in the plugin.
+//! Files are in `files`. Every function catches the host's own panics: they become errors in the plugin.
 
-use super::bytes::FfiBytes;
+mod files;
+
 use super::error::{FfiError, guarded, guarded_or};
-use super::future::{FfiFuture, drop_boxed};
+use super::future::FfiFuture;
 use super::interface::{FfiTable, HostRef, Interface, Offer, Wanted, refusal};
 use super::message::{FfiSink, Outcome, PublishRef};
 use super::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
@@ -13,7 +14,7 @@ use super::stream::{FfiListener, FfiStream};
 use super::tables::*;
 use crate::BoxFuture;
 use crate::error::{Error, Result};
-use crate::files::{FileFacts, OpenOptions, RawFile, RawFiles};
+use crate::files::RawFiles;
 use crate::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use crate::subscribe::SubscribeOptions;
 use crate::transport::{CloseReason, ListenerFacts, ListenerSpec};
@@ -111,7 +112,7 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(RandomTableRef(RANDOM.static_as_prefix())),
         entry(TasksTableRef(TASKS.static_as_prefix())),
         entry(NetTableRef(NET.static_as_prefix())),
-        entry(FilesTableRef(FILES.static_as_prefix())),
+        entry(FilesTableRef(files::FILES.static_as_prefix())),
         entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
         entry(AccountsTableRef(ACCOUNTS.static_as_prefix())),
@@ -218,142 +219,6 @@ unsafe extern "C" fn dial(host: *const (), options: RStr<'_>) -> FfiFuture<FfiSt
         let dialling = unsafe { side(host) }.dial(serde_json::from_str(options.as_str())?);
         Ok(Box::pin(async { dialling.await.map(FfiStream::new) }))
     })
-}
-
-static FILES: &WithMetadata<FilesTable> = &WithMetadata::new(FilesTable {
-    read,
-    write_atomic,
-    facts,
-    list,
-    create_dir_all,
-    rename,
-    remove_file,
-    remove_dir_all,
-    sync_dir,
-    open,
-});
-
-/// A call of the host's files.
-///
-/// # Safety
-/// As for all functions here.
-unsafe fn on_files<T>(
-    host: *const (),
-    call: impl FnOnce(&dyn RawFiles) -> Result<T>,
-) -> RResult<T, FfiError> {
-    // SAFETY: by the caller.
-    guarded(|| call(unsafe { side(host) }.files()?.as_ref()))
-}
-
-unsafe extern "C" fn read(host: *const (), path: RStr<'_>) -> RResult<FfiBytes, FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| Ok(bytes::Bytes::from(files.read(path.as_str())?).into())) }
-}
-
-unsafe extern "C" fn write_atomic(
-    host: *const (),
-    path: RStr<'_>,
-    content: RSlice<'_, u8>,
-) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.write_atomic(path.as_str(), content.as_slice())) }
-}
-
-unsafe extern "C" fn facts(host: *const (), path: RStr<'_>) -> RResult<FfiFileFacts, FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| Ok(FileFacts::pack(files.facts(path.as_str())?))) }
-}
-
-unsafe extern "C" fn list(host: *const (), path: RStr<'_>) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| Ok(serde_json::to_string(&files.list(path.as_str())?)?.into())) }
-}
-
-unsafe extern "C" fn create_dir_all(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.create_dir_all(path.as_str())) }
-}
-
-unsafe extern "C" fn rename(host: *const (), from: RStr<'_>, to: RStr<'_>) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.rename(from.as_str(), to.as_str())) }
-}
-
-unsafe extern "C" fn remove_file(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.remove_file(path.as_str())) }
-}
-
-unsafe extern "C" fn remove_dir_all(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.remove_dir_all(path.as_str())) }
-}
-
-unsafe extern "C" fn sync_dir(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_files(host, |files| files.sync_dir(path.as_str())) }
-}
-
-type OpenFile = Box<dyn RawFile>;
-
-unsafe extern "C" fn open(host: *const (), path: RStr<'_>, flags: u32) -> RResult<FfiFile, FfiError> {
-    static TABLE: &WithMetadata<FileTable> = &WithMetadata::new(FileTable {
-        read_at,
-        write_all_at,
-        size,
-        set_size,
-        sync,
-        drop: drop_boxed::<OpenFile>,
-    });
-    // SAFETY: see above.
-    unsafe {
-        on_files(host, |files| {
-            let file: OpenFile = files.open(path.as_str(), OpenOptions::from_flags(flags))?;
-            let state = Box::into_raw(Box::new(file)).cast();
-            Ok(FfiFile { state, table: FileTableRef(TABLE.static_as_prefix()) })
-        })
-    }
-}
-
-/// # Safety
-/// `state` is the box of `open`.
-unsafe fn on_file<T>(state: *const (), call: impl FnOnce(&dyn RawFile) -> Result<T>) -> RResult<T, FfiError> {
-    // SAFETY: by the caller.
-    guarded(|| call(unsafe { &*state.cast::<OpenFile>() }.as_ref()))
-}
-
-unsafe extern "C" fn read_at(
-    state: *const (),
-    at: u64,
-    ptr: *mut u8,
-    len: usize,
-) -> RResult<usize, FfiError> {
-    // SAFETY: see above; `ptr` is initialised memory of `len` bytes.
-    unsafe { on_file(state, |file| file.read_at(at, std::slice::from_raw_parts_mut(ptr, len))) }
-}
-
-unsafe extern "C" fn write_all_at(
-    state: *const (),
-    at: u64,
-    content: RSlice<'_, u8>,
-) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_file(state, |file| file.write_all_at(at, content.as_slice())) }
-}
-
-unsafe extern "C" fn size(state: *const ()) -> RResult<u64, FfiError> {
-    // SAFETY: see above.
-    unsafe { on_file(state, |file| file.size()) }
-}
-
-unsafe extern "C" fn set_size(state: *const (), size_bytes: u64) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_file(state, |file| file.set_size(size_bytes)) }
-}
-
-unsafe extern "C" fn sync(state: *const (), metadata: bool) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    unsafe { on_file(state, |file| file.sync(metadata)) }
 }
 
 static PUBLISHER: &WithMetadata<PublisherTable> = &WithMetadata::new(PublisherTable { publish });
