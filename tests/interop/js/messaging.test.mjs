@@ -114,7 +114,7 @@ onEach(TRANSPORTS, "one request gathers many replies", async (bench) => {
   }
   await service.nc.flush();
   const names = [];
-  for await (const reply of await caller.nc.requestMany("who", "", { maxMessages: 3, maxWait: LIMIT_MS })) {
+  for await (const reply of await caller.nc.requestMany("who", "", { strategy: "count", maxMessages: 3, maxWait: LIMIT_MS })) {
     names.push(reply.string());
   }
   assert.deepEqual(names.sort(), ["a", "b", "c"]);
