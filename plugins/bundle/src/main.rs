@@ -1,0 +1,13 @@
+//! The server and its plugins in one file, for places where a folder of plugins is in the way.
+//!
+//! Linking a plugin is all there is to it: each one submits itself, and the host finds it as it finds those in
+//! files.
+
+use std::process::ExitCode;
+
+// Named so that the linker keeps the crates; nothing else refers to them.
+use natsd_monitoring as _;
+
+fn main() -> ExitCode {
+    natsd::server::main()
+}

@@ -1,0 +1,72 @@
+//! What an endpoint answers, and how that looks as an HTTP response.
+
+use crate::json;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use natsd_plugin_api::serde_json::Value;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    kind: Kind,
+    body: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// For any origin, so that pages of other servers can read it.
+    Json,
+    Html,
+    Text,
+    NotFound,
+}
+
+impl Kind {
+    fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Kind::Json => &[("access-control-allow-origin", "*"), ("content-type", "application/json")],
+            Kind::Html => &[("content-type", "text/html; charset=utf-8")],
+            Kind::Text => &[("content-type", "text/plain; charset=utf-8")],
+            Kind::NotFound => {
+                &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")]
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// MON-004
+    pub fn json(value: &Value) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value) }
+    }
+
+    /// Health is told on one line, also when it is bad (MON-111).
+    pub fn health(status: StatusCode, value: &Value) -> Self {
+        Self { status, kind: Kind::Json, body: json::compact(value) }
+    }
+
+    pub fn page(html: String) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Html, body: html }
+    }
+
+    /// MON-005
+    pub fn bad_request(text: impl ToString) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, body: text.to_string() }
+    }
+
+    /// MON-010
+    pub fn not_found() -> Self {
+        Self { status: StatusCode::NOT_FOUND, kind: Kind::NotFound, body: "404 page not found\n".to_owned() }
+    }
+
+    pub fn response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        for &(name, value) in self.kind.headers() {
+            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,112 @@
+//! The endpoints: which path answers with what.
+
+use crate::answer::Answer;
+use crate::health;
+use crate::page::{self, Link};
+use crate::params;
+use crate::query::{Query, QueryError, unescape};
+use crate::stats::RequestCounts;
+use natsd_plugin_api::serde_json::{self, Value, json};
+use natsd_plugin_api::{ErrorKind, Host};
+
+/// Path and title, in the order of the root page (MON-011).
+const LINKS: [Link; 4] = [
+    ("/varz", "General"),
+    ("/connz", "Connections"),
+    ("/subsz", "Subscriptions"),
+    ("/healthz", "Health"),
+];
+
+pub struct Endpoints {
+    host: Host,
+    /// Empty, or a path that starts with a slash and does not end with one.
+    base: String,
+    counts: RequestCounts,
+}
+
+impl Endpoints {
+    pub fn new(host: Host, base_path: &str) -> Self {
+        let paths = LINKS.iter().map(|(path, _)| *path).chain(["/"]);
+        Self { host, base: clean(base_path), counts: RequestCounts::new(paths) }
+    }
+
+    pub fn request_counts(&self) -> Value {
+        self.counts.json()
+    }
+
+    /// Any method is served the same (MON-003). May take a while: large snapshots do.
+    pub fn answer(&self, path: &str, query: &str) -> Answer {
+        let query = Query::parse(query);
+        let Some(path) = self.endpoint(path) else { return Answer::not_found() };
+        // Counted first: /varz shows itself (MON-015).
+        self.counts.count(path);
+        match path {
+            "/" => self.page(),
+            "/varz" => self.snapshot("varz", Ok(json!({}))),
+            "/connz" => self.snapshot("connz", params::connz(&query)),
+            "/subsz" => self.snapshot("subsz", params::subsz(&query)),
+            "/healthz" => match params::healthz(&query) {
+                Ok(params) => health::check(&self.host, &params),
+                Err(error) => Answer::bad_request(error),
+            },
+            _ => Answer::not_found(),
+        }
+    }
+
+    /// The endpoint of a request's path; exact, no slash more or less (MON-010).
+    fn endpoint(&self, path: &str) -> Option<&'static str> {
+        let path = unescape(path, false)?;
+        if path == self.base || (self.base.is_empty() && path == "/") {
+            return Some("/");
+        }
+        match path.strip_prefix(&self.base)? {
+            "/subscriptionsz" => Some("/subsz"),
+            path => LINKS.iter().map(|(known, _)| *known).find(|known| *known == path),
+        }
+    }
+
+    fn page(&self) -> Answer {
+        let version = self.host.identity().map(|identity| identity.version).unwrap_or_default();
+        Answer::page(page::html(&version, &self.base, &LINKS))
+    }
+
+    fn snapshot(&self, kind: &str, params: Result<Value, QueryError>) -> Answer {
+        let params = match params {
+            Ok(params) => params,
+            Err(error) => return Answer::bad_request(error),
+        };
+        let text = self.host.snapshot(kind, &params);
+        match text.and_then(|text| Ok(serde_json::from_str::<Value>(&text)?)) {
+            Ok(value) => Answer::json(&value),
+            Err(error) if error.kind() == ErrorKind::NotFound => Answer::not_found(),
+            Err(error) => Answer::bad_request(error),
+        }
+    }
+}
+
+/// The base path as CFG-051 wants it: one slash before each part, none at the end.
+fn clean(base_path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in base_path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.iter().map(|part| format!("/{part}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clean;
+
+    #[test]
+    fn base_paths_are_cleaned() {
+        for (given, clean_path) in
+            [("", ""), ("/", ""), ("nats/", "/nats"), ("/a//b/../c/.", "/a/c"), ("../x", "/x")]
+        {
+            assert_eq!(clean(given), clean_path);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Monitoring over HTTP: what the server knows of itself as JSON, for people, probes and scrapers (MON-001).
+//!
+//! The data comes from the host's snapshots and from other plugins; this crate is the HTTP in front of them.
+//! Reading order: `config` says where to listen, `serve` accepts and speaks HTTP, `endpoints` answers.
+
+mod answer;
+mod config;
+mod endpoints;
+mod health;
+mod json;
+mod page;
+mod params;
+mod query;
+mod serve;
+mod stats;
+mod stream;
+
+use config::Config;
+use endpoints::Endpoints;
+use natsd_plugin_api::serde_json::{Map, Value, json};
+use natsd_plugin_api::{
+    Apply, Error, Health, Host, Manifest, Plugin, Registrar, Result, Section, export_plugin, tracing,
+};
+use serve::Serving;
+use std::sync::{Arc, OnceLock};
+
+pub struct Monitoring {
+    host: Host,
+    config: Config,
+    endpoints: Arc<Endpoints>,
+    /// Set once it listens.
+    serving: OnceLock<Serving>,
+}
+
+export_plugin!(Monitoring, "monitoring");
+
+impl Plugin for Monitoring {
+    fn manifest() -> Manifest {
+        Manifest { config_keys: config::KEYS.map(str::to_owned).into(), ..Manifest::default() }
+    }
+
+    fn create(host: Host, section: &Section) -> Result<Self> {
+        let config = Config::read(section)?;
+        let endpoints = Arc::new(Endpoints::new(host.clone(), &config.base_path));
+        Ok(Self { host, config, endpoints, serving: OnceLock::new() })
+    }
+
+    async fn start(self: Arc<Self>, _: Registrar) -> Result<()> {
+        let Some(listen) = self.config.listen().map_err(cannot_start)? else { return Ok(()) };
+        let serving = Serving::open(&self.host, &listen, &self.endpoints).await.map_err(cannot_start)?;
+        tracing::info!("Starting {} monitor on {}", listen.protocol.scheme(), serving.shown_address());
+        // `start` is called once.
+        let _ = self.serving.set(serving);
+        Ok(())
+    }
+
+    /// Nothing here changes without a restart (CFG-049 to CFG-051).
+    async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
+        match self.config.difference(&Config::read(&section)?) {
+            None => Ok(Box::new(|| ())),
+            Some(difference) => Err(Error::unsupported(format!("config reload not supported for {difference}"))),
+        }
+    }
+
+    async fn stop(self: Arc<Self>) -> Result<()> {
+        if let Some(serving) = self.serving.get() {
+            serving.stop();
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.serving.get() {
+            Some(serving) if !serving.is_accepting() => Health::failing("the monitoring port is not served any more"),
+            _ => Health::ok(),
+        }
+    }
+
+    /// `{"kind": "varz"}`: fields for `/varz`; `{"kind": "ports"}`: URLs for the ports file. Null: both.
+    fn introspect(&self, query: &Value) -> Result<Value> {
+        let mut varz = self.config.varz(self.serving.get().map(Serving::host));
+        varz.insert("http_req_stats".to_owned(), self.endpoints.request_counts());
+        let urls: Vec<String> = self.serving.get().map(Serving::url).into_iter().collect();
+        let ports = Map::from_iter([("monitoring".to_owned(), json!(urls))]);
+        match query.get("kind").and_then(Value::as_str) {
+            Some("varz") => Ok(Value::Object(varz)),
+            Some("ports") => Ok(Value::Object(ports)),
+            _ => Ok(json!({ "varz": varz, "ports": ports })),
+        }
+    }
+}
+
+fn cannot_start(error: Error) -> Error {
+    error.context("Can't start monitoring")
+}
