@@ -3,7 +3,6 @@
 //! `server` and `client` make rustls configurations of `TlsOptions`; `session` runs one connection.
 
 pub mod client;
-pub mod dn;
 pub mod error;
 mod files;
 pub mod names;
