@@ -17,7 +17,7 @@ pub struct Account {
     generation: AtomicU64,
     limits: RwLock<AccountLimits>,
     connections: AtomicUsize,
-    limited_queues: AtomicU32,
+    limited: AtomicU32,
     pub slow_consumers: AtomicU64,
 }
 
@@ -40,7 +40,7 @@ impl Account {
             generation: AtomicU64::new(1),
             limits: RwLock::default(),
             connections: AtomicUsize::new(0),
-            limited_queues: AtomicU32::new(0),
+            limited: AtomicU32::new(0),
             slow_consumers: AtomicU64::new(0),
         }
     }
@@ -55,17 +55,17 @@ impl Account {
         self.generation.load(Acquire)
     }
 
-    /// Some queue member has an UNSUB max.
+    /// Some subscription has an UNSUB max.
     #[inline]
-    pub fn has_limited_queues(&self) -> bool {
-        self.limited_queues.load(Relaxed) > 0
+    pub fn has_limited(&self) -> bool {
+        self.limited.load(Relaxed) > 0
     }
 
-    pub fn count_limited_queue(&self, more: bool) {
+    pub fn count_limited(&self, more: bool) {
         if more {
-            self.limited_queues.fetch_add(1, Relaxed);
+            self.limited.fetch_add(1, Relaxed);
         } else {
-            self.limited_queues.fetch_sub(1, Relaxed);
+            self.limited.fetch_sub(1, Relaxed);
         }
     }
 

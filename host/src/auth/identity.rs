@@ -245,6 +245,8 @@ pub enum Recheck {
     Keep(Identity),
     /// Close without a word, reason Client Closed.
     AccountChanged,
+    /// The user is gone: close without a word.
+    Gone,
     Refuse(Denial),
     /// `Deny` of its result means `Refuse`, `Allow` means `Keep`.
     NeedsBcrypt(Box<BcryptCheck>),

@@ -18,6 +18,7 @@ impl Authenticator {
             |(reason, detail)| Recheck::Refuse(Denial { reason, detail, label: identity.label.clone() });
         let (now, proof) = match self.identify_again(identity, listener) {
             Ok(found) => found,
+            Err(refusal) if refusal == UNKNOWN => return Recheck::Gone,
             Err(refusal) => return refuse(refusal),
         };
         if now.account != identity.account {

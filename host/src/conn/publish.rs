@@ -4,15 +4,25 @@ use super::process::{Pass, Step, fail};
 use super::session::{End, Failure, Session};
 use crate::interest::Matched;
 use crate::proto::error::{ClosedReason, ErrText};
+use crate::proto::quote::Quoted;
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::routing::chunk::{Chunk, Item, Span};
 use crate::routing::format::put_number;
 
 /// Subjects and replies that only servers may publish to (CORE-161..163).
 const GATEWAY_REPLY: &[u8] = b"_GR_.";
+const OLD_GATEWAY_REPLY: &[u8] = b"$GR.";
 const RAFT: &[u8] = b"$NRG.";
 const SERVICE_REPLY: &[u8] = b"_R_.";
 const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
+
+/// How far a permission to publish goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Always,
+    /// As a response: the next message is another question (PERM-005).
+    Once,
+}
 
 impl Session {
     /// The same control line once more, recognised by one comparison.
@@ -103,14 +113,17 @@ impl Session {
             crate::routing::trace::publish(&pass.me.label(), &rest[..line_len], body, parsed.header_len);
         }
         let hit = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
-        if let Err(error) = self.may_publish(subject, reply, hit.as_deref()) {
-            self.deliver(chunk, pass);
-            return self.refuse(pass, error);
-        }
+        let allowed = match self.may_publish(subject, reply, hit.as_deref()) {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                self.deliver(chunk, pass);
+                return self.refuse(pass, error);
+            }
+        };
         if self.flags.verbose || self.flags.pedantic {
             self.deliver(chunk, pass);
             if self.flags.pedantic && !crate::subject::is_valid_literal(subject) {
-                pass.me.send(&ErrText::InvalidPublishSubject.line());
+                self.tell(pass.me, &ErrText::InvalidPublishSubject);
             }
             self.ok(pass.me);
         }
@@ -137,6 +150,9 @@ impl Session {
             self.deliver(chunk, pass);
             pass.generation = pass.account.generation();
         }
+        if allowed == Allowed::Once {
+            return;
+        }
         let memo = self.memo.get_or_insert_default();
         memo.line.clear();
         memo.line.extend_from_slice(&rest[..line_len]);
@@ -151,18 +167,23 @@ impl Session {
         subject: &'t [u8],
         reply: &'t [u8],
         hit: Option<&Matched>,
-    ) -> Result<(), ErrText<'t>> {
+    ) -> Result<Allowed, ErrText<'t>> {
         let denied = || ErrText::PublishPermission { subject };
-        if subject.starts_with(GATEWAY_REPLY) {
+        let mut allowed = Allowed::Always;
+        if matches!(subject.first(), Some(b'_' | b'$'))
+            && (subject.starts_with(GATEWAY_REPLY) || subject.starts_with(OLD_GATEWAY_REPLY))
+        {
             return Err(denied());
         }
         if let Some(permissions) = &self.permissions {
             let known = hit.is_some_and(|h| h.is_allowed_for(permissions.id));
             if !known {
                 if !permissions.may_publish(subject) {
-                    return if self.may_respond(subject) { Ok(()) } else { Err(denied()) };
-                }
-                if let Some(hit) = hit {
+                    if !self.may_respond(subject) {
+                        return Err(denied());
+                    }
+                    allowed = Allowed::Once;
+                } else if let Some(hit) = hit {
                     hit.allow_for(permissions.id);
                 }
             }
@@ -174,7 +195,7 @@ impl Session {
         if matches!(reply.first(), Some(b'_' | b'$')) && reserved.iter().any(|p| reply.starts_with(p)) {
             return Err(ErrText::ReplyPermission { reply });
         }
-        Ok(())
+        Ok(allowed)
     }
 
     /// A reply that was delivered to this client and may be answered (PERM-005).
@@ -184,8 +205,17 @@ impl Session {
     }
 
     fn refuse(&self, pass: &Pass, error: ErrText<'_>) {
-        pass.me.send(&error.line());
-        crate::log::error!("{} - {}", pass.me.label(), self.violation_log(&error));
+        self.tell(pass.me, &error);
+        let label = pass.me.label();
+        match error {
+            ErrText::PublishPermission { subject } => {
+                crate::log::error!(target: label, "Publish Violation - Subject {}", Quoted(subject));
+            }
+            ErrText::ReplyPermission { reply } => {
+                crate::log::error!(target: label, "Publish Violation - Reply {}", Quoted(reply));
+            }
+            _ => crate::log::error!(target: label, "{error}"),
+        }
     }
 
     fn payload_violation(&self, size: usize) -> End {
@@ -201,37 +231,30 @@ impl Session {
         fail(ErrText::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
     }
 
-    /// 503 to a requester whose request nobody got (CORE-180..182).
+    /// 503 to a requester whose request nobody got (CORE-180..182). Does not count for an UNSUB max.
     #[cold]
     pub(super) fn answer_no_responders(&self, pass: &Pass, item: &Item) {
         let (subject, reply) = (item.subject.of(pass.buf), item.reply.of(pass.buf));
         let Some(member) = pass.me.subs.lock().member() else { return };
-        let Some((sid, index)) = pass.account.sublist.read().own_plain(member, reply) else { return };
+        let Some(sid) = pass.account.sublist.read().own_plain(member, reply) else { return };
         let mut line = Vec::with_capacity(96 + reply.len() + 2 * subject.len());
         let mut out = pass.me.out.lock();
-        let (take, spent) = out.count(index, 1);
-        if take > 0 {
-            line.extend_from_slice(b"HMSG ");
-            line.extend_from_slice(reply);
+        line.extend_from_slice(b"HMSG ");
+        line.extend_from_slice(reply);
+        line.push(b' ');
+        sid.write(&mut line, &out.long_sids);
+        for _ in 0..2 {
             line.push(b' ');
-            sid.write(&mut line, &out.long_sids);
-            for _ in 0..2 {
-                line.push(b' ');
-                put_number(&mut line, 32 + subject.len() as u64);
-            }
-            line.extend_from_slice(b"\r\nNATS/1.0 503\r\nNats-Subject: ");
-            line.extend_from_slice(subject);
-            line.extend_from_slice(b"\r\n\r\n\r\n");
-            out.msgs += 1;
-            out.bytes += 32 + subject.len() as u64;
-            out.send(&line);
-            if out.needs_writer() {
-                pass.me.wake(&out);
-            }
+            put_number(&mut line, 32 + subject.len() as u64);
         }
-        drop(out);
-        if spent {
-            crate::routing::subscriptions::remove_spent(pass.me, pass.account, sid, index);
+        line.extend_from_slice(b"\r\nNATS/1.0 503\r\nNats-Subject: ");
+        line.extend_from_slice(subject);
+        line.extend_from_slice(b"\r\n\r\n\r\n");
+        out.msgs += 1;
+        out.bytes += 32 + subject.len() as u64;
+        out.send(&line);
+        if out.needs_writer() {
+            pass.me.wake(&out);
         }
     }
 }
@@ -244,6 +267,7 @@ fn item(parsed: &PubLine, at: usize, line: u64) -> Item {
         subject: shift(parsed.subject),
         reply: shift(parsed.reply),
         header_len: parsed.header_len,
+        size_text: shift(parsed.size_text),
         body: Span { at: at + parsed.len, len: parsed.size_bytes + 2 },
         line,
     }

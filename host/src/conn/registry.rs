@@ -7,7 +7,7 @@ use crate::routing::Receiver;
 use crate::runtime::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 /// A connection as others see it.
 pub struct Connection {
@@ -16,6 +16,8 @@ pub struct Connection {
     pub account: RwLock<Arc<Account>>,
     /// Bits of `Signal`, for the connection's task.
     signals: AtomicU32,
+    /// Signals were taken and are being carried out.
+    busy: AtomicBool,
 }
 
 /// What the server wants of a connection's task.
@@ -36,6 +38,7 @@ impl Connection {
             facts: Mutex::new(facts),
             account: RwLock::new(account),
             signals: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
         }
     }
 
@@ -45,8 +48,22 @@ impl Connection {
         self.receiver.out.lock().wake();
     }
 
+    /// Not all signals are carried out yet.
+    pub fn has_signals(&self) -> bool {
+        self.signals.load(Acquire) != 0 || self.busy.load(Acquire)
+    }
+
+    /// The signals that were taken are carried out.
+    pub fn done(&self) {
+        self.busy.store(false, Release);
+    }
+
     pub fn take_signals(&self) -> u32 {
-        if self.signals.load(Relaxed) == 0 { 0 } else { self.signals.swap(0, AcqRel) }
+        if self.signals.load(Relaxed) == 0 {
+            return 0;
+        }
+        self.busy.store(true, Release);
+        self.signals.swap(0, AcqRel)
     }
 
     /// Ends the connection: its task flushes what it can and closes.

@@ -89,7 +89,9 @@ pub async fn serve(mut session: Session, mut duplex: Duplex) {
                 }
             }
             Next::Signals(signals) => {
-                if let Err(failure) = session.on_signals(signals).await {
+                let result = session.on_signals(signals).await;
+                session.connection.done();
+                if let Err(failure) = result {
                     break failure;
                 }
                 account = session.connection.account.read().clone();

@@ -5,6 +5,8 @@ use super::session::{Failure, Session};
 use crate::auth::Verdict;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse;
+use crate::proto::quote::Quoted;
+use crate::routing::Receiver;
 use crate::routing::subscriptions::{self, Subscribed};
 
 /// Reserved queue name (CORE-165).
@@ -22,9 +24,8 @@ impl Session {
         let filtered = match self.may_subscribe(subject, queue) {
             Ok(filtered) => filtered,
             Err(error) => {
-                pass.me.send(&error.line());
-                let log = self.violation_log(&error);
-                crate::log::error!("{} - {log}", pass.me.label());
+                self.tell(pass.me, &error);
+                log_refusal(pass.me, &error, sid);
                 return Ok(());
             }
         };
@@ -32,7 +33,7 @@ impl Session {
         let max = self.limits.max_subscriptions;
         match subscriptions::subscribe(pass.me, pass.account, subject, queue, sid, filtered, max) {
             Subscribed::TooMany => {
-                pass.me.send(&ErrText::MaximumSubscriptions.line())
+                self.tell(pass.me, &ErrText::MaximumSubscriptions)
             }
             Subscribed::New(_) | Subscribed::InUse => self.ok(pass.me),
         }
@@ -75,14 +76,23 @@ impl Session {
         self.ok(pass.me);
         Ok(())
     }
+}
 
-    /// The log line of a refused operation.
-    pub(super) fn violation_log(&self, error: &ErrText<'_>) -> String {
-        let facts = self.connection.facts.lock();
-        match facts.user_label.is_empty() {
-            true => error.to_string(),
-            false => format!("{error} - User {:?}", facts.user),
+fn log_refusal(me: &Receiver, error: &ErrText<'_>, sid: &[u8]) {
+    let label = me.label();
+    let sid = String::from_utf8_lossy(sid);
+    match *error {
+        ErrText::SubscribePermission { subject, queue: None } => {
+            crate::log::error!(target: label, "Subscription Violation - Subject {}, SID {sid}", Quoted(subject));
         }
+        ErrText::SubscribePermission { subject, queue: Some(queue) } => {
+            let (subject, queue) = (Quoted(subject), Quoted(queue));
+            crate::log::error!(
+                target: label,
+                "Subscription Violation - Subject {subject}, Queue: {queue}, SID {sid}"
+            );
+        }
+        _ => crate::log::error!(target: label, "{error}"),
     }
 }
 

@@ -154,6 +154,8 @@ impl Session {
         }
         if self.pings_out + 1 > timing.ping_max {
             self.context.stale_connections.fetch_add(1, Relaxed);
+            let label = self.connection.receiver.label();
+            crate::log::debug!(target: label, "Stale Client Connection - Closing");
             return Err(Failure::told(ErrText::StaleConnection, ClosedReason::StaleConnection));
         }
         timers.rtt_measured_ns = now;

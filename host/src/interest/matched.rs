@@ -27,7 +27,7 @@ pub struct Matched {
     pub queues: Box<[Box<[Target]>]>,
     /// A receiver appears twice: its messages must go out message by message to keep their order.
     pub repeated: bool,
-    /// A queue member has an UNSUB max: ask again for each message.
+    /// A subscription has an UNSUB max: ask again for each message.
     pub limited: bool,
     /// The permissions last found to allow publishing here; 0 is none.
     allowed_for: AtomicU32,

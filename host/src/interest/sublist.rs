@@ -67,10 +67,10 @@ impl Sublist {
                 let Some(receiver) = self.member(sub.member) else { return };
                 let target =
                     Target { receiver: receiver.clone(), sid: sub.sid, index: sub.index & SubFlags::INDEX };
+                limited |= sub.index & SubFlags::LIMITED != 0;
                 if sub.queue == 0 {
                     plain.push(target);
                 } else {
-                    limited |= sub.index & SubFlags::LIMITED != 0;
                     queued.push((sub.queue, target));
                 }
             });
@@ -84,11 +84,11 @@ impl Sublist {
     }
 
     /// A plain subscription of `member` that matches `subject` (no responders, CORE-180).
-    pub fn own_plain(&self, member: u32, subject: &[u8]) -> Option<(Sid, u32)> {
+    pub fn own_plain(&self, member: u32, subject: &[u8]) -> Option<Sid> {
         let mut own = None;
         self.trie.matches(subject, |_, sub| {
             if sub.member == member && sub.queue == 0 && own.is_none() {
-                own = Some((sub.sid, sub.index & SubFlags::INDEX));
+                own = Some(sub.sid);
             }
         });
         own

@@ -41,7 +41,7 @@ pub struct Sub {
 pub struct SubFlags;
 
 impl SubFlags {
-    /// Has an UNSUB max: a queue group with it must be asked again for each message.
+    /// Has an UNSUB max: who gets the next message must be asked again.
     pub const LIMITED: u32 = 1 << 31;
     /// Deny rules of its receiver apply at delivery (CORE-273).
     pub const FILTERED: u32 = 1 << 30;

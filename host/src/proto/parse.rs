@@ -105,6 +105,8 @@ pub struct PubLine {
     pub subject: Span,
     pub reply: Span,
     pub header_len: u32,
+    /// The total size as written: receivers read it so (CORE-078).
+    pub size_text: Span,
     /// Headers and payload.
     pub size_bytes: u32,
     pub len: u32,
@@ -138,7 +140,7 @@ pub fn publish(line: &[u8], (at, end): (usize, usize), headers: bool) -> Result<
     if header_len > size_bytes {
         return Err(ArgsError::HeaderLarger);
     }
-    Ok(PubLine { subject: words[0], reply, header_len, size_bytes, len: 0 })
+    Ok(PubLine { subject: words[0], reply, header_len, size_text: words[n - 1], size_bytes, len: 0 })
 }
 
 /// Arguments of SUB (2 or 3 words) or UNSUB (1 or 2), CORE-093 and CORE-095.

@@ -38,6 +38,8 @@ pub struct Item {
     pub subject: Span,
     pub reply: Span,
     pub header_len: u32,
+    /// The size as its publisher wrote it.
+    pub size_text: Span,
     /// Headers, payload and the CRLF behind them.
     pub body: Span,
     /// Equal for messages whose control lines are the same bytes.
@@ -163,8 +165,9 @@ impl Chunk {
     ) -> Option<Arc<Matched>> {
         match self.cache.lookup(account.id, generation, subject) {
             Lookup::Hit(m) => Some(m),
-            // A limited queue member must be seen message by message, so that none is lost (CORE-171).
-            Lookup::Pass if account.has_limited_queues() => {
+            // What a limited subscription leaves must be seen message by message: queue groups pick another
+            // member, requests have no responder (CORE-171, CORE-180).
+            Lookup::Pass if account.has_limited() => {
                 let sublist = guard.get_or_insert_with(|| account.sublist.read());
                 Some(Arc::new(sublist.matched(account.id, generation, subject)))
             }

@@ -77,14 +77,15 @@ fn head(out: &mut Vec<u8>, item: &Item, sid: Sid, form: &Form, buf: &[u8]) {
         out.extend_from_slice(item.reply.of(buf));
         out.push(b' ');
     }
-    let mut size = item.size_bytes();
     if with_headers {
         put_number(out, item.header_len as u64);
         out.push(b' ');
-    } else {
-        size -= item.header_len;
     }
-    put_number(out, size as u64);
+    if with_headers || item.header_len == 0 {
+        out.extend_from_slice(item.size_text.of(buf));
+    } else {
+        put_number(out, (item.size_bytes() - item.header_len) as u64);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

@@ -1,5 +1,6 @@
 //! Messages that the server and its plugins publish: the same chunk, without a connection.
 
+use super::format::put_number;
 use super::chunk::{Chunk, Guard, Item, Sender, Span};
 use crate::account::Account;
 use crate::runtime::random_u64;
@@ -110,8 +111,11 @@ fn publish_now(
         part(m.payload);
         part(b"\r\n");
         let body = Span { at: body.at, len: (m.headers.len() + m.payload.len() + 2) as u32 };
+        let mut digits = Vec::with_capacity(8);
+        put_number(&mut digits, body.len as u64 - 2);
+        let size_text = part(&digits);
         let line = chunk.next_line();
-        let item = Item { subject, reply, header_len: m.headers.len() as u32, body, line };
+        let item = Item { subject, reply, header_len: m.headers.len() as u32, size_text, body, line };
         let hit = chunk.lookup(account, generation, m.subject, &mut guard).unwrap_or_else(|| {
             let sublist = guard.get_or_insert_with(|| account.sublist.read());
             Arc::new(sublist.matched(account.id, generation, m.subject))

@@ -120,8 +120,8 @@ impl SubTable {
 
 fn remove_from_trie(trie: &mut Trie, number: u32, account: &Account) {
     let sub = *trie.sub(number);
-    if sub.queue != 0 && sub.index & SubFlags::LIMITED != 0 {
-        account.count_limited_queue(false);
+    if sub.index & SubFlags::LIMITED != 0 {
+        account.count_limited(false);
     }
     trie.remove(number);
 }
@@ -170,8 +170,8 @@ pub fn unsubscribe(receiver: &Receiver, account: &Account, sid: &[u8], max: u32)
             out.set_limit(index, Some(max));
             drop(out);
             let sub = *sublist.trie.sub(number);
-            if sub.queue != 0 && sub.index & SubFlags::LIMITED == 0 {
-                account.count_limited_queue(true);
+            if sub.index & SubFlags::LIMITED == 0 {
+                account.count_limited(true);
             }
             sublist.trie.set_flag(number, SubFlags::LIMITED, true);
             account.changed();

@@ -19,6 +19,7 @@ impl Server {
         crate::log::notice!("Entering lame duck mode, stop accepting new clients");
         self.context.lame_duck.store(true, Release);
         self.listeners.stop_all();
+        self.refresh_info();
         self.plugins.points().notify(&Event::LameDuck);
         for connection in self.context.registry.all() {
             connection.signal(Signal::SendInfo);

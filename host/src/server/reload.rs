@@ -9,10 +9,15 @@ use crate::conn::registry::Signal;
 use crate::plugins::Prepared;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::runtime::random::random_below;
-use crate::runtime::{log_files, process, unix_ns};
+use crate::runtime::{clock, log_files, process, unix_ns};
 use crate::tls::server::TlsServer;
 use natsd_plugin_api::Event;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const RECHECK_POLL: Duration = Duration::from_millis(1);
+const RECHECK_MAX: Duration = Duration::from_secs(2);
 
 /// A configuration that core and plugins agreed to.
 struct Agreed {
@@ -26,7 +31,7 @@ struct Agreed {
 impl Server {
     pub(super) async fn reload(self: &Arc<Self>) {
         match self.agree().await {
-            Ok(agreed) => self.apply(agreed),
+            Ok(agreed) => self.apply(agreed).await,
             Err(why) => {
                 crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
             }
@@ -52,7 +57,7 @@ impl Server {
     }
 
     /// Makes the new configuration the one in force.
-    fn apply(self: &Arc<Self>, agreed: Agreed) {
+    async fn apply(self: &Arc<Self>, agreed: Agreed) {
         let Agreed { config, changes, authenticator, tls, plugins } = agreed;
         let options = Arc::new(config.options.clone());
         if changes.iter().any(|c| c.what == What::Log) {
@@ -79,9 +84,7 @@ impl Server {
         if changes.iter().any(|c| c.what == What::PortsFile) {
             self.write_ports_file();
         }
-        for connection in self.context.registry.all() {
-            connection.signal(Signal::Recheck);
-        }
+        self.recheck_connections().await;
         for change in &changes {
             crate::log::notice!("{}", change.log);
         }
@@ -90,6 +93,23 @@ impl Server {
         let changed = changes.into_iter().map(|c| c.log).collect();
         self.plugins.points().notify(&Event::Reloaded { changed });
         crate::log::notice!("Reloaded server configuration ({digest})");
+    }
+
+    /// Every connection is checked against the new configuration before the reload is called done.
+    async fn recheck_connections(&self) {
+        let all = self.context.registry.all();
+        for connection in &all {
+            connection.signal(Signal::Recheck);
+        }
+        let checked = async {
+            for connection in &all {
+                while connection.has_signals() && !connection.receiver.closed.load(Relaxed) {
+                    clock::sleep(RECHECK_POLL).await;
+                }
+            }
+        };
+        // One that is busy for longer is checked when it is not.
+        let _ = clock::timeout(RECHECK_MAX, checked).await;
     }
 
     /// CFG-055: random clients are closed when there are too many now.
