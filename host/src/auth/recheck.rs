@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::authenticator::{Authenticator, bcrypt_check};
 use super::credentials::Secret;
-use super::identity::{Admission, Denial, Identity, ListenerAuth, Recheck};
+use super::identity::{Admission, Denial, Identity, ListenerAuth, Recheck, UserLabel};
 use super::refusal::{PROXY_NOT_TRUSTED, PROXY_REQUIRED, Refusal, UNKNOWN, WRONG_SECRET};
 use super::users::Grant;
 
@@ -18,7 +18,7 @@ impl Authenticator {
             |(reason, detail)| Recheck::Refuse(Denial { reason, detail, label: identity.label.clone() });
         let (now, proof) = match self.identify_again(identity, listener) {
             Ok(found) => found,
-            Err(refusal) if refusal == UNKNOWN => return Recheck::Gone,
+            Err(UNKNOWN) if identity.label != UserLabel::None => return Recheck::Gone,
             Err(refusal) => return refuse(refusal),
         };
         if now.account != identity.account {
