@@ -77,7 +77,8 @@ impl Config {
             "no_auth_user" => listen.no_auth_user = field.name_or_none()?,
             "authorization" | "authentication" => listen.authorization(field)?,
             "same_origin" => upgrade.origins.same_origin = field.flag()?,
-            "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins" | "origin" => {
+            "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins"
+            | "origin" => {
                 (self.allowed_origins, upgrade.origins.allowed) = origins(field)?;
             }
             "compression" | "compress" => upgrade.compression = field.flag()?,
@@ -226,7 +227,8 @@ fn headers(block: &Field<'_>) -> Result<String> {
     for (name, value) in block.map("a map")? {
         let field = block.inner(name, value);
         let lower = name.to_ascii_lowercase();
-        if matches!(lower.as_str(), "host" | "content-length" | "connection" | "upgrade" | "nats-no-masking") {
+        if matches!(lower.as_str(), "host" | "content-length" | "connection" | "upgrade" | "nats-no-masking")
+        {
             return Err(field.wrong(format_args!("websocket: invalid header {name:?} not allowed")));
         }
         if lower.starts_with("sec-websocket-") {
@@ -236,7 +238,9 @@ fn headers(block: &Field<'_>) -> Result<String> {
         let value = field.text()?;
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
         if !is_name || value.contains(['\r', '\n', '\0']) {
-            return Err(field.wrong("not an HTTP header: remove spaces from its name, line breaks from its value"));
+            return Err(
+                field.wrong("not an HTTP header: remove spaces from its name, line breaks from its value")
+            );
         }
         lines.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -321,7 +325,10 @@ impl<'a> Field<'a> {
     fn checked_port(&self, port: i64) -> Result<i32> {
         match i32::try_from(port) {
             Ok(port @ -1..=65_535) => Ok(port),
-            _ => Err(self.wrong(format_args!("port {port} is out of range: use 1 to 65535, or -1 for a free one"))),
+            _ => {
+                Err(self
+                    .wrong(format_args!("port {port} is out of range: use 1 to 65535, or -1 for a free one")))
+            }
         }
     }
 
@@ -345,9 +352,8 @@ impl<'a> Field<'a> {
     /// Seconds as a number, or text; nought is none.
     fn duration(&self) -> Result<Option<Duration>> {
         let duration = match self.value {
-            Value::String(text) => {
-                duration::parse(text).map_err(|why| self.wrong(format_args!("error parsing {}: {why}", self.name())))?
-            }
+            Value::String(text) => duration::parse(text)
+                .map_err(|why| self.wrong(format_args!("error parsing {}: {why}", self.name())))?,
             value => {
                 let seconds = value.as_u64().ok_or_else(|| self.expected("a duration such as \"2s\""))?;
                 Duration::from_secs(seconds)

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn messages_of_all_sizes_come_back() {
         for len in [1, 63, 64, 65, 4_096, 40_000, 300_000] {
-            for plain in [noise(len), b"MSG a.b 1 5\r\nhello\r\n".iter().copied().cycle().take(len).collect()] {
+            for plain in [noise(len), b"MSG a.b 1 5\r\nhello\r\n".iter().copied().cycle().take(len).collect()]
+            {
                 assert_eq!(inflate(&[&compressed(&plain)], u64::MAX), Ok(plain));
             }
         }

@@ -65,9 +65,14 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, ms) in
-            [("0", 0), ("2s", 2_000), ("1.5s", 1_500), (".5s", 500), ("2m30s", 150_000), ("1h1m1s1ms", 3_661_001)]
-        {
+        for (text, ms) in [
+            ("0", 0),
+            ("2s", 2_000),
+            ("1.5s", 1_500),
+            (".5s", 500),
+            ("2m30s", 150_000),
+            ("1h1m1s1ms", 3_661_001),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
     }

@@ -142,7 +142,8 @@ impl FrameReader {
                     None => return Ok(None),
                 },
             };
-            let piece = if frame.opcode < CLOSE { self.data(frame, input) } else { self.control(frame, input)? };
+            let piece =
+                if frame.opcode < CLOSE { self.data(frame, input) } else { self.control(frame, input)? };
             if piece.is_some() {
                 return Ok(piece);
             }
@@ -170,7 +171,11 @@ impl FrameReader {
     }
 
     /// Control payloads are small: they are collected, so that one that is cut is one piece.
-    fn control<'a>(&mut self, mut frame: Frame, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, FrameError> {
+    fn control<'a>(
+        &mut self,
+        mut frame: Frame,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Piece<'a>>, FrameError> {
         let bytes = take(input, frame.remaining);
         frame.remaining -= bytes.len() as u64;
         self.control.push(bytes, frame.mask);
@@ -236,7 +241,9 @@ impl FrameReader {
         let opcode = first & 0x0f;
         let short_len = second & 0x7f;
         let starts_message = match opcode {
-            CONTINUATION if self.message.is_none() || compressed => return Err(FrameError::StrayContinuation),
+            CONTINUATION if self.message.is_none() || compressed => {
+                return Err(FrameError::StrayContinuation);
+            }
             CONTINUATION => None,
             TEXT | BINARY if self.message.is_some() => return Err(FrameError::MessageUnfinished),
             TEXT | BINARY => Some(compressed),

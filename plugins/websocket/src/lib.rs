@@ -20,7 +20,8 @@ use arc_swap::ArcSwap;
 use config::{Config, KEY};
 use natsd_plugin_api::tracing::{info, warn};
 use natsd_plugin_api::{
-    Apply, Error, Host, ListenerFacts, Manifest, Plugin, Registrar, Registration, Result, Section, export_plugin,
+    Apply, Error, Host, ListenerFacts, Manifest, Plugin, Registrar, Registration, Result, Section,
+    export_plugin,
 };
 use parking_lot::Mutex;
 use serde_json::Value;

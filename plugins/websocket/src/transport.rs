@@ -105,9 +105,8 @@ impl Transport for WebSocketTransport {
 
     fn on_close(&mut self, close: &Close, out: &mut TransportSink<'_>) {
         let State::Open(session) = std::mem::replace(&mut self.0, State::Closed) else { return };
-        let payload = session
-            .farewell
-            .unwrap_or_else(|| close_payload(code_of(close.reason), close.reason.text()));
+        let payload =
+            session.farewell.unwrap_or_else(|| close_payload(code_of(close.reason), close.reason.text()));
         out.wire(FrameHead::close(&payload).as_ref());
         out.wire(payload.as_ref());
     }

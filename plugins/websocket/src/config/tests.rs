@@ -64,9 +64,12 @@ fn keys_have_aliases_and_any_case() {
 
 #[test]
 fn addresses_are_a_port_or_host_and_port() {
-    for (listen, host, port) in
-        [(json!(8080), "0.0.0.0", 8080), (json!(":1"), "0.0.0.0", 1), (json!("[::1]:2"), "::1", 2), (json!("a:-1"), "a", -1)]
-    {
+    for (listen, host, port) in [
+        (json!(8080), "0.0.0.0", 8080),
+        (json!(":1"), "0.0.0.0", 1),
+        (json!("[::1]:2"), "::1", 2),
+        (json!("a:-1"), "a", -1),
+    ] {
         let config = read(json!({"listen": listen, "no_tls": true})).unwrap();
         assert_eq!((config.listen.host(), config.listen.port), (host, port));
     }
@@ -96,7 +99,8 @@ fn tls_is_required_unless_waived() {
 #[test]
 fn durations_are_seconds_or_text() {
     let timeout = |value: Value| {
-        read(json!({"port": 1, "no_tls": true, "handshake_timeout": value})).map(|config| config.listen.handshake_timeout)
+        read(json!({"port": 1, "no_tls": true, "handshake_timeout": value}))
+            .map(|config| config.listen.handshake_timeout)
     };
     assert_eq!(timeout(json!(3)).unwrap(), Some(Duration::from_secs(3)));
     assert_eq!(timeout(json!("10ms")).unwrap(), Some(Duration::from_millis(10)));
@@ -114,7 +118,10 @@ fn wrong_blocks_are_refused_with_their_place() {
     assert_eq!(refused(json!(5)), "websocket: expected a map, found a number");
     assert_eq!(with("prot", json!(1)), "websocket.prot: unknown field \"prot\"");
     assert_eq!(with("a.port", json!(1)), "websocket.a.port: unknown field \"a.port\"");
-    assert_eq!(with("compression", json!("on")), "websocket.compression: expected true or false, found a string");
+    assert_eq!(
+        with("compression", json!("on")),
+        "websocket.compression: expected true or false, found a string"
+    );
     assert_eq!(
         with("authorization", json!({"users": []})),
         "websocket.authorization.users: unknown field \"users\""
@@ -169,7 +176,8 @@ fn a_listener_cannot_change_what_it_was_opened_with() {
 
 #[test]
 fn monitoring_shows_what_is_set() {
-    let config = read(json!({"port": -1, "no_tls": true, "origin": "http://a.com", "handshake_timeout": 2})).unwrap();
+    let config =
+        read(json!({"port": -1, "no_tls": true, "origin": "http://a.com", "handshake_timeout": 2})).unwrap();
     assert_eq!(
         config.facts(4_567),
         json!({

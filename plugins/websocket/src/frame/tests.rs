@@ -131,7 +131,8 @@ fn any_message_in_any_frames_in_any_pieces_comes_out_the_same() {
             let parts = if parts.is_empty() { vec![&[][..]] } else { parts };
             let sent: Vec<u8> = parts.concat();
             for (at, part) in parts.iter().enumerate() {
-                let opcode = if at == 0 { BINARY | if compressed { COMPRESSED } else { 0 } } else { CONTINUATION };
+                let opcode =
+                    if at == 0 { BINARY | if compressed { COMPRESSED } else { 0 } } else { CONTINUATION };
                 let first = opcode | if at + 1 == parts.len() { FINAL } else { 0 };
                 wire.extend(frame(first, part, Some((noise.next() as u32).to_ne_bytes())));
             }
@@ -183,9 +184,15 @@ fn broken_rules_are_refused() {
     assert_eq!(refused(MASKED, &masked(0x89, &[0; 126])), FrameError::ControlTooLong);
     assert_eq!(refused(MASKED, &masked(0x09, b"")), FrameError::ControlFragmented);
     assert_eq!(refused(PACKED, &masked(0xc9, b"")), FrameError::ControlCompressed);
-    assert_eq!(refused(MASKED, &[masked(0x02, b""), masked(0x82, b"")].concat()), FrameError::MessageUnfinished);
+    assert_eq!(
+        refused(MASKED, &[masked(0x02, b""), masked(0x82, b"")].concat()),
+        FrameError::MessageUnfinished
+    );
     assert_eq!(refused(MASKED, &masked(0x80, b"x")), FrameError::StrayContinuation);
-    assert_eq!(refused(PACKED, &[masked(0x42, b"x"), masked(0xc0, b"")].concat()), FrameError::StrayContinuation);
+    assert_eq!(
+        refused(PACKED, &[masked(0x42, b"x"), masked(0xc0, b"")].concat()),
+        FrameError::StrayContinuation
+    );
     assert_eq!(refused(MASKED, &masked(0x83, b"")), FrameError::UnknownOpcode(3));
     assert_eq!(refused(MASKED, &masked(0x8f, b"")), FrameError::UnknownOpcode(15));
     assert_eq!(refused(MASKED, &[[0x82, 0xff].as_slice(), &[0xff; 8]].concat()), FrameError::Length);

@@ -128,7 +128,9 @@ fn a_foreign_origin_is_forbidden() {
     for header in ["Origin", "Sec-WebSocket-Origin"] {
         accepted_by(&rules, &get(&format!("{GOOD}{header}: http://a.com\r\n")));
         let (response, why) = refused_by(&rules, &get(&format!("{GOOD}{header}: http://b.com\r\n")));
-        assert!(response.starts_with("HTTP/1.1 403 Forbidden\r\n") && response.ends_with("\r\n\r\nForbidden\n"));
+        assert!(
+            response.starts_with("HTTP/1.1 403 Forbidden\r\n") && response.ends_with("\r\n\r\nForbidden\n")
+        );
         assert_eq!(why.to_string(), "origin not allowed: not in the allowed list");
     }
     accepted_by(&rules, &get(GOOD));
@@ -163,7 +165,9 @@ fn attributes_of(headers: &str) -> Attributes {
 #[test]
 fn cookies_carry_credentials() {
     // WS-015
-    let found = attributes_of("Cookie: a=b; u=me; p=\"s=cret\"; j=\r\nCookie: t=tok; u2=x; U=other; broken; p2=\"\r\n");
+    let found = attributes_of(
+        "Cookie: a=b; u=me; p=\"s=cret\"; j=\r\nCookie: t=tok; u2=x; U=other; broken; p2=\"\r\n",
+    );
     assert_eq!(found.user.as_deref(), Some("me"));
     assert_eq!(found.password.as_deref(), Some("s=cret"));
     assert_eq!(found.token.as_deref(), Some("tok"));
