@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 // Named so that the linker keeps the crates; nothing else refers to them.
 use natsd_monitoring as _;
+use natsd_websocket as _;
 
 fn main() -> ExitCode {
     natsd::server::main()
