@@ -17,6 +17,7 @@ pub mod client;
 pub mod exchange;
 pub mod log;
 pub mod nkey;
+pub mod plugins;
 pub mod server;
 
 pub use client::Client;
