@@ -7,7 +7,7 @@ use crate::auth::ResponseTracker;
 use crate::proto::error::ClosedReason;
 use crate::runtime::Wire;
 use std::collections::{HashMap, VecDeque};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::task::Waker;
 
 /// Queued bytes are gathered in chunks of at most this size.
@@ -50,6 +50,11 @@ pub struct Outbound {
     closed: Option<ClosedReason>,
     /// Took nothing while a producer waited for it: nobody waits again until it does.
     pub hopeless: bool,
+}
+
+/// The socket takes no more for now; any other error ends the connection.
+fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl Outbound {
@@ -145,7 +150,8 @@ impl Outbound {
                 while sent < bytes.len() {
                     match wire.try_write(&bytes[sent..]) {
                         Ok(n) => sent += n,
-                        Err(_) => break,
+                        Err(e) if is_full(&e) => break,
+                        Err(_) => return self.fail(ClosedReason::WriteError),
                     }
                 }
             }
@@ -167,7 +173,11 @@ impl Outbound {
                 for (i, s) in slices[..n].iter_mut().enumerate() {
                     *s = IoSlice::new(&piece(k + i)[if i == 0 { offset } else { 0 }..]);
                 }
-                let Ok(mut sent) = wire.try_write_vectored(&slices[..n]) else { break };
+                let mut sent = match wire.try_write_vectored(&slices[..n]) {
+                    Ok(sent) => sent,
+                    Err(e) if is_full(&e) => break,
+                    Err(_) => return self.fail(ClosedReason::WriteError),
+                };
                 self.sent_bytes += sent as u64;
                 while k < count && sent >= piece(k).len() - offset {
                     sent -= piece(k).len() - offset;
@@ -204,8 +214,14 @@ impl Outbound {
             for (i, (slice, chunk)) in slices.iter_mut().zip(&self.queue).enumerate() {
                 *slice = IoSlice::new(&chunk[if i == 0 { self.offset } else { 0 }..]);
             }
-            let Ok(sent) = wire.try_write_vectored(&slices[..n]) else { break };
-            self.forget_sent(sent);
+            match wire.try_write_vectored(&slices[..n]) {
+                Ok(sent) => self.forget_sent(sent),
+                Err(e) if is_full(&e) => break,
+                Err(_) => {
+                    self.fail(ClosedReason::WriteError);
+                    break;
+                }
+            }
         }
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
