@@ -9,7 +9,6 @@ use super::*;
 use crate::auth::certificate::CertificateFacts;
 use crate::auth::distinguished_name::DistinguishedName;
 use crate::auth::fixtures::*;
-use crate::auth::identity::ConnectionType;
 use crate::config::options::{PermissionsOptions, SubjectPermissions, UserOptions};
 use crate::proto::error::ClosedReason;
 
@@ -170,7 +169,7 @@ fn plain_clients_keep_working_when_only_the_system_account_has_users() {
     // AUTH-012
     let system = with_accounts(vec![account("$SYS", vec![user("admin", "pw")])]);
     let auth = Authenticator::new(&AuthOptions::default(), &system).unwrap();
-    assert!(auth.auth_required() && !auth.hides_auth_required());
+    assert!(auth.auth_required() && !auth.hides_auth_required() && auth.lets_anonymous_in());
     assert_eq!(&*admitted(&auth, Credentials::default()).account, "$G");
     assert_eq!(&*admitted(&auth, password("admin", "pw")).account, "$SYS");
     assert!(!allows(&auth, password("admin", "no")));
