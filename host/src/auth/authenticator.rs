@@ -81,11 +81,6 @@ impl Authenticator {
         self.own.no_auth_user.is_some()
     }
 
-    /// Whether somebody who says nothing may be let in, also without CONNECT (CORE-068, AUTH-012).
-    pub fn lets_anonymous_in(&self) -> bool {
-        self.own.no_auth_user.is_some() || self.users.hidden.is_some()
-    }
-
     /// Whether INFO has to carry a nonce (CORE-026).
     pub fn nonce_required(&self) -> bool {
         self.users.has_nkeys() || !self.trusted_proxies.is_empty()

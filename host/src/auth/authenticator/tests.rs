@@ -169,7 +169,7 @@ fn plain_clients_keep_working_when_only_the_system_account_has_users() {
     // AUTH-012
     let system = with_accounts(vec![account("$SYS", vec![user("admin", "pw")])]);
     let auth = Authenticator::new(&AuthOptions::default(), &system).unwrap();
-    assert!(auth.auth_required() && !auth.hides_auth_required() && auth.lets_anonymous_in());
+    assert!(auth.auth_required() && !auth.hides_auth_required());
     assert_eq!(&*admitted(&auth, Credentials::default()).account, "$G");
     assert_eq!(&*admitted(&auth, password("admin", "pw")).account, "$SYS");
     assert!(!allows(&auth, password("admin", "no")));
@@ -224,6 +224,10 @@ fn a_listener_may_have_its_own_credentials() {
     assert!(decide(&auth, &at_listener(password("joe", "pw"))).is_ok());
     let open = authenticator(AuthOptions::default());
     assert!(decide(&open, &at_listener(Credentials::default())).is_err());
+    let silent = ListenerAuth::default();
+    assert!(
+        decide(&open, &ConnectFacts { listener: Some(&silent), ..facts(Credentials::default()) }).is_ok()
+    );
     let anonymous = ListenerAuth { no_auth_user: Some("joe".into()), ..Default::default() };
     let facts = ConnectFacts { listener: Some(&anonymous), ..facts(Credentials::default()) };
     assert_eq!(decide(&auth, &facts).unwrap().label.to_string(), "user:joe");
