@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::credentials::{Secret, SecretCheck, check_nonce_signature, decode_signature};
 use super::identity::{
-    Admission, BcryptCheck, ConnectFacts, ConnectionTypes, Credentials, Decision, Denial, DenyReason,
-    GLOBAL_ACCOUNT, Given, Identity, ListenerAuth, UserLabel,
+    Admission, BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, Decision, Denial,
+    DenyReason, GLOBAL_ACCOUNT, Given, Identity, ListenerAuth, UserLabel,
 };
 use super::nkey::Verifier;
 use super::refusal::{
@@ -16,7 +16,7 @@ use super::refusal::{
     UNKNOWN_CERTIFICATE, WRONG_SECRET,
 };
 use super::users::{AuthConfigError, Grant, PasswordUser, Users};
-use crate::config::options::{AccountsOptions, AuthOptions};
+use crate::config::options::{AccountsOptions, AuthOptions, Options};
 
 /// What the configuration says about who may connect. Another one is made for every reload.
 #[derive(Debug)]
@@ -57,6 +57,13 @@ impl Authenticator {
         Ok(authenticator)
     }
 
+    /// The server's own: its client listener may map certificates to users.
+    pub fn of_server(options: &Options) -> Result<Self, AuthConfigError> {
+        let maps = options.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        let mapped_types = maps.then_some(ConnectionType::Standard).into_iter().collect();
+        Ok(Self::new(&options.auth, &options.accounts)?.with_mapped_types(mapped_types))
+    }
+
     /// Says which connections some listener maps by certificate. A user without password that may use
     /// one of them needs a certificate everywhere (AUTH-006).
     pub fn with_mapped_types(mut self, mapped_types: ConnectionTypes) -> Self {
@@ -83,7 +90,10 @@ impl Authenticator {
     pub fn has_plaintext_passwords(&self) -> bool {
         let is_plain = |secret: &Secret| matches!(secret, Secret::Plain(_));
         self.own.password.as_ref().is_some_and(|password| is_plain(password) && !password.is_empty())
-            || self.users.with_password().any(|user| is_plain(&user.password) && !self.needs_certificate(user))
+            || self
+                .users
+                .with_password()
+                .any(|user| is_plain(&user.password) && !self.needs_certificate(user))
     }
 
     /// For listeners with a `no_auth_user` of their own, too (AUTH-003).
@@ -123,7 +133,9 @@ impl Authenticator {
             grant.identify(kind, proxy_key, Admission::NoAuthUser).map(Decision::Allow)
         };
 
-        if let Some(assumed) = no_auth_user.filter(|_| nkey.is_empty()).and_then(|name| self.users.by_nkey(name)) {
+        if let Some(assumed) =
+            no_auth_user.filter(|_| nkey.is_empty()).and_then(|name| self.users.by_nkey(name))
+        {
             return assume(&assumed.grant, proxy_key);
         }
         if self.users.has_nkeys() && !nkey.is_empty() {
@@ -207,8 +219,7 @@ impl Authenticator {
         if signature.is_empty() || self.trusted_proxies.is_empty() {
             return Ok(None);
         }
-        let signature = decode_signature(signature)
-            .ok_or(PROXY_SIGNATURE)?;
+        let signature = decode_signature(signature).ok_or(PROXY_SIGNATURE)?;
         self.trusted_proxies
             .iter()
             .find(|(key, _)| key.verifies(facts.nonce.as_bytes(), &signature))

@@ -72,6 +72,11 @@ pub fn decode(text: &str) -> Result<(NkeyKind, [u8; 32]), NkeyError> {
     Ok((kind, public_key))
 }
 
+/// Whether `text` is a public key, of the given kind if there is one.
+pub fn is_public(text: &str, kind: Option<NkeyKind>) -> bool {
+    decode(text).is_ok_and(|(found, _)| kind.is_none_or(|kind| kind == found))
+}
+
 /// A public key that signatures can be checked with, made ready once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier(VerifyingKey);
@@ -173,6 +178,8 @@ mod tests {
         assert_eq!(Verifier::parse(good, Some(NkeyKind::Account)), Err(NkeyError::Kind));
         assert!(Verifier::parse(good, Some(NkeyKind::User)).is_ok());
         assert!(Verifier::parse(good, None).is_ok());
+        assert!(is_public(good, None) && is_public(good, Some(NkeyKind::User)));
+        assert!(!is_public(good, Some(NkeyKind::Account)) && !is_public("abc", None));
     }
 
     #[test]

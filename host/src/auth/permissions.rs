@@ -100,12 +100,15 @@ impl Permissions {
         self.filtered_or_allowed(pattern, queue)
     }
 
-    /// As `may_subscribe`, for patterns that need no permission but can be denied (PERM-011).
-    pub fn may_subscribe_unless_denied(&self, pattern: &[u8], queue: Option<&[u8]>) -> Verdict {
+    /// As `may_subscribe`, for MQTT clients: what carries their own sessions needs no allow entry, but can
+    /// be denied (PERM-011).
+    pub fn may_mqtt_subscribe(&self, pattern: &[u8], queue: Option<&[u8]>) -> Verdict {
+        if !carries_mqtt_session(pattern) {
+            return self.may_subscribe(pattern, queue);
+        }
         match self.denies(pattern, queue) {
             true => Verdict::Refused,
-            false if self.deny_overlaps(pattern, queue) => Verdict::Filtered,
-            false => Verdict::Allowed,
+            false => self.filtered_or_allowed(pattern, queue),
         }
     }
 
@@ -116,16 +119,17 @@ impl Permissions {
 
     /// Whether a message must not go to a subscription with `queue`, which was let in as `Filtered`.
     pub fn denies_delivery(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        self.denies(subject, queue) || !self.allows(subject, queue, Lookup::Subject)
+        let allowed = carries_mqtt_session(subject) || self.allows(subject, queue, Lookup::Subject);
+        !allowed || self.denies(subject, queue)
     }
 
     /// A pattern that ends in `>` passes where `*` is allowed, as with the reference: `a.*` lets `SUB a.>`
     /// in. There it then receives what `a.*` never allowed; here those messages are filtered.
     fn filtered_or_allowed(&self, pattern: &[u8], queue: Option<&[u8]>) -> Verdict {
-        if self.deny_overlaps(pattern, queue) || !self.allows(pattern, queue, Lookup::Cover) {
-            Verdict::Filtered
-        } else {
-            Verdict::Allowed
+        let covered = carries_mqtt_session(pattern) || self.allows(pattern, queue, Lookup::Cover);
+        match covered && !self.deny_overlaps(pattern, queue) {
+            true => Verdict::Allowed,
+            false => Verdict::Filtered,
         }
     }
 
@@ -165,6 +169,11 @@ impl From<(&str, Option<&str>)> for DenyEntry {
     fn from((subject, queue): (&str, Option<&str>)) -> Self {
         Self { subject: subject.as_bytes().into(), queue: queue.map(|queue| queue.as_bytes().into()) }
     }
+}
+
+/// Only MQTT clients get to subscribe there without being allowed to.
+fn carries_mqtt_session(subject: &[u8]) -> bool {
+    subject.starts_with(b"$MQTT.sub.") || subject.starts_with(b"$MQTT.deliver.pubrel.")
 }
 
 fn next_id() -> u32 {
@@ -376,9 +385,13 @@ mod tests {
         // PERM-011
         let permissions =
             subscribing(SubjectPermissions { allow: Some(list(&["a"])), deny: list(&["$MQTT.sub.x"]) });
-        assert_eq!(permissions.may_subscribe_unless_denied(b"$MQTT.sub.y", None), Verdict::Allowed);
-        assert_eq!(permissions.may_subscribe_unless_denied(b"$MQTT.sub.x", None), Verdict::Refused);
-        assert_eq!(permissions.may_subscribe_unless_denied(b"$MQTT.sub.*", None), Verdict::Filtered);
+        assert_eq!(permissions.may_mqtt_subscribe(b"$MQTT.sub.y", None), Verdict::Allowed);
+        assert_eq!(permissions.may_mqtt_subscribe(b"$MQTT.sub.x", None), Verdict::Refused);
+        assert_eq!(permissions.may_mqtt_subscribe(b"$MQTT.sub.*", None), Verdict::Filtered);
+        assert_eq!(permissions.may_mqtt_subscribe(b"b", None), Verdict::Refused);
+        assert!(!permissions.denies_delivery(b"$MQTT.sub.y", None));
+        assert!(permissions.denies_delivery(b"$MQTT.sub.x", None));
+        assert_eq!(permissions.may_subscribe(b"$MQTT.sub.y", None), Verdict::Refused);
     }
 
     #[test]

@@ -16,8 +16,10 @@ impl Authenticator {
     pub fn re_check(&self, identity: &Identity, listener: Option<&ListenerAuth>) -> Recheck {
         let refuse =
             |(reason, detail)| Recheck::Refuse(Denial { reason, detail, label: identity.label.clone() });
+        let listener = listener.filter(|listener| listener.overrides());
         let (now, proof) = match self.identify_again(identity, listener) {
             Ok(found) => found,
+            // The reference takes a named user that is gone for one that moved: no -ERR.
             Err(UNKNOWN) if identity.label != UserLabel::None => return Recheck::Gone,
             Err(refusal) => return refuse(refusal),
         };

@@ -50,7 +50,7 @@ pub(super) struct Grant {
     account: Arc<str>,
     permissions: Option<Arc<Permissions>>,
     /// Empty: all.
-    pub(super) connection_types: ConnectionTypes,
+    pub connection_types: ConnectionTypes,
     proxy_required: bool,
 }
 

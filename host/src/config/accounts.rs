@@ -6,12 +6,12 @@ use std::collections::HashSet;
 
 use super::authorization;
 use super::fields::{Field, fields};
-use super::nkey::{self, Role};
 use super::options::{AccountOptions, MsgTrace, Options};
 use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
+use crate::auth::nkey::{NkeyKind, is_public};
 use crate::subject;
 
 /// Users without an account belong to it; it cannot be configured (CFG-170).
@@ -92,7 +92,7 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
 
 fn account_nkey(field: &Field<'_>) -> Result<String, Problem> {
     let nkey = field.string()?;
-    if !nkey::is_public(nkey, Some(Role::Account)) {
+    if !is_public(nkey, Some(NkeyKind::Account)) {
         return Err(field
             .problem(format!("Not a valid public nkey for an account: {nkey:?}"))
             .remedy("give the public key that starts with A"));

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::duration;
 use super::fields::{DURATION_REMEDY, Field, fields};
-use super::nkey::{self, Role};
 use super::options::{Options, PermissionsOptions, UserOptions};
 use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::{Node, Pos, Value};
+use crate::auth::nkey::{NkeyKind, is_public};
 
 /// Longer timeouts are warned about: they usually are an unquoted duration (CFG-162).
 const TIMEOUT_HIGH: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ fn check_user(
         (Some(_), None) if user.password.is_some() => {
             Err(Problem::at(node.at, "Nkey users do not take usernames or passwords"))
         }
-        (Some(nkey), None) if !nkey::is_public(nkey, Some(Role::User)) => {
+        (Some(nkey), None) if !is_public(nkey, Some(NkeyKind::User)) => {
             Err(Problem::at(name_at, "Not a valid public nkey for a user")
                 .remedy("give the public key that starts with U, not the seed"))
         }

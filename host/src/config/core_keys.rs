@@ -12,7 +12,8 @@ use super::options::{Options, WriteTimeout};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
-use super::{accounts, authorization, duration, nkey, plugins_block, tls};
+use super::{accounts, authorization, duration, plugins_block, tls};
+use crate::auth::nkey::is_public;
 
 const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
 /// Sizes the reference keeps in 32 bits.
@@ -375,7 +376,7 @@ fn trusted_proxies(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<S
                 match entry.name.as_str() {
                     "key" | "public_key" => {
                         let Some(key) = reading.report.check(entry.string()) else { continue };
-                        if nkey::is_public(key, None) {
+                        if is_public(key, None) {
                             keys.push(key.to_owned());
                         } else {
                             reading.report.error(

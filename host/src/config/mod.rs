@@ -26,7 +26,6 @@ pub mod digest;
 pub mod duration;
 mod fields;
 mod json;
-pub mod nkey;
 pub mod options;
 mod owners;
 mod parse;

@@ -1,6 +1,7 @@
 //! The protocol trace (CORE-280): one line for each operation of a client. Never on unless asked for.
 
-use crate::log::trace_line::{Direction, Operation, Payload, redact_connect};
+use crate::log::trace_line::{Direction, Operation, Payload};
+use crate::proto::connect::redact;
 use crate::proto::parse::Verb;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -17,8 +18,8 @@ pub fn inbound(label: &str, verb: Verb, args: &[u8]) {
     let redacted;
     let (verb, args) = match verb {
         Verb::Connect => {
-            redacted = redact_connect(args);
-            ("CONNECT", redacted.as_bytes())
+            redacted = redact(args);
+            ("CONNECT", &redacted[..])
         }
         Verb::Sub => ("SUB", args),
         Verb::Unsub => ("UNSUB", args),

@@ -217,7 +217,7 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
     let options = &config.options;
     let identity = ServerIdentity::from_seeds(&random_bytes(), random_bytes());
     let authenticator =
-        Authenticator::new(&options.auth, &options.accounts).map_err(|e| fatal(&e))?;
+        Authenticator::of_server(options).map_err(|e| fatal(&e))?;
     let tls = build_tls(options).map_err(StartError::Fatal)?;
     let name = if options.server_name.is_empty() { &identity.id } else { &options.server_name };
     let facts = Facts {

@@ -48,7 +48,7 @@ impl Server {
         let config = draft.finish(&INPUTS, &self.flags, &available).map_err(|e| e.to_string())?;
         let old = self.context.options.load_full();
         let changes = diff(&old, &config.options).map_err(|e| e.to_string())?;
-        let authenticator = Authenticator::new(&config.options.auth, &config.options.accounts)
+        let authenticator = Authenticator::of_server(&config.options)
             .map_err(|e| e.to_string())?;
         let tls = build_tls(&config.options)?;
         let plugins = self.plugins.prepare(&config.options.plugins, &config.owned_keys()).await;

@@ -9,7 +9,6 @@ use super::*;
 use crate::auth::certificate::CertificateFacts;
 use crate::auth::distinguished_name::DistinguishedName;
 use crate::auth::fixtures::*;
-use crate::auth::identity::ConnectionType;
 use crate::config::options::{PermissionsOptions, SubjectPermissions, UserOptions};
 use crate::proto::error::ClosedReason;
 
@@ -225,6 +224,10 @@ fn a_listener_may_have_its_own_credentials() {
     assert!(decide(&auth, &at_listener(password("joe", "pw"))).is_ok());
     let open = authenticator(AuthOptions::default());
     assert!(decide(&open, &at_listener(Credentials::default())).is_err());
+    let silent = ListenerAuth::default();
+    assert!(
+        decide(&open, &ConnectFacts { listener: Some(&silent), ..facts(Credentials::default()) }).is_ok()
+    );
     let anonymous = ListenerAuth { no_auth_user: Some("joe".into()), ..Default::default() };
     let facts = ConnectFacts { listener: Some(&anonymous), ..facts(Credentials::default()) };
     assert_eq!(decide(&auth, &facts).unwrap().label.to_string(), "user:joe");

@@ -12,6 +12,7 @@ fn after_reload(identity: &Identity, now: &Authenticator) -> &'static str {
     match now.re_check(identity, None) {
         Recheck::Keep(_) => "kept",
         Recheck::AccountChanged => "moved",
+        Recheck::Gone => "gone",
         Recheck::Refuse(denial) if denial.reason == DenyReason::Authentication => "refused",
         Recheck::Refuse(_) => "refused for its proxy",
         Recheck::NeedsBcrypt(check) => match check.run() {
@@ -30,7 +31,7 @@ fn a_reload_keeps_who_is_still_allowed() {
     let now = |list| authenticator(users(list));
     assert_eq!(after_reload(&joe, &now(vec![user("joe", "secret")])), "kept");
     assert_eq!(after_reload(&joe, &now(vec![user("joe", "new")])), "refused");
-    assert_eq!(after_reload(&joe, &now(vec![user("ann", "secret")])), "refused");
+    assert_eq!(after_reload(&joe, &now(vec![user("ann", "secret")])), "gone");
     assert_eq!(after_reload(&joe, &now(vec![user("joe", BCRYPT_OF_SECRET)])), "kept after bcrypt");
     assert_eq!(after_reload(&ann, &now(vec![user("ann", "secret")])), "kept after bcrypt");
     assert_eq!(after_reload(&ann, &now(vec![user("ann", "other")])), "refused after bcrypt");
@@ -68,7 +69,7 @@ fn a_reload_asks_again_whoever_was_let_in_without_asking() {
     let joe = admitted(&open, password("joe", "pw"));
     let closed = authenticator(users(vec![user("joe", "pw")]));
     assert_eq!(after_reload(&anonymous, &closed), "refused");
-    assert_eq!(after_reload(&joe, &closed), "refused");
+    assert_eq!(after_reload(&joe, &closed), "gone");
     assert_eq!(after_reload(&joe, &open), "kept");
     let lenient =
         authenticator(AuthOptions { no_auth_user: Some("joe".into()), ..users(vec![user("joe", "pw")]) });
@@ -94,7 +95,7 @@ fn a_reload_looks_at_tokens_keys_and_proxies() {
     let by_single = admitted(&single("one"), password("u", "one"));
     assert_eq!(after_reload(&by_single, &single("one")), "kept");
     assert_eq!(after_reload(&by_single, &single("two")), "refused");
-    assert_eq!(after_reload(&by_single, &with_token("one")), "refused");
+    assert_eq!(after_reload(&by_single, &with_token("one")), "gone");
 
     let ((alice, alice_public), (proxy, proxy_public)) = (key(1), key(3));
     let with = |nkey: &str, trusted: &str| {
@@ -106,6 +107,6 @@ fn a_reload_looks_at_tokens_keys_and_proxies() {
         Credentials { proxy_signature: &proxy_signature, ..with_nkey(&alice_public, &signature) };
     let by_nkey = admitted(&then, credentials);
     assert_eq!(after_reload(&by_nkey, &then), "kept");
-    assert_eq!(after_reload(&by_nkey, &with(&proxy_public, &proxy_public)), "refused");
+    assert_eq!(after_reload(&by_nkey, &with(&proxy_public, &proxy_public)), "gone");
     assert_eq!(after_reload(&by_nkey, &with(&alice_public, &alice_public)), "refused for its proxy");
 }
