@@ -2,6 +2,7 @@
 
 use crate::log::client_name::{ClientLabel, ClientName};
 use crate::auth::ConnectionType;
+use crate::tls::peer::PeerCert;
 use core::net::SocketAddr;
 
 #[derive(Clone, Debug)]
@@ -21,12 +22,15 @@ pub struct Facts {
     /// `user:U`, `nkey:K`, `token` (CORE-251).
     pub user_label: String,
     pub user: String,
+    /// Who the client says it is, let in or not (MON-061).
+    pub auth_user: String,
     pub nkey: String,
     pub rtt_ns: u64,
     pub tls_version: String,
     pub tls_cipher: String,
     pub tls_first: bool,
-    pub last_activity_unix_ns: u64,
+    /// What the client's certificates are, its own first.
+    pub tls_peer_certs: Box<[PeerCert]>,
 }
 
 impl Facts {
@@ -38,18 +42,19 @@ impl Facts {
             port: peer.port(),
             client_type: "nats".to_owned(),
             connection_type: ConnectionType::Standard,
-            last_activity_unix_ns: unix_ns,
             name: String::new(),
             lang: String::new(),
             version: String::new(),
             account: String::new(),
             user_label: String::new(),
             user: String::new(),
+            auth_user: String::new(),
             nkey: String::new(),
             rtt_ns: 0,
             tls_version: String::new(),
             tls_cipher: String::new(),
             tls_first: false,
+            tls_peer_certs: Box::default(),
         }
     }
 

@@ -28,6 +28,7 @@ impl Session {
             let account = self.connection.account.read().clone();
             subscriptions::remove_all(&self.connection.receiver, &account);
         }
+        self.note_client(&options);
         let identity = self.authenticate(&options).await?;
         self.become_client(&options, json.is_some());
         self.bind(identity)?;
@@ -177,10 +178,20 @@ impl Session {
             .iter()
             .any(|s| !s.is_empty());
         self.credentials = has_credentials.then(|| Box::new(options.clone()));
+    }
+
+    /// What CONNECT says of the client, shown also when it is not let in.
+    fn note_client(&self, options: &Connect) {
         let mut facts = self.connection.facts.lock();
         facts.name = options.name.to_string();
         facts.lang = options.lang.to_string();
         facts.version = options.version.to_string();
+        facts.auth_user = match (&*options.nkey, &*options.user, &*options.auth_token) {
+            ("", "", "") => String::new(),
+            ("", "", _) => "[REDACTED]".to_owned(),
+            ("", user, _) => user.to_owned(),
+            (nkey, ..) => nkey.to_owned(),
+        };
         if facts.rtt_ns == 0 {
             facts.rtt_ns = now_ns().saturating_sub(facts.start_ns).max(1);
         }

@@ -11,7 +11,9 @@ use crate::proto::error::ErrText;
 use crate::routing::layer::{Layer, LayerError, Progress};
 use crate::routing::outbound::Outbound;
 use crate::routing::receiver::{Kind, Receiver};
+use crate::routing::subscriptions::LastSubs;
 use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
+use crate::tls::peer::PeerCert;
 use crate::tls::session::TlsSession;
 use base64::Engine;
 use std::net::SocketAddr;
@@ -150,6 +152,7 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
                 context.registry.remove(
                     &session.connection,
                     crate::proto::error::ClosedReason::MaximumConnections,
+                    LastSubs::default(),
                 );
                 return;
             }
@@ -195,6 +198,7 @@ impl Session {
         if let Some(tls) = tls {
             facts.tls_version = tls.version.to_owned();
             facts.tls_cipher = tls.cipher_suite.to_owned();
+            facts.tls_peer_certs = tls.peer_certificates.iter().map(|der| PeerCert::of(der)).collect();
             self.peer_certificates = tls.peer_certificates;
         }
         let Some(attributes) = attributes else { return };
@@ -216,7 +220,7 @@ impl Session {
 
 fn drop_unserved(session: Session) {
     let registry = &session.context.registry;
-    registry.remove(&session.connection, crate::proto::error::ClosedReason::ReadError);
+    registry.remove(&session.connection, crate::proto::error::ClosedReason::ReadError, LastSubs::default());
 }
 
 /// Reads a PROXY header if there is one; false: it is broken and the connection ends (CORE-241).

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use crate::account::Account;
 use crate::proto::error::ClosedReason;
 use crate::routing::Receiver;
+use crate::routing::subscriptions::LastSubs;
 use crate::runtime::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -81,6 +82,9 @@ pub struct Closed {
     pub reason: ClosedReason,
     pub stop_unix_ns: u64,
     pub traffic: Traffic,
+    pub stalls: u64,
+    pub last_active_ns: u64,
+    pub subs: LastSubs,
 }
 
 /// Messages and bytes, in from and out to clients.
@@ -161,7 +165,7 @@ impl Registry {
     }
 
     /// The connection is over: into the ring of closed ones, its ids free again.
-    pub fn remove(&self, connection: &Connection, reason: ClosedReason) {
+    pub fn remove(&self, connection: &Connection, reason: ClosedReason, subs: LastSubs) {
         let receiver = &connection.receiver;
         if self.connections.write().remove(&receiver.cid).is_none() {
             return;
@@ -176,7 +180,16 @@ impl Registry {
             }
             let facts = connection.facts.lock().clone();
             let stop_unix_ns = crate::runtime::unix_ns();
-            closed.ring.push_back(Closed { cid: receiver.cid, facts, reason, stop_unix_ns, traffic });
+            closed.ring.push_back(Closed {
+                cid: receiver.cid,
+                facts,
+                reason,
+                stop_unix_ns,
+                traffic,
+                stalls: receiver.out.lock().stalls,
+                last_active_ns: receiver.last_active_ns.load(Relaxed),
+                subs,
+            });
         }
         drop(closed);
         self.free_id(receiver.id);

@@ -197,7 +197,7 @@ fn pump(
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(n)) if n > 0 => {
                 buf[..kept].copy_from_slice(&session.left);
-                session.active = true;
+                session.note_read();
                 let filled = &buf[..kept + n];
                 let end = with_chunk(|chunk| session.process(chunk, account, me, filled));
                 session.keep(filled, &end);
@@ -226,7 +226,7 @@ fn pump_large(
         Poll::Ready(Ok(n)) if n > 0 => n,
         Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
     };
-    session.active = true;
+    session.note_read();
     session.left.extend_from_slice(&thread.read[..n]);
     if session.left.len() < session.need {
         return Poll::Ready(End::Used(0));
@@ -250,7 +250,7 @@ fn pump_layered(
         Poll::Ready(Ok(n)) if n > 0 => n,
         Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
     };
-    session.active = true;
+    session.note_read();
     let mut plain = std::mem::take(&mut thread.plain);
     plain.clear();
     plain.append(&mut session.left);
@@ -298,6 +298,12 @@ fn ended(result: io::Result<usize>) -> Failure {
 }
 
 impl Session {
+    /// Bytes came: for the ping timer and for monitoring.
+    fn note_read(&mut self) {
+        self.active = true;
+        self.connection.receiver.last_active_ns.store(now_ns(), Relaxed);
+    }
+
     /// Keeps what `process` did not use.
     fn keep(&mut self, buf: &[u8], end: &End) {
         let used = match end {
@@ -324,6 +330,7 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
         crate::log::error!("{} - {log}", me.label());
     }
     session.log_close(&failure, reason);
+    let last_subs = crate::routing::subscriptions::last_of(&me, account);
     crate::routing::subscriptions::remove_all(&me, account);
     if let Some(error) = &failure.error {
         me.out.lock().send(&error.line());
@@ -353,7 +360,7 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
     if let Some(hooks) = context.hooks.get() {
         hooks.disconnected(connection, reason);
     }
-    context.registry.remove(connection, reason);
+    context.registry.remove(connection, reason, last_subs);
 }
 
 impl Session {

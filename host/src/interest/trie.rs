@@ -64,6 +64,9 @@ pub struct Trie {
     queues: HashMap<Box<[u8]>, u32>,
     queue_names: Vec<Box<[u8]>>,
     count: usize,
+    /// Ever inserted and removed.
+    inserts: u64,
+    removes: u64,
 }
 
 impl Default for Trie {
@@ -80,6 +83,8 @@ impl Default for Trie {
             queues: HashMap::new(),
             queue_names: vec![],
             count: 0,
+            inserts: 0,
+            removes: 0,
         };
         trie.new_node(NONE, b"");
         trie
@@ -93,6 +98,22 @@ impl Trie {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    pub fn inserts(&self) -> u64 {
+        self.inserts
+    }
+
+    pub fn removes(&self) -> u64 {
+        self.removes
+    }
+
+    /// The numbers of all subscriptions, in no order that means something.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        let next = |n: u32| (n != NONE).then_some(n);
+        self.nodes.iter().flat_map(move |node| {
+            std::iter::successors(next(node.subs), move |&n| next(self.subs[n as usize].next))
+        })
     }
 
     pub fn sub(&self, number: u32) -> &Sub {
@@ -133,6 +154,7 @@ impl Trie {
         }
         self.nodes[node as usize].subs = number;
         self.count += 1;
+        self.inserts += 1;
         number
     }
 
@@ -148,6 +170,7 @@ impl Trie {
         }
         self.free_subs.push(number);
         self.count -= 1;
+        self.removes += 1;
         self.prune(sub.node);
     }
 

@@ -8,6 +8,7 @@ use super::subscriptions;
 use crate::interest::sid::Sid;
 use crate::proto::error::ClosedReason;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The scratch buffer is given back when a burst made it larger than this.
 const SCRATCH_BYTES_MAX: usize = 4 << 20;
@@ -62,6 +63,10 @@ impl Chunk {
             return false;
         }
         let spent = self.account_for(&mut out, records);
+        // The sender has read the clock for its chunk; the server itself does not count as activity.
+        if let Some(sender) = sender.receiver {
+            receiver.last_active_ns.store(sender.last_active_ns.load(Relaxed), Relaxed);
+        }
         if out.drop_when_stalled && out.is_stalled() && !is_self {
             return false;
         }

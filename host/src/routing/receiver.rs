@@ -53,6 +53,8 @@ pub struct Receiver {
     pub permissions: ArcSwapOption<Permissions>,
     pub in_msgs: AtomicU64,
     pub in_bytes: AtomicU64,
+    /// When it last sent or got something, by the clock of `now_ns`; 0: not yet.
+    pub last_active_ns: AtomicU64,
     /// The log prefix of CORE-251.
     pub label: ArcSwapOption<String>,
     pub inline: Option<Arc<dyn InlineSubscriber>>,
@@ -71,6 +73,7 @@ impl Receiver {
             permissions: ArcSwapOption::empty(),
             in_msgs: AtomicU64::new(0),
             in_bytes: AtomicU64::new(0),
+            last_active_ns: AtomicU64::new(0),
             label: ArcSwapOption::empty(),
             inline: None,
         }

@@ -2,6 +2,7 @@
 //!
 //! Lock order: the receiver's table, then the account's sublist, then the receiver's outbound.
 
+use super::outbound::Outbound;
 use super::receiver::Receiver;
 use crate::account::Account;
 use crate::interest::Sid;
@@ -35,12 +36,28 @@ pub enum Subscribed {
 }
 
 /// A subscription as shown by monitoring.
+#[derive(Clone, Debug)]
 pub struct SubView {
     pub subject: Vec<u8>,
     pub queue: Vec<u8>,
     pub sid: Vec<u8>,
     pub index: u32,
+    /// Messages delivered.
+    pub msgs: u32,
+    /// UNSUB max.
+    pub max: Option<u32>,
 }
+
+/// The subscriptions that a connection had at its end.
+#[derive(Clone, Debug, Default)]
+pub struct LastSubs {
+    pub count: usize,
+    /// At most `LAST_SUBS_MAX` of them.
+    pub views: Vec<SubView>,
+}
+
+/// Shown of a closed connection; many closed connections are kept.
+const LAST_SUBS_MAX: usize = 100;
 
 impl SubTable {
     pub fn len(&self) -> usize {
@@ -219,7 +236,7 @@ pub fn review(
     account: &Account,
     mut verdict: impl FnMut(&[u8], &[u8]) -> Option<bool>,
 ) -> Vec<SubView> {
-    let views = list(receiver, account);
+    let views = list(receiver, account, usize::MAX);
     let mut table = receiver.subs.lock();
     let mut removed = Vec::new();
     for view in views {
@@ -241,24 +258,32 @@ pub fn review(
     removed
 }
 
-/// All subscriptions of a receiver.
-pub fn list(receiver: &Receiver, account: &Account) -> Vec<SubView> {
+/// What is kept of a connection's subscriptions when it closes.
+pub fn last_of(receiver: &Receiver, account: &Account) -> LastSubs {
+    LastSubs { count: receiver.subs.lock().len(), views: list(receiver, account, LAST_SUBS_MAX) }
+}
+
+/// A receiver's subscriptions, up to `max` of them.
+pub fn list(receiver: &Receiver, account: &Account, max: usize) -> Vec<SubView> {
     let table = receiver.subs.lock();
     let sublist = account.sublist.read();
     let out = receiver.out.lock();
-    table
-        .by_sid
-        .iter()
-        .map(|&n| {
-            let sub = sublist.trie.sub(n);
-            let mut sid = Vec::new();
-            sub.sid.write(&mut sid, &out.long_sids);
-            SubView {
-                subject: sublist.trie.subject(n),
-                queue: sublist.trie.queue_name(sub.queue).to_vec(),
-                sid,
-                index: sub.index & SubFlags::INDEX,
-            }
-        })
-        .collect()
+    let view = |&number: &u32| view(&sublist.trie, number, &out);
+    table.by_sid.iter().take(max).map(view).collect()
+}
+
+/// One subscription, by its number in the trie; `out` is that of its receiver.
+pub fn view(trie: &Trie, number: u32, out: &Outbound) -> SubView {
+    let sub = trie.sub(number);
+    let index = sub.index & SubFlags::INDEX;
+    let mut sid = Vec::new();
+    sub.sid.write(&mut sid, &out.long_sids);
+    SubView {
+        subject: trie.subject(number),
+        queue: trie.queue_name(sub.queue).to_vec(),
+        sid,
+        index,
+        msgs: out.delivered(index),
+        max: out.limit(index),
+    }
 }

@@ -16,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod signals;
 pub mod tasks;
+pub mod usage;
 
 pub use clock::{Deadline, now_ns, unix_ns};
 pub use net::{Listener, ReadHalf, Stream, Wire};

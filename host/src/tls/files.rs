@@ -56,6 +56,12 @@ pub(super) fn certified_key(
     }
 }
 
+/// When the first certificate of a chain ends.
+pub(super) fn not_after_unix_s(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// The authorities of `ca_file`, or those of the system.
 pub(super) fn roots(
     ca_file: Option<&Path>,

@@ -6,6 +6,7 @@ pub mod client;
 pub mod error;
 mod files;
 pub mod names;
+pub mod peer;
 pub mod pins;
 pub mod rate;
 mod resolver;

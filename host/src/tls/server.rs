@@ -23,6 +23,8 @@ pub struct TlsServer {
     pub(super) pins: Arc<PinnedCerts>,
     /// For the log: what of the options natsd leaves out.
     pub warnings: Vec<String>,
+    /// When the first certificate ends.
+    pub cert_not_after_unix_s: Option<i64>,
 }
 
 impl TlsServer {
@@ -36,6 +38,7 @@ impl TlsServer {
         if keys.is_empty() {
             return Err(TlsConfigError::NoCertificate);
         }
+        let cert_not_after_unix_s = keys.first().and_then(|key| files::not_after_unix_s(&key.cert));
         let pins = PinnedCerts::parse(&options.pinned_certs).map_err(TlsConfigError::BadPin)?;
         let verify = options.verify || options.verify_and_map;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -55,7 +58,12 @@ impl TlsServer {
             config.ticketer = Ticketer::new()?;
             config.send_tls13_tickets = 1;
         }
-        Ok(TlsServer { config: Arc::new(config), pins: Arc::new(pins), warnings: algorithms.warnings })
+        Ok(TlsServer {
+            config: Arc::new(config),
+            pins: Arc::new(pins),
+            warnings: algorithms.warnings,
+            cert_not_after_unix_s,
+        })
     }
 
     /// For plugins that drive rustls themselves, with the protocols they negotiate (ALPN).

@@ -1,0 +1,273 @@
+//! `/connz`: connections, open and closed, sorted and in pages (MON-045 to MON-061).
+
+use super::row::{Row, Sort};
+use super::subs::SubDetail;
+use super::text;
+use crate::conn::registry::Closed;
+use crate::conn::{Connection, Context};
+use crate::runtime::unix_ns;
+use crate::subject;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// MON-049
+pub const DEFAULT_LIMIT: usize = 1024;
+
+/// SYS-020
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Params {
+    sort: String,
+    auth: bool,
+    subscriptions: bool,
+    subscriptions_detail: bool,
+    offset: i64,
+    limit: i64,
+    cid: u64,
+    mqtt_client: String,
+    /// 0 open, 1 closed, 2 all (MON-051).
+    state: u8,
+    user: String,
+    acc: String,
+    filter_subject: String,
+}
+
+#[derive(Serialize)]
+struct Connz {
+    server_id: String,
+    now: String,
+    num_connections: usize,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    connections: Option<Vec<ConnInfo>>,
+}
+
+/// MON-056
+#[derive(Serialize)]
+struct ConnInfo {
+    cid: u64,
+    kind: &'static str,
+    r#type: String,
+    ip: String,
+    port: u16,
+    start: String,
+    last_activity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    rtt: String,
+    uptime: String,
+    idle: String,
+    pending_bytes: usize,
+    in_msgs: u64,
+    out_msgs: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    stalls: u64,
+    subscriptions: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    lang: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    tls_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    tls_cipher_suite: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<PeerCertInfo>,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_first: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    authorized_user: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list_detail: Vec<SubDetail>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name_tag: String,
+}
+
+#[derive(Serialize)]
+struct PeerCertInfo {
+    subject: String,
+    spki_sha256: String,
+    cert_sha256: String,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Value, String> {
+    let params: Params = serde_json::from_value(params.clone()).map_err(|error| error.to_string())?;
+    let sort = sort_of(&params)?;
+    let filter = match params.filter_subject.as_str() {
+        "" | ">" => None,
+        _ if params.acc.is_empty() => {
+            return Err("filter by subject only valid with account filtering".to_owned());
+        }
+        filter => Some(filter),
+    };
+    let now_unix_ns = unix_ns();
+    let limit = usize::try_from(params.limit).ok().filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
+    let mut page = Connz {
+        server_id: server_id.to_owned(),
+        now: text::time(now_unix_ns),
+        num_connections: 0,
+        total: 0,
+        offset: usize::try_from(params.offset).unwrap_or(0),
+        limit: if params.cid > 0 { 1 } else { limit },
+        connections: None,
+    };
+    if !params.acc.is_empty() && context.accounts.get(&params.acc).is_none() {
+        // MON-052: as if there were no server either.
+        page.server_id.clear();
+        return serde_json::to_value(page).map_err(|error| error.to_string());
+    }
+    let mut open = if params.state != CLOSED { context.registry.all() } else { Vec::new() };
+    let mut closed = if params.state != OPEN { context.registry.closed() } else { Vec::new() };
+    if !params.acc.is_empty() {
+        open.retain(|connection| connection.facts.lock().account == params.acc);
+        // MON-059: of a closed connection the global account is not known any more.
+        closed.retain(|closed| closed.facts.account == params.acc && params.acc != crate::account::GLOBAL);
+    }
+    // What follows does not change the total (MON-055).
+    page.total = open.len() + closed.len();
+    narrow(&params, filter, context, &mut open, &mut closed);
+    let mut rows: Vec<Row> = open.into_iter().map(Row::open).chain(closed.into_iter().map(Row::closed)).collect();
+    sort.apply(&mut rows, now_unix_ns);
+    let shown = rows.iter().skip(page.offset).take(page.limit);
+    let shown: Vec<ConnInfo> = shown.map(|row| info(row, &params, now_unix_ns)).collect();
+    page.num_connections = shown.len();
+    page.connections = Some(shown);
+    serde_json::to_value(page).map_err(|error| error.to_string())
+}
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+
+/// MON-045, MON-046
+fn sort_of(params: &Params) -> Result<Sort, String> {
+    let sort = Sort::parse(&params.sort).ok_or_else(|| format!("invalid sorting option: {}", params.sort))?;
+    if params.state > 2 {
+        return Err(format!("invalid connection state: {}", params.state));
+    }
+    match sort {
+        Sort::Stop | Sort::Reason if params.state != CLOSED => {
+            Err(format!("sort by {} only valid on closed connections", params.sort))
+        }
+        sort => Ok(sort),
+    }
+}
+
+/// By id, or by everything else (MON-050, MON-052 to MON-054).
+fn narrow(
+    params: &Params,
+    filter: Option<&str>,
+    context: &Context,
+    open: &mut Vec<Arc<Connection>>,
+    closed: &mut Vec<Closed>,
+) {
+    if params.cid > 0 {
+        *open = match params.state {
+            CLOSED => Vec::new(),
+            _ => context.registry.get(params.cid).into_iter().collect(),
+        };
+        closed.retain(|closed| open.is_empty() && closed.cid == params.cid);
+        return;
+    }
+    if !params.user.is_empty() {
+        open.retain(|connection| connection.facts.lock().auth_user == params.user);
+        closed.retain(|closed| closed.facts.auth_user == params.user);
+    }
+    if !params.mqtt_client.is_empty() {
+        // Connections of the host itself are no MQTT clients.
+        open.clear();
+        closed.clear();
+    }
+    if let Some(filter) = filter {
+        let covers = |subject: &[u8]| subject::is_subset(subject, filter.as_bytes());
+        open.retain(|c| super::subs::of(c, usize::MAX).iter().any(|view| covers(&view.subject)));
+        closed.retain(|c| c.subs.views.iter().any(|view| covers(&view.subject)));
+    }
+}
+
+fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
+    let facts = row.facts();
+    let end_unix_ns = row.stop_unix_ns().unwrap_or(now_unix_ns);
+    let views = match params.subscriptions || params.subscriptions_detail {
+        true => row.subs(),
+        false => Vec::new(),
+    };
+    let (subscriptions_list, subscriptions_list_detail) = match params.subscriptions_detail {
+        true => (Vec::new(), views.iter().map(|view| SubDetail::new(view, row.cid)).collect()),
+        false => (views.iter().map(|view| String::from_utf8_lossy(&view.subject).into_owned()).collect(), Vec::new()),
+    };
+    let mut info = ConnInfo {
+        cid: row.cid,
+        kind: "Client",
+        r#type: facts.client_type,
+        ip: facts.ip,
+        port: facts.port,
+        start: text::time(row.start_unix_ns),
+        last_activity: text::time(row.last_unix_ns),
+        stop: row.stop_unix_ns().map(text::time),
+        reason: row.reason().map(|reason| reason.to_string()),
+        rtt: text::rtt(facts.rtt_ns),
+        uptime: text::uptime(end_unix_ns.saturating_sub(row.start_unix_ns)),
+        idle: text::uptime(end_unix_ns.saturating_sub(row.last_unix_ns)),
+        pending_bytes: row.pending_bytes,
+        in_msgs: row.traffic.in_msgs,
+        out_msgs: row.traffic.out_msgs,
+        in_bytes: row.traffic.in_bytes,
+        out_bytes: row.traffic.out_bytes,
+        stalls: row.stalls,
+        subscriptions: row.subscriptions,
+        name: facts.name,
+        lang: facts.lang,
+        version: facts.version,
+        tls_version: facts.tls_version,
+        tls_cipher_suite: facts.tls_cipher,
+        tls_peer_certs: Vec::new(),
+        tls_first: facts.tls_first,
+        authorized_user: String::new(),
+        account: String::new(),
+        subscriptions_list,
+        subscriptions_list_detail,
+        name_tag: String::new(),
+    };
+    if params.auth {
+        // MON-047, MON-061: the global account is the tag of open connections only.
+        let account = row.account();
+        let is_global = &*account == crate::account::GLOBAL;
+        if !(is_global && row.stop_unix_ns().is_some()) {
+            info.name_tag = account.to_string();
+        }
+        if !is_global {
+            info.account = account.to_string();
+        }
+        info.authorized_user = facts.auth_user;
+        info.tls_peer_certs = facts
+            .tls_peer_certs
+            .iter()
+            .map(|cert| PeerCertInfo {
+                subject: cert.subject.clone(),
+                spki_sha256: cert.spki_sha256.clone(),
+                cert_sha256: cert.cert_sha256.clone(),
+            })
+            .collect();
+    }
+    info
+}
