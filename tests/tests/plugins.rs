@@ -191,14 +191,20 @@ fn a_plugin_that_cannot_be_loaded_ends_the_start_with_one_line() {
 }
 
 #[test]
-fn natsd_plugins_lists_without_starting_a_server() {
+fn natsd_plugins_lists_without_starting_a_server_also_what_is_broken() {
     let folder = natsd_tests::server::Folder::new();
-    folder.write("test.conf", &plugins(&[entry("tap", "config {}")]));
+    folder.write(
+        "test.conf",
+        &plugins(&[entry("tap", "config {}"), "gone { path: \"/nonexistent.so\" }".into()]),
+    );
     let output =
         Command::new(natsd()).arg("plugins").arg("-c").arg(folder.path().join("test.conf")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find(|line| line.starts_with("tap ")).unwrap_or_else(|| panic!("{text}"));
-    let cells: Vec<&str> = line.split_whitespace().collect();
+    let line =
+        |name: &str| text.lines().position(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+    let cells: Vec<&str> = text.lines().nth(line("tap ")).unwrap().split_whitespace().collect();
     assert_eq!(cells[..4], ["tap", "0.1.0", "1.0.0", "dynamic"], "{text}");
     assert_eq!(cells[5], third_party("tap").to_str().unwrap(), "{text}");
+    assert!(text.lines().nth(line("gone ") + 1).unwrap().contains("/nonexistent.so: No such file"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -131,6 +131,12 @@ impl HostSide for Lent {
         }
     }
 
+    fn mismatch(&self, interface: &str, report: &str) {
+        if let Ok(shared) = self.0.shared() {
+            shared.note_detail(format!("plugin `{}`, {interface}: {report}", self.0.name));
+        }
+    }
+
     fn monotonic_ns(&self) -> u64 {
         self.0.shared().map_or(0, |shared| shared.runtime.monotonic_ns())
     }

@@ -51,6 +51,15 @@ pub struct Shared {
     /// In the order of starting once that is known.
     entries: RwLock<Vec<Arc<Entry>>>,
     log_level: AtomicU8,
+    notes: Mutex<Vec<Note>>,
+}
+
+/// Something to tell the operator that is no error. Plugins are loaded before there is a log, so it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub text: String,
+    /// Long, and for the debug log only.
+    pub is_detail: bool,
 }
 
 /// Why the server cannot go on with its plugins.
@@ -87,6 +96,7 @@ impl Plugins {
             calls: Mutex::default(),
             entries: RwLock::default(),
             log_level: AtomicU8::new(3),
+            notes: Mutex::default(),
         });
         let mut errors = Vec::new();
         let folders = search::folders(&options.dirs, executable_dir);
@@ -102,7 +112,7 @@ impl Plugins {
                 ),
                 Err(error) => {
                     if let Some(detail) = error.detail() {
-                        tracing::debug!("{detail}");
+                        shared.note_detail(detail.to_owned());
                     }
                     let entry = Entry::new(
                         &candidate.name,
@@ -114,7 +124,7 @@ impl Plugins {
                     if candidate.required && candidate.named {
                         errors.push(error.into());
                     } else {
-                        tracing::warn!("{error}; going on without it");
+                        shared.note(format!("{error}; going on without it"));
                     }
                     entry
                 }
@@ -159,8 +169,20 @@ impl Plugins {
         errors
     }
 
+    /// What was noted since the last call. `start` logs it; who does not start shows it otherwise.
+    pub fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut self.shared.notes.lock())
+    }
+
     /// Starts what was configured, in order. At the first failure of a required plugin the rest is not started.
     pub async fn start(&self) -> Result<(), PluginsError> {
+        let started = self.start_in_order().await;
+        self.log_notes();
+        started
+    }
+
+    async fn start_in_order(&self) -> Result<(), PluginsError> {
+        self.log_notes();
         for entry in self.entries().iter().filter(|entry| entry.is(State::Configured)) {
             let mut errors = Vec::new();
             if let Some(missing) = self.unmet(entry) {
@@ -229,6 +251,16 @@ impl Plugins {
         self.shared.introspect(plugin, query)
     }
 
+    fn log_notes(&self) {
+        for Note { text, is_detail } in self.take_notes() {
+            if is_detail {
+                tracing::debug!("{text}");
+            } else {
+                tracing::warn!("{text}");
+            }
+        }
+    }
+
     fn entries(&self) -> Vec<Arc<Entry>> {
         self.shared.entries.read().clone()
     }
@@ -239,7 +271,7 @@ impl Plugins {
         if entry.required {
             errors.push(error);
         } else {
-            tracing::warn!("{error}; going on without it");
+            self.shared.note(format!("{error}; going on without it"));
         }
     }
 
@@ -260,6 +292,14 @@ impl Plugins {
 }
 
 impl Shared {
+    fn note(&self, text: String) {
+        self.notes.lock().push(Note { text, is_detail: false });
+    }
+
+    fn note_detail(&self, text: String) {
+        self.notes.lock().push(Note { text, is_detail: true });
+    }
+
     fn facts(&self) -> Vec<PluginFacts> {
         let entries = self.entries.read().clone();
         entries.iter().map(|entry| entry.facts()).collect()

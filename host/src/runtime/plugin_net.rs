@@ -27,18 +27,6 @@ pub trait TlsProvider: Send + Sync + 'static {
     fn client(&self, section: &Value) -> Result<Arc<dyn TlsConnect>>;
 }
 
-/// For a host without TLS, such as a test's.
-pub struct NoTls;
-
-impl TlsProvider for NoTls {
-    fn server(&self, _section: &Value) -> Result<Arc<dyn TlsAccept>> {
-        Err(Error::unsupported("this host has no TLS"))
-    }
-    fn client(&self, _section: &Value) -> Result<Arc<dyn TlsConnect>> {
-        Err(Error::unsupported("this host has no TLS"))
-    }
-}
-
 /// The server's side of handshakes.
 pub trait TlsAccept: Send + Sync {
     fn accept(&self, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>>;

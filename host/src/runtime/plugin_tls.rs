@@ -3,10 +3,11 @@
 use super::plugin_net::{LentStream, TlsAccept, TlsConnect, TlsProvider};
 use crate::tls::client::{TlsClient, server_name};
 use crate::tls::names;
+use crate::tls::pins::PinnedCerts;
 use crate::tls::server::TlsServer;
 use base64::Engine;
 use natsd_plugin_api::net::{RawStream, TlsFacts};
-use natsd_plugin_api::{BoxFuture, Error, Result, boxed};
+use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result, boxed};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -19,44 +20,62 @@ impl TlsProvider for PluginTls {
         let options = crate::config::tls_of_json(section).map_err(Error::other)?;
         let tls = TlsServer::build(&options, &super::files::read_bytes);
         let tls = tls.map_err(|e| Error::other(e.to_string()))?;
-        Ok(Arc::new(Accept(TlsAcceptor::from(tls.rustls_config().clone()))))
+        Ok(Arc::new(Accept { acceptor: TlsAcceptor::from(tls.rustls_config().clone()), tls }))
     }
 
     fn client(&self, section: &Value) -> Result<Arc<dyn TlsConnect>> {
         let options = crate::config::tls_of_json(section).map_err(Error::other)?;
         let tls = TlsClient::build(&options, &super::files::read_bytes);
         let tls = tls.map_err(|e| Error::other(e.to_string()))?;
-        Ok(Arc::new(Connect(TlsConnector::from(tls.rustls_config().clone()))))
+        Ok(Arc::new(Connect { connector: TlsConnector::from(tls.rustls_config().clone()), tls }))
     }
 }
 
-struct Accept(TlsAcceptor);
+struct Accept {
+    acceptor: TlsAcceptor,
+    tls: TlsServer,
+}
 
 impl TlsAccept for Accept {
     fn accept(&self, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
-        let accepting = self.0.clone();
+        let (accepting, tls) = (self.acceptor.clone(), self.tls.clone());
         boxed(async move {
             let addresses = LentStream::<TcpStream>::addresses(&stream);
             let stream = accepting.accept(stream).await.map_err(Error::from)?;
-            let facts = facts_of(stream.get_ref().1);
+            let session = stream.get_ref().1;
+            check_pins(tls.pins(), session)?;
+            let server_name = session.server_name().map(str::to_owned);
+            let facts = TlsFacts { server_name, ..facts_of(session) };
             Ok(Box::new(LentStream::tls(stream, addresses, facts)) as Box<dyn RawStream>)
         })
     }
 }
 
-struct Connect(TlsConnector);
+struct Connect {
+    connector: TlsConnector,
+    tls: TlsClient,
+}
 
 impl TlsConnect for Connect {
     fn connect(&self, name: String, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
-        let connecting = self.0.clone();
+        let (connecting, tls) = (self.connector.clone(), self.tls.clone());
         boxed(async move {
             let name = server_name(&name).map_err(|e| Error::other(e.to_string()))?;
             let addresses = LentStream::<TcpStream>::addresses(&stream);
             let stream = connecting.connect(name, stream).await.map_err(Error::from)?;
+            check_pins(tls.pins(), stream.get_ref().1)?;
             let facts = facts_of(stream.get_ref().1);
             Ok(Box::new(LentStream::tls(stream, addresses, facts)) as Box<dyn RawStream>)
         })
     }
+}
+
+/// AUTH-022.
+fn check_pins(pins: &PinnedCerts, common: &rustls::CommonState) -> Result<()> {
+    if pins.allow(common.peer_certificates().unwrap_or_default()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Denied, "certificate not pinned"))
 }
 
 fn facts_of(common: &rustls::CommonState) -> TlsFacts {

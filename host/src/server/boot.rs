@@ -73,16 +73,33 @@ struct Loaded {
 
 /// Finds the plugins, reads the configuration for them, and has each check its part.
 fn load(flags: &Flags) -> Result<Loaded, String> {
-    let draft = config::read(flags.config.as_deref(), &INPUTS, flags).map_err(|e| e.to_string())?;
-    let runtime = Arc::new(TokioServices::new(tasks::handle(), Arc::new(PluginTls)));
-    let executable_dir = process::exe_dir();
-    let (plugins, errors) = Plugins::load(&draft.plugins, executable_dir.as_deref(), runtime);
+    let (draft, plugins, errors) = find_plugins(flags)?;
     if !errors.is_empty() {
+        show_notes(&plugins, false);
         return Err(lines(&errors));
     }
-    let available = available(&plugins, &draft.plugins, executable_dir.as_deref());
-    let config = draft.finish(&INPUTS, flags, &available).map_err(|e| e.to_string())?;
+    let config = finish(flags, draft, &plugins)?;
     Ok(Loaded { config, plugins })
+}
+
+/// The plugins at hand, and why those that must be are not.
+fn find_plugins(flags: &Flags) -> Result<(config::Draft, Plugins, Vec<PluginsError>), String> {
+    let draft = config::read(flags.config.as_deref(), &INPUTS, flags).map_err(|e| e.to_string())?;
+    let runtime = Arc::new(TokioServices::new(tasks::handle(), Arc::new(PluginTls)));
+    let (plugins, errors) = Plugins::load(&draft.plugins, process::exe_dir().as_deref(), runtime);
+    Ok((draft, plugins, errors))
+}
+
+fn finish(flags: &Flags, draft: config::Draft, plugins: &Plugins) -> Result<Config, String> {
+    let available = available(plugins, &draft.plugins, process::exe_dir().as_deref());
+    draft.finish(&INPUTS, flags, &available).map_err(|e| e.to_string())
+}
+
+/// For who does not get as far as a log.
+fn show_notes(plugins: &Plugins, with_details: bool) {
+    for note in plugins.take_notes().iter().filter(|note| with_details || !note.is_detail) {
+        eprintln!("{}", note.text);
+    }
 }
 
 pub(super) fn available(
@@ -114,6 +131,7 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
         let Loaded { config, plugins } = load(flags)?;
         let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
+        show_notes(&plugins, false);
         if !errors.is_empty() {
             return Err(placed(&config, &errors));
         }
@@ -134,20 +152,21 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
     }
 }
 
+/// Lists also what cannot be loaded, with the reason; the exit code tells that something is wrong.
 fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
-        let Loaded { config, plugins } = load(flags)?;
-        let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
-        for error in &errors {
-            eprintln!("{exe}: {error}");
-        }
-        Ok::<_, String>(crate::plugins::listing::listing(&plugins.facts()))
+        let (draft, plugins, errors) = find_plugins(flags)?;
+        let checked = finish(flags, draft, &plugins).map(|config| {
+            let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
+            if errors.is_empty() { Ok(()) } else { Err(placed(&config, &errors)) }
+        });
+        let checked = checked.and_then(|errors| errors);
+        print!("{}", crate::plugins::listing::listing(&plugins.facts()));
+        // Of a plugin that is not there the configuration knows nothing: its errors would be only noise.
+        if errors.is_empty() { checked } else { Err(lines(&errors)) }
     });
     match result {
-        Ok(Ok(listing)) => {
-            print!("{listing}");
-            ExitCode::SUCCESS
-        }
+        Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(text)) => fail(exe, text.trim_end()),
         Err(e) => fail(exe, &e.to_string()),
     }
@@ -184,6 +203,7 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let options = config.options.clone();
     let errors = plugins.configure(&options.plugins, &config.owned_keys());
     if !errors.is_empty() {
+        show_notes(&plugins, options.log.debug);
         return Err(StartError::Config(placed(&config, &errors)));
     }
     let warnings = config.warnings_text();
@@ -294,7 +314,9 @@ async fn listen(options: &Options) -> Result<Listener, StartError> {
     Listener::bind(&options.host, port).await.map_err(|e| {
         let host = &options.host;
         let why = crate::config::go_io_text(&e);
-        StartError::Fatal(format!("Error listening on port: {host}:{port}, \"listen tcp {host}:{port}: bind: {why}\""))
+        StartError::Fatal(format!(
+            "Error listening on port: {host}:{port}, \"listen tcp {host}:{port}: bind: {why}\""
+        ))
     })
 }
 
@@ -335,9 +357,11 @@ impl Server {
                 true => notice!("TLS available for client connections"),
                 false => notice!("TLS required for client connections"),
             }
-            if options.tls.as_ref().is_some_and(|t| {
-                t.handshake_first == crate::config::options::HandshakeFirst::Always
-            }) {
+            if options
+                .tls
+                .as_ref()
+                .is_some_and(|t| t.handshake_first == crate::config::options::HandshakeFirst::Always)
+            {
                 crate::log::warn!(
                     "Clients that are not using \"TLS Handshake First\" option will fail to connect"
                 );
@@ -398,5 +422,9 @@ impl Server {
 }
 
 fn host_port(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }

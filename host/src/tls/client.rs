@@ -25,6 +25,10 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
+    pub fn pins(&self) -> &PinnedCerts {
+        &self.pins
+    }
+
     pub fn rustls_config(&self) -> &Arc<ClientConfig> {
         &self.config
     }

@@ -131,6 +131,55 @@ fn streams_carry_bytes_both_ways_and_end() {
 }
 
 #[test]
+fn tls_streams_carry_bytes_know_their_peer_and_heed_pins() {
+    lent(|borrower, _| async move {
+        let folder = crate::build::empty("tls-lent");
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(path("cert.pem"), own.cert.pem()).unwrap();
+        std::fs::write(path("key.pem"), own.key_pair.serialize_pem()).unwrap();
+        let host = borrower.host.clone();
+        let tls = json!({ "cert_file": path("cert.pem"), "key_file": path("key.pem") });
+        let options = ListenOptions { host: "127.0.0.1".into(), port: -1, tls: Some(tls) };
+        let mut listener = host.listen(&options).await.unwrap();
+        let address = listener.local_address();
+        drop(host.spawn("hello", async move {
+            loop {
+                // A client that breaks off concerns only itself.
+                if let Ok(mut stream) = listener.accept().await {
+                    let name = stream.facts().tls.and_then(|tls| tls.server_name).unwrap_or_default();
+                    stream.write_all(format!("hello {name}").as_bytes()).await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+            }
+        }));
+        let dial = |tls: Value| {
+            let options = DialOptions {
+                address: address.clone(),
+                tls: Some(tls),
+                tls_name: Some("localhost".into()),
+                ..DialOptions::default()
+            };
+            let host = host.clone();
+            async move { host.dial(&options).await }
+        };
+        let mut stream = dial(json!({ "ca_file": path("cert.pem") })).await.unwrap();
+        let facts = stream.facts().tls.unwrap();
+        assert_eq!((facts.version.as_str(), facts.peer_certificates.len()), ("1.3", 1));
+        let mut greeting = [0; 15];
+        stream.read_exact(&mut greeting).await.unwrap();
+        assert_eq!((&greeting, stream.read(&mut [0; 1]).await.unwrap()), (b"hello localhost", 0));
+        let stranger = dial(json!({})).await.err().unwrap();
+        assert!(stranger.message().starts_with("cannot dial 127.0.0.1:"), "{stranger}");
+        let pinned = json!({ "ca_file": path("cert.pem"), "pinned_certs": ["00".repeat(32)] });
+        let refused = dial(pinned).await.err().unwrap();
+        assert!(refused.message().ends_with("certificate not pinned"), "{refused}");
+        let missing = ListenOptions { tls: Some(json!({ "cert_file": "/no/cert" })), ..options };
+        assert!(host.listen(&missing).await.is_err());
+    });
+}
+
+#[test]
 fn files_are_written_read_and_opened() {
     lent(|borrower, _| async move {
         let folder = crate::build::empty("files-lent");

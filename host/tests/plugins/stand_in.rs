@@ -4,8 +4,8 @@ use natsd::config::options::{PluginDeclaration, PluginsOptions};
 use natsd::plugins::points::{Subscriber, TransportPoint};
 use natsd::plugins::services::HostServices;
 use natsd::plugins::{Plugins, PluginsError};
-use natsd::runtime::plugin_net::NoTls;
 use natsd::runtime::plugin_tasks::TokioServices;
+use natsd::runtime::plugin_tls::PluginTls;
 use natsd_plugin_api::{
     AccountFacts, Attributes, BoxFuture, CloseReason, ConnectionFacts, Error, ListenerFacts, ListenerSpec,
     MessageRef, Outcome, PublishRef, Result, ServerIdentity, TransportOut,
@@ -161,7 +161,7 @@ impl Stage {
     pub fn load(options: &PluginsOptions) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let services = Arc::new(TokioServices::new(runtime.handle().clone(), Arc::new(NoTls)));
+        let services = Arc::new(TokioServices::new(runtime.handle().clone(), Arc::new(PluginTls)));
         let (plugins, load_errors) = Plugins::load(options, None, services);
         let server = Arc::new(StandIn::default());
         plugins.attach(server.clone());

@@ -25,6 +25,9 @@ use std::sync::Arc;
 pub trait HostSide: Send + Sync + 'static {
     fn log(&self, level: u8, target: &str, message: &str, fields: &[(&str, &str)]);
 
+    /// The plugin means something else by an interface; `report` is long, for the debug log.
+    fn mismatch(&self, interface: &str, report: &str);
+
     fn monotonic_ns(&self) -> u64;
     fn unix_ns(&self) -> u64;
     fn sleep_until_ns(&self, deadline_ns: u64) -> BoxFuture<'static, Result<()>>;
@@ -84,7 +87,7 @@ unsafe fn side<'a>(host: *const ()) -> &'a dyn HostSide {
     unsafe { (*host.cast::<Side>()).as_ref() }
 }
 
-unsafe extern "C" fn query(_host: *const (), wanted: *const Wanted<'_>) -> RResult<FfiTable, FfiError> {
+unsafe extern "C" fn query(host: *const (), wanted: *const Wanted<'_>) -> RResult<FfiTable, FfiError> {
     guarded(|| {
         // SAFETY: the plugin passes a value that lives for the call.
         let wanted = unsafe { &*wanted };
@@ -94,7 +97,8 @@ unsafe extern "C" fn query(_host: *const (), wanted: *const Wanted<'_>) -> RResu
         let served = offer.serve(&wanted.shape);
         served.map(FfiTable).map_err(|mismatch| {
             if let Some(mismatch) = &mismatch {
-                tracing::debug!("{id}: {}", mismatch.detail);
+                // SAFETY: see below.
+                unsafe { side(host) }.mismatch(id, &mismatch.detail);
             }
             refusal(id, offer.shape.version, wanted.shape.version, mismatch.as_ref())
         })

@@ -6,15 +6,15 @@
 //!
 //! `panic_in` takes: create, start, stop, reconfigure, apply, health, introspect, subscriber, queued, task,
 //! blocking, authenticator, observer, service, open, read, write, close. It subscribes to `faulty.inline` and
-//! `faulty.queued`, denies nobody when well, and opens a listener on `listen` (`host:port`), whose transport hands
+//! `faulty.queued`, lets everybody in when well, and opens a listener on `listen` (`host:port`), whose transport hands
 //! bytes through as they are.
 
 use natsd_plugin_api::bytes::Bytes;
 use natsd_plugin_api::{
     Apply, Attributes, AuthRequest, Authenticator, BoxFuture, Close, Delivery, Error, Event, EventObserver,
-    Health, Host, ListenerFacts, ListenerSpec, Manifest, Peer, Plugin, Registrar, Registration, Result,
-    Section, Service, SubscribeOptions, Subscription, Transport, TransportFactory, TransportSink, Verdict,
-    export_plugin,
+    Health, Host, Identity, ListenerFacts, ListenerSpec, Manifest, Peer, Plugin, Registrar, Registration,
+    Result, Section, Service, SubscribeOptions, Subscription, Transport, TransportFactory, TransportSink,
+    Verdict, export_plugin,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ impl Authenticator for Door {
         let trap = self.0.clone();
         Box::pin(async move {
             trap.spring("authenticator");
-            Verdict::Abstain
+            Verdict::Allow(Identity::default())
         })
     }
 }

@@ -67,6 +67,7 @@ impl HostSide for Clock {
     }
 
     fn log(&self, _: u8, _: &str, _: &str, _: &[(&str, &str)]) {}
+    fn mismatch(&self, _: &str, _: &str) {}
     fn fill_random(&self, _: &mut [u8]) {}
     fn spawn(&self, _: &str, _: BoxFuture<'static, Result<()>>) -> u64 {
         0
