@@ -102,7 +102,7 @@ impl Socket {
         assert_eq!(self.plain_bytes(plain.len()), plain);
     }
 
-    fn to_end(&mut self) -> String {
+    fn rest(&mut self) -> String {
         self.wait(|_| None::<()>);
         String::from_utf8_lossy(&self.unread).into_owned()
     }
@@ -209,7 +209,7 @@ fn what_is_not_http_is_turned_away() {
         let mut socket = Socket::plain(port);
         // The server may be gone before all of it is sent.
         let _ = socket.wire.write_all(bytes);
-        let answer = socket.to_end();
+        let answer = socket.rest();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
     }
     server.connect().expect_op("INFO ");
@@ -233,7 +233,7 @@ fn messages_go_between_websocket_and_tcp() {
         socket.send(&frame(TEXT, b"PUB b 2\r\nhi\r\n"));
         assert_eq!(tcp.next_op().unwrap(), b"MSG b 7 2\r\nhi\r\n");
         socket.send_text("SUB inbox 2\r\nPUB nobody inbox 0\r\n\r\n");
-        socket.expect("HMSG inbox 2 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+        socket.expect("HMSG inbox 2 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n");
     }
 }
 
