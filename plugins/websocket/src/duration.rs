@@ -59,6 +59,7 @@ fn scaled(number: &str, unit_ns: u64) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::parse;
     use std::time::Duration;

@@ -145,8 +145,11 @@ fn check<'a>(request: &Request<'a>, tls: bool, rules: &UpgradeRules) -> Result<&
     if !request.lists("Sec-WebSocket-Version", "13") {
         return Err(Refusal::Version);
     }
-    let origin = ["Origin", "Sec-WebSocket-Origin"].into_iter().filter_map(|name| request.header(name));
-    rules.origins.check(origin.filter(|origin| !origin.is_empty()).next(), request.host, tls)?;
+    let origin = ["Origin", "Sec-WebSocket-Origin"]
+        .into_iter()
+        .filter_map(|name| request.header(name))
+        .find(|origin| !origin.is_empty());
+    rules.origins.check(origin, request.host, tls)?;
     Ok(key)
 }
 

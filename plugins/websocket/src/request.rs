@@ -48,7 +48,10 @@ impl<'a> Request<'a> {
         }
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
-        let len = match parsed.parse(&bytes[..bytes.len().min(HEAD_MAX_BYTES)]).map_err(refusal)? {
+        let len = match parsed
+            .parse(&bytes[..bytes.len().min(HEAD_MAX_BYTES)])
+            .map_err(|error| refusal(error, bytes))?
+        {
             Status::Complete(len) => len,
             Status::Partial if bytes.len() >= HEAD_MAX_BYTES => return Err(RequestError::TooLarge),
             Status::Partial => return Ok(None),
@@ -101,9 +104,10 @@ impl<'a> Request<'a> {
     }
 }
 
-fn refusal(error: httparse::Error) -> RequestError {
+fn refusal(error: httparse::Error, bytes: &[u8]) -> RequestError {
     match error {
-        httparse::Error::Version => RequestError::Version,
+        // Another version, or no version at all.
+        httparse::Error::Version if bytes.windows(6).any(|word| word == b" HTTP/") => RequestError::Version,
         httparse::Error::HeaderName => RequestError::HeaderName,
         httparse::Error::TooManyHeaders => RequestError::TooLarge,
         _ => RequestError::Malformed,
@@ -115,6 +119,7 @@ fn may_be_in_host(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -148,6 +153,7 @@ mod tests {
         assert_eq!(refused("\r\n"), RequestError::Malformed);
         assert_eq!(refused("hello\r\n\r\n"), RequestError::Malformed);
         assert_eq!(refused("CONNECT {}\r\n"), RequestError::Malformed);
+        assert_eq!(refused("PUB a 5\r\nhello\r\n"), RequestError::Malformed);
         assert_eq!(refused("GET foo HTTP/1.1\r\nHost: x\r\n\r\n"), RequestError::Malformed);
         assert_eq!(refused("GET / HTTP/3.0\r\n"), RequestError::Version);
         assert_eq!(refused("GET / HTTP/1.1\r\na b: c\r\n"), RequestError::HeaderName);

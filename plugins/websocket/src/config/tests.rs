@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 //! CFG-230, WS-001, WS-002.
+
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 

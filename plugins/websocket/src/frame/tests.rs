@@ -1,6 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 //! What the reader finds must not depend on how the bytes are cut; what it refuses is refused as on the wire
 //! of nats-server.
+
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 

@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 //! Requests and the answers that nats-server gives to them.
+
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::origin::Origin;

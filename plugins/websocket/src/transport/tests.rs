@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 //! A transport between a pretended host and a pretended client.
+
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::handshake::CookieNames;
