@@ -83,7 +83,10 @@ impl Authenticator {
     pub fn has_plaintext_passwords(&self) -> bool {
         let is_plain = |secret: &Secret| matches!(secret, Secret::Plain(_));
         self.own.password.as_ref().is_some_and(|password| is_plain(password) && !password.is_empty())
-            || self.users.with_password().any(|user| is_plain(&user.password) && !self.needs_certificate(user))
+            || self
+                .users
+                .with_password()
+                .any(|user| is_plain(&user.password) && !self.needs_certificate(user))
     }
 
     /// For listeners with a `no_auth_user` of their own, too (AUTH-003).
@@ -123,7 +126,9 @@ impl Authenticator {
             grant.identify(kind, proxy_key, Admission::NoAuthUser).map(Decision::Allow)
         };
 
-        if let Some(assumed) = no_auth_user.filter(|_| nkey.is_empty()).and_then(|name| self.users.by_nkey(name)) {
+        if let Some(assumed) =
+            no_auth_user.filter(|_| nkey.is_empty()).and_then(|name| self.users.by_nkey(name))
+        {
             return assume(&assumed.grant, proxy_key);
         }
         if self.users.has_nkeys() && !nkey.is_empty() {
@@ -207,8 +212,7 @@ impl Authenticator {
         if signature.is_empty() || self.trusted_proxies.is_empty() {
             return Ok(None);
         }
-        let signature = decode_signature(signature)
-            .ok_or(PROXY_SIGNATURE)?;
+        let signature = decode_signature(signature).ok_or(PROXY_SIGNATURE)?;
         self.trusted_proxies
             .iter()
             .find(|(key, _)| key.verifies(facts.nonce.as_bytes(), &signature))

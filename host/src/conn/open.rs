@@ -14,7 +14,7 @@ use crate::routing::receiver::{Kind, Receiver};
 use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
 use crate::tls::session::TlsSession;
 use base64::Engine;
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
