@@ -17,8 +17,18 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
 
 /// Inside the host imports go one way: a module may use those of its own rank and below.
-const HOST_LAYERS: &[&[&str]] =
-    &[&["proto", "subject"], &["account"], &["interest"], &["routing"], &["conn"], &["server"]];
+const HOST_LAYERS: &[&[&str]] = &[
+    &["subject"],
+    &["proto", "config"],
+    &["auth", "cli", "log"],
+    &["plugins", "tls"],
+    // Implements what those below ask for, lends the rest to those above: pure modules cannot reach it.
+    &["runtime"],
+    // They know each other's types: an account owns its sublist, whose answers hold receivers.
+    &["account", "interest", "routing"],
+    &["conn"],
+    &["server"],
+];
 
 /// What only `host/src/runtime` may do, so that the rest runs in the simulator.
 const RUNTIME_ONLY: &[(&str, &str)] = &[
@@ -183,7 +193,7 @@ fn the_hosts_modules_import_downwards_only() {
         }
     }
     report(
-        "imports inside the host go one way (proto, subject, account, interest, routing, conn, server)",
+        "imports inside the host go one way (subject … server, see HOST_LAYERS)",
         wrong,
     );
 }

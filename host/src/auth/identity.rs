@@ -162,7 +162,14 @@ impl Identity {
         connection_type: ConnectionType,
     ) -> Self {
         let label = if user.is_empty() { UserLabel::None } else { UserLabel::User(user.into()) };
-        Identity { account, label, permissions, proxy_key: None, connection_type, admission: Admission::Plugin }
+        Identity {
+            account,
+            label,
+            permissions,
+            proxy_key: None,
+            connection_type,
+            admission: Admission::Plugin,
+        }
     }
 }
 

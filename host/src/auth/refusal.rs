@@ -15,5 +15,4 @@ pub(super) const NO_CERTIFICATE: Refusal =
 pub(super) const UNKNOWN_CERTIFICATE: Refusal = (DenyReason::Authentication, "User in cert not found");
 pub(super) const PROXY_REQUIRED: Refusal = (DenyReason::ProxyRequired, "Proxy is required");
 pub(super) const PROXY_NOT_TRUSTED: Refusal = (DenyReason::ProxyNotTrusted, "Proxy is not trusted");
-pub(super) const PROXY_SIGNATURE: Refusal =
-    (DenyReason::ProxyNotTrusted, "Proxy signature not valid base64");
+pub(super) const PROXY_SIGNATURE: Refusal = (DenyReason::ProxyNotTrusted, "Proxy signature not valid base64");

@@ -94,7 +94,11 @@ impl Users {
     }
 
     /// In the order of AUTH-020.
-    pub fn by_certificate(&self, certificate: &CertificateFacts, kind: ConnectionType) -> Option<&PasswordUser> {
+    pub fn by_certificate(
+        &self,
+        certificate: &CertificateFacts,
+        kind: ConnectionType,
+    ) -> Option<&PasswordUser> {
         let allowed = |user: &&PasswordUser| user.grant.allows(kind);
         let by_name = |name: &str| self.by_name(name).filter(allowed);
         let by_dn = |same: fn(&DistinguishedName, &DistinguishedName) -> bool| {

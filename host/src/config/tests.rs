@@ -17,8 +17,7 @@ use crate::cli::{Command, Flags, parse as parse_command_line};
 fn load_files(files: &[(&str, &str)], flags: &Flags, available: &Available) -> Result<Config, ConfigErrors> {
     let files: BTreeMap<PathBuf, String> =
         files.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())).collect();
-    let read_file =
-        |path: &Path| files.get(path).cloned().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT));
+    let read_file = |path: &Path| files.get(path).cloned().ok_or_else(|| rustix::io::Errno::NOENT.into());
     let inputs = Inputs { read_file: &read_file, env: &|_| None };
     load(Some(Path::new("a.conf")), &inputs, flags, available)
 }

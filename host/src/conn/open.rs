@@ -16,7 +16,7 @@ use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
 use crate::tls::peer::PeerCert;
 use crate::tls::session::TlsSession;
 use base64::Engine;
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 

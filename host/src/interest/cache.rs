@@ -1,7 +1,7 @@
 //! The match cache of a thread: answers of sublists, valid for a generation.
 
+use super::hash::hash_bytes;
 use super::matched::Matched;
-use super::trie::hash_bytes;
 use std::sync::Arc;
 
 /// Entries, a power of two. More than this many subjects in turn are better resolved in batches.
@@ -32,10 +32,12 @@ impl MatchCache {
         }
         let hash = hash_bytes(subject) ^ (account as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slot = (hash >> 20) as usize & (ENTRIES - 1);
-        if let Some(m) = &self.entries[slot] {
-            if m.generation == generation && m.account == account && *m.subject == *subject {
-                return Lookup::Hit(m.clone());
-            }
+        if let Some(m) = &self.entries[slot]
+            && m.generation == generation
+            && m.account == account
+            && *m.subject == *subject
+        {
+            return Lookup::Hit(m.clone());
         }
         let tag = hash as u32 | 1;
         if self.seen[slot] == tag {

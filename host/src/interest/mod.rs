@@ -4,6 +4,7 @@
 //! and `cache` keeps answers per thread. Not here: how a message reaches a receiver (`routing`).
 
 pub mod cache;
+mod hash;
 pub mod matched;
 pub mod sid;
 pub mod sublist;

@@ -4,6 +4,8 @@ pub mod connect;
 pub mod error;
 pub mod info;
 mod json;
+pub mod layer;
 pub mod parse;
 pub mod proxy;
 pub mod quote;
+pub mod span;

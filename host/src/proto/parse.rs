@@ -1,6 +1,6 @@
 //! The client's control lines (sections 4 and 5 of core-protocol.md). Pure: bytes in, operations out.
 
-use crate::routing::chunk::Span;
+use super::span::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -135,8 +135,7 @@ pub fn publish(line: &[u8], (at, end): (usize, usize), headers: bool) -> Result<
     let reply = if n > 1 + sizes { words[1] } else { Span::default() };
     let bad_total = if headers { ArgsError::TotalSize } else { ArgsError::Size };
     let size_bytes = size(words[n - 1].of(line)).ok_or(bad_total)?;
-    let header_len =
-        if headers { size(words[n - 2].of(line)).ok_or(ArgsError::HeaderSize)? } else { 0 };
+    let header_len = if headers { size(words[n - 2].of(line)).ok_or(ArgsError::HeaderSize)? } else { 0 };
     if header_len > size_bytes {
         return Err(ArgsError::HeaderLarger);
     }
@@ -144,7 +143,7 @@ pub fn publish(line: &[u8], (at, end): (usize, usize), headers: bool) -> Result<
 }
 
 /// Arguments of SUB (2 or 3 words) or UNSUB (1 or 2), CORE-093 and CORE-095.
-pub fn words<'a, const N: usize>(args: &'a [u8], least: usize) -> Option<([&'a [u8]; N], usize)> {
+pub fn words<const N: usize>(args: &[u8], least: usize) -> Option<([&[u8]; N], usize)> {
     let mut spans = [Span::default(); N];
     let n = split(args, 0, &mut spans, |b| is_blank(b) || b == b'\r')?;
     (n >= least).then(|| (spans.map(|s| s.of(args)), n))
@@ -189,6 +188,7 @@ pub fn size(text: &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -11,26 +11,13 @@ use crate::interest::matched::{Matched, Target};
 use crate::interest::sid::Sid;
 use crate::interest::sublist::{Sublist, is_matchable};
 use crate::interest::trie::{Step, SubFlags};
+pub use crate::proto::span::Span;
 use crate::runtime::RwLockReadGuard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Unknown subjects are resolved when this many have gathered: enough to overlap their cache misses.
 const RESOLVE_AT: usize = 64;
-
-/// A stretch of the read buffer.
-#[derive(Clone, Copy, Default, Debug, PartialEq)]
-pub struct Span {
-    pub at: u32,
-    pub len: u32,
-}
-
-impl Span {
-    #[inline]
-    pub fn of(self, buf: &[u8]) -> &[u8] {
-        &buf[self.at as usize..][..self.len as usize]
-    }
-}
 
 /// One message in the read buffer.
 #[derive(Clone, Copy)]

@@ -6,13 +6,13 @@
 pub mod chunk;
 pub mod deliver;
 pub mod format;
-pub mod layer;
 pub mod outbound;
 pub mod publish;
 pub mod receiver;
 pub mod subscriptions;
 pub mod trace;
 
+pub use crate::proto::layer;
 pub use chunk::{Chunk, Item};
 pub use outbound::Outbound;
 pub use receiver::Receiver;

@@ -12,6 +12,7 @@ pub mod plugin_files;
 pub mod plugin_net;
 pub mod plugin_tasks;
 pub mod plugin_tls;
+pub mod ports;
 pub mod process;
 pub mod random;
 pub mod signals;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::server::ports::Ports;
+use super::ports::Ports;
 
 #[derive(Debug, Error)]
 pub enum PidPortsError {

@@ -45,24 +45,17 @@ impl Processes for SystemProcesses {
     }
 
     fn send(&self, pid: i32, signal: Signal) -> Result<(), String> {
+        use rustix::process::{Pid, Signal as Number, kill_process};
         let number = match signal {
-            Signal::Stop => libc::SIGKILL,
-            Signal::Quit => libc::SIGINT,
-            Signal::Term => libc::SIGTERM,
-            Signal::Reopen => libc::SIGUSR1,
-            Signal::Reload => libc::SIGHUP,
-            Signal::LameDuck => libc::SIGUSR2,
+            Signal::Stop => Number::KILL,
+            Signal::Quit => Number::INT,
+            Signal::Term => Number::TERM,
+            Signal::Reopen => Number::USR1,
+            Signal::Reload => Number::HUP,
+            Signal::LameDuck => Number::USR2,
         };
-        send(pid, number)
+        // 0 and below would address whole groups of processes.
+        let pid = (pid > 0).then(|| Pid::from_raw(pid)).flatten().ok_or("no such process")?;
+        kill_process(pid, number).map_err(|error| crate::config::go_io_text(&error.into()))
     }
-}
-
-#[allow(unsafe_code)]
-fn send(pid: i32, number: i32) -> Result<(), String> {
-    // SAFETY: `kill` takes two integers and touches no memory of this process.
-    let failed = unsafe { libc::kill(pid, number) } != 0;
-    if failed {
-        return Err(crate::config::go_io_text(&std::io::Error::last_os_error()));
-    }
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! From the command line to a running server.
 
 use super::listeners::Listeners;
-use super::ports::{Ports, urls};
 use super::services::Services;
 use super::{ConfigFacts, Facts, Server};
 use crate::auth::Authenticator;
@@ -15,6 +14,7 @@ use crate::proto::info::{self, InfoTemplate, ServerInfo};
 use crate::runtime::pid_ports::{PidPortsError, PortsFile, interface_addresses, write_pid};
 use crate::runtime::plugin_tasks::TokioServices;
 use crate::runtime::plugin_tls::PluginTls;
+use crate::runtime::ports::{Ports, urls};
 use crate::runtime::signals::{Signals, raise_open_files_limit};
 use crate::runtime::{Listener, Mutex, files, log_files, now_ns, process, random_bytes, tasks, unix_ns};
 use crate::tls::server::TlsServer;

@@ -7,7 +7,6 @@ mod boot;
 mod hooks;
 mod lame_duck;
 mod listeners;
-pub mod ports;
 mod reload;
 mod services;
 pub mod snapshot;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use thiserror::Error as ThisError;
 
-use crate::routing::layer::{LayerError, LayerErrorKind};
+use crate::proto::layer::{LayerError, LayerErrorKind};
 
 /// Why a `tls {}` block cannot be used.
 #[derive(Debug, ThisError)]

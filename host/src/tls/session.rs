@@ -22,7 +22,7 @@ use super::names;
 use super::pins::PinnedCerts;
 use super::server::TlsServer;
 use crate::proto::error::ClosedReason;
-use crate::routing::layer::{Layer, LayerError, LayerErrorKind, Progress, TlsFacts};
+use crate::proto::layer::{Layer, LayerError, LayerErrorKind, Progress, TlsFacts};
 
 /// A TLS session of either side.
 pub struct TlsSession {

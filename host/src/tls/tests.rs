@@ -17,7 +17,7 @@ use super::server::TlsServer;
 use super::session::{TlsSession, looks_like_tls};
 use crate::config::options::{HandshakeFirst, TlsOptions, TlsVersion};
 use crate::proto::error::ClosedReason;
-use crate::routing::layer::{Layer, LayerError, LayerErrorKind, Progress};
+use crate::proto::layer::{Layer, LayerError, LayerErrorKind, Progress};
 
 /// Files by path: an authority `ca.pem`, and `NAME.pem` with `NAME.key` for each made name.
 struct Files {
@@ -418,28 +418,4 @@ fn damaged_handshakes_and_streams_do_no_harm() {
         pair.chunk_bytes = 1 + at;
         let _ = pair.settle();
     }
-}
-
-/// Not a check but a figure: nanoseconds a KiB through a session, both ways.
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture"]
-fn speed_of_a_session() {
-    let mut pair = Pair::new(&Files::new(), &server_options(), &options(None));
-    pair.handshake();
-    let plain = vec![7u8; 64 * 1024];
-    let rounds = 20_000u32;
-    let (mut wire, mut out, mut nothing) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut encode, mut decode) = (Duration::ZERO, Duration::ZERO);
-    for _ in 0..rounds {
-        wire.clear();
-        out.clear();
-        let start = std::time::Instant::now();
-        pair.server.on_write(&plain, &mut wire).unwrap();
-        encode += start.elapsed();
-        let start = std::time::Instant::now();
-        pair.client.on_read(&mut wire, &mut out, &mut nothing).unwrap();
-        decode += start.elapsed();
-        assert_eq!(out.len(), plain.len());
-    }
-    println!("ns a KiB: encode {:?} decode {:?}", encode / rounds / 64, decode / rounds / 64);
 }
