@@ -258,6 +258,11 @@ fn check_owners(sections: &[Section], available: &Available, report: &mut Report
         if available.plugins.iter().any(|plugin| plugin.name == section.plugin) {
             continue;
         }
+        // The flag --store_dir says where, not whether: alone it switches nothing on.
+        let others = sections.iter().filter(|s| s.plugin == section.plugin).count() > 1;
+        if section.key() == "store_dir" && section.positions.is_empty() && !others {
+            continue;
+        }
         let problem = owners::absent(&section.key(), &section.plugin, &available.searched);
         report.error(Problem { at: section.positions.get("").copied(), ..problem });
     }
