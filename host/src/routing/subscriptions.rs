@@ -260,7 +260,9 @@ pub fn review(
 
 /// What is kept of a connection's subscriptions when it closes.
 pub fn last_of(receiver: &Receiver, account: &Account) -> LastSubs {
-    LastSubs { count: receiver.subs.lock().len(), views: list(receiver, account, LAST_SUBS_MAX) }
+    let count = receiver.subs.lock().len();
+    let views = if count == 0 { Vec::new() } else { list(receiver, account, LAST_SUBS_MAX) };
+    LastSubs { count, views }
 }
 
 /// A receiver's subscriptions, up to `max` of them.
