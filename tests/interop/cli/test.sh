@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The `nats` command-line tool against a server. Called by ../run.
 
-mkdir -p "$INTEROP_OUT/work"
 # shellcheck source=harness.sh
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 

@@ -17,6 +17,11 @@ export const LIMIT_MS = 10_000; // how long anything that must happen may take
 
 export const cert = (name) => fs.readFileSync(path.join(INTEROP_CERTS, name), "utf8");
 
+// The runner ends a file that takes too long by SIGTERM: no server outlives it.
+const running = new Set();
+process.once("SIGTERM", () => process.exit(1));
+process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 // One server process, on free ports that it keeps across `restart`.
 class Server {
   constructor(folder, transport, conf, env) {
@@ -32,7 +37,8 @@ class Server {
     const log = fs.openSync(this.logFile, "a");
     this.process = spawn(INTEROP_SERVER, args, { cwd: INTEROP_CERTS, env: this.env, stdio: ["ignore", log, log] });
     fs.closeSync(log);
-    this.exited = once(this.process, "exit");
+    running.add(this.process);
+    this.exited = once(this.process, "exit").finally(() => running.delete(this.process));
     const ports = await until(() => this.#ports(), () => this.log());
     for (const [kind, urls] of Object.entries(ports)) {
       this.env[`${kind.toUpperCase()}_PORT`] = urls[0].split(":").at(-1);
@@ -142,7 +148,6 @@ class Bench {
 
   serve(scenario, { transport = this.transport, env } = {}) {
     const parent = path.join(INTEROP_OUT, "work");
-    fs.mkdirSync(parent, { recursive: true });
     const folder = fs.mkdtempSync(path.join(parent, "js-"));
     const conf = [transport, scenario].filter(Boolean)
       .map((name) => fs.readFileSync(path.join(INTEROP_CONF, `${name}.conf`), "utf8"));
