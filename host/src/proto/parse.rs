@@ -84,6 +84,11 @@ fn rest_of_line(buf: &[u8], letters: usize, verb: Verb, after: &After, max: usiz
     while start < buf.len() && is_blank(buf[start]) {
         start += 1;
     }
+    // Beyond the reference, the limit holds for blanks too, and for what PING and PONG ignore: a line
+    // that does not end must not be gathered for ever.
+    if start - letters > max {
+        return Line::TooLong;
+    }
     let Some(nl) = memchr::memchr(b'\n', &buf[start..]) else {
         return if buf.len() - start > max + 1 { Line::TooLong } else { Line::Partial };
     };
@@ -93,7 +98,7 @@ fn rest_of_line(buf: &[u8], letters: usize, verb: Verb, after: &After, max: usiz
     if end > start && (buf[end - 1] == b'\r' || memchr::memchr(b'\r', &buf[start..end]).is_some()) {
         end -= 1;
     }
-    if end - start > max && !matches!(after, After::Ignored) {
+    if end - start > max {
         return Line::TooLong;
     }
     Line::Whole { verb, args: (start, end), len }
@@ -222,6 +227,9 @@ mod tests {
         let make = |n: usize| [b"SUB ", vec![b'a'; n - 2].as_slice(), b" 1\r\n"].concat();
         assert!(matches!(line(&make(4096), 4096), Line::Whole { .. }));
         assert_eq!(line(&make(4097), 4096), Line::TooLong);
+        let blanks = [b"CONNECT".as_slice(), &[b' '; 4097]].concat();
+        assert_eq!(line(&blanks, 4096), Line::TooLong);
+        assert_eq!(line(&blanks[..4103], 4096), Line::Partial);
     }
 
     #[test]
