@@ -329,12 +329,6 @@ impl Session {
         }
     }
 
-    /// The INFO that follows the first PONG (CORE-041).
-    pub(super) fn send_connect_info(&self, account: &Account, me: &crate::routing::Receiver) {
-        let line = self.info_line(Some((&account.name, self.flags.system_account)));
-        me.send(&line);
-    }
-
     /// INFO because something changed (CORE-042, CORE-043).
     pub(super) fn send_info(&self) {
         self.connection.receiver.send(&self.info_line(None));

@@ -166,15 +166,18 @@ impl Session {
     }
 
     fn ping(&mut self, account: &Account, me: &Arc<Receiver>) {
-        me.send(b"PONG\r\n");
         if self.traces() {
             crate::routing::trace::outbound_line(&me.label(), "PONG", b"");
         }
-        if !self.first_pong_sent && self.flags.connected {
-            self.first_pong_sent = true;
-            if self.flags.async_info {
-                self.send_connect_info(account, me);
-            }
+        let is_first = !self.first_pong_sent && self.flags.connected;
+        self.first_pong_sent |= is_first;
+        if is_first && self.flags.async_info {
+            // In one write: clients take an INFO that comes later for a change of the cluster (CORE-041).
+            let mut line = b"PONG\r\n".to_vec();
+            line.extend(self.info_line(Some((&account.name, self.flags.system_account))));
+            me.send(&line);
+        } else {
+            me.send(b"PONG\r\n");
         }
     }
 
