@@ -1,0 +1,57 @@
+//! Hostile bytes for the parsers of outside bytes: one function a target.
+//!
+//! A target takes any bytes and panics when a rule of the parser is broken; how input is read does not
+//! depend on how it was cut is the rule they share. Two drivers run the same functions:
+//!
+//! - `cargo test -p natsd-fuzz` on stable Rust: the stored corpus, then mutations of it for `FUZZ_SECONDS`;
+//! - `cargo +nightly fuzz run --fuzz-dir tests/fuzz/libfuzzer TARGET`, guided by coverage.
+//!
+//! A finding becomes a file in `corpus/TARGET`, and so a test for ever.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod client_parser;
+mod config_parser;
+mod cuts;
+mod proxy_header;
+mod websocket_frames;
+
+pub use client_parser::client_parser;
+pub use config_parser::config_parser;
+pub use proxy_header::proxy_header;
+pub use websocket_frames::websocket_frames;
+
+/// A target, what its inputs are made of, and where samples lie (from the root of the repository).
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    /// Words that mutations insert.
+    pub words: &'static [&'static [u8]],
+    pub corpora: &'static [&'static str],
+}
+
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "client_parser",
+        run: client_parser,
+        words: client_parser::WORDS,
+        corpora: &["tests/fuzz/corpus/client_parser"],
+    },
+    Target {
+        name: "config_parser",
+        run: config_parser,
+        words: config_parser::WORDS,
+        corpora: &["tests/fuzz/corpus/config_parser", "tests/configs/valid", "tests/configs/broken"],
+    },
+    Target {
+        name: "proxy_header",
+        run: proxy_header,
+        words: proxy_header::WORDS,
+        corpora: &["tests/fuzz/corpus/proxy_header"],
+    },
+    Target {
+        name: "websocket_frames",
+        run: websocket_frames,
+        words: websocket_frames::WORDS,
+        corpora: &["tests/fuzz/corpus/websocket_frames"],
+    },
+];
