@@ -192,10 +192,7 @@ fn the_hosts_modules_import_downwards_only() {
             }
         }
     }
-    report(
-        "imports inside the host go one way (subject … server, see HOST_LAYERS)",
-        wrong,
-    );
+    report("imports inside the host go one way (subject … server, see HOST_LAYERS)", wrong);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is known of a connection besides its traffic: shown by monitoring, logs and events.
 
-use crate::log::client_name::{ClientLabel, ClientName};
 use crate::auth::ConnectionType;
+use crate::log::client_name::{ClientLabel, ClientName};
 use crate::tls::peer::PeerCert;
 use core::net::SocketAddr;
 

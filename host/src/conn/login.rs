@@ -2,9 +2,7 @@
 
 use super::session::{Failure, Flags, Session, SessionLimits};
 use crate::account::Account;
-use crate::auth::{
-    ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, Verdict,
-};
+use crate::auth::{ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, Verdict};
 use crate::conn::context::{LoginFacts, PluginVerdict};
 use crate::proto::connect::Connect;
 use crate::proto::error::{ClosedReason, ErrText};
@@ -19,9 +17,9 @@ impl Session {
     pub(super) async fn login(&mut self, json: Option<&[u8]>) -> Result<(), Failure> {
         let mut options = self.options_so_far();
         if let Some(json) = json {
-            options.merge(json).map_err(|e| {
-                Failure::silent(ClosedReason::ProtocolViolation, format!("CONNECT: {e}"))
-            })?;
+            options
+                .merge(json)
+                .map_err(|e| Failure::silent(ClosedReason::ProtocolViolation, format!("CONNECT: {e}")))?;
         }
         self.check(&options)?;
         if self.flags.connected {
@@ -122,12 +120,8 @@ impl Session {
         };
         match decision {
             Some(Decision::Allow(identity)) => Ok(identity),
-            Some(Decision::Deny(denial)) => {
-                Err(denied(denial.closed_reason(), Some(denial.to_string())))
-            }
-            Some(Decision::NeedsBcrypt(_)) | None => {
-                Err(denied(ClosedReason::AuthenticationFailure, None))
-            }
+            Some(Decision::Deny(denial)) => Err(denied(denial.closed_reason(), Some(denial.to_string()))),
+            Some(Decision::NeedsBcrypt(_)) | None => Err(denied(ClosedReason::AuthenticationFailure, None)),
         }
     }
 
@@ -174,9 +168,8 @@ impl Session {
             system_account: false,
         };
         self.connection.receiver.out.lock().headers = headers;
-        let has_credentials = [&options.user, &options.auth_token, &options.nkey, &options.jwt]
-            .iter()
-            .any(|s| !s.is_empty());
+        let has_credentials =
+            [&options.user, &options.auth_token, &options.nkey, &options.jwt].iter().any(|s| !s.is_empty());
         self.credentials = has_credentials.then(|| Box::new(options.clone()));
     }
 
@@ -273,24 +266,20 @@ impl Session {
         }
         let Some(identity) = self.identity.take() else { return Ok(()) };
         let listener = self.listener.clone();
-        let recheck =
-            self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
+        let recheck = self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
         let kept = match recheck {
             Recheck::Keep(identity) => Ok(identity),
             Recheck::AccountChanged | Recheck::Gone => {
                 return Err(Failure { error: None, reason: ClosedReason::ClientClosed, log: None });
             }
             Recheck::Refuse(denial) => Err(denial),
-            Recheck::NeedsBcrypt(check) => {
-                match crate::runtime::tasks::blocking(|| check.run()).await {
-                    Some(Decision::Allow(identity)) => Ok(identity),
-                    Some(Decision::Deny(denial)) => Err(denial),
-                    _ => return Err(denied(ClosedReason::AuthenticationFailure, None)),
-                }
-            }
+            Recheck::NeedsBcrypt(check) => match crate::runtime::tasks::blocking(|| check.run()).await {
+                Some(Decision::Allow(identity)) => Ok(identity),
+                Some(Decision::Deny(denial)) => Err(denial),
+                _ => return Err(denied(ClosedReason::AuthenticationFailure, None)),
+            },
         };
-        let identity =
-            kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
+        let identity = kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
         self.apply(identity);
         self.remove_forbidden();
         Ok(())
@@ -371,10 +360,8 @@ impl Session {
         if std::mem::take(&mut self.entered) {
             account.leave();
         }
-        if matches!(
-            reason,
-            ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline
-        ) {
+        if matches!(reason, ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline)
+        {
             account.slow_consumers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }

@@ -55,8 +55,8 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
     receiver.label.store(Some(Arc::new(facts.label(cid))));
     let connection = Arc::new(Connection::new(receiver, facts, context.accounts.global.clone()));
     let authenticator = context.authenticator();
-    let expects_connect = authenticator.auth_required()
-        || context.hooks.get().is_some_and(|hooks| hooks.has_authenticators());
+    let expects_connect =
+        authenticator.auth_required() || context.hooks.get().is_some_and(|hooks| hooks.has_authenticators());
     let nonce = authenticator.nonce_required().then(new_nonce);
     let auth_timeout = options.auth.timeout.unwrap_or_else(|| match &options.tls {
         Some(tls) => tls.timeout + Duration::from_secs(1),

@@ -36,13 +36,7 @@ pub(super) enum Step {
 
 impl Session {
     /// Processes `buf` as far as whole operations go.
-    pub fn process(
-        &mut self,
-        chunk: &mut Chunk,
-        account: &Account,
-        me: &Arc<Receiver>,
-        buf: &[u8],
-    ) -> End {
+    pub fn process(&mut self, chunk: &mut Chunk, account: &Account, me: &Arc<Receiver>, buf: &[u8]) -> End {
         let mut pass = Pass {
             account,
             me,
@@ -114,10 +108,7 @@ impl Session {
             Line::Whole { verb, args, len } => (verb, args, len),
             Line::Partial => return Step::More(0),
             Line::TooLong => {
-                return Step::End(fail(
-                    ErrText::MaximumControlLine,
-                    ClosedReason::MaximumControlLine,
-                ));
+                return Step::End(fail(ErrText::MaximumControlLine, ClosedReason::MaximumControlLine));
             }
             Line::Unknown => return Step::End(self.unknown(rest)),
         };
@@ -201,8 +192,7 @@ impl Session {
     }
 
     pub(super) fn traces(&self) -> bool {
-        crate::log::trace_enabled()
-            && (!self.flags.system_account || crate::log::trace_system_enabled())
+        crate::log::trace_enabled() && (!self.flags.system_account || crate::log::trace_system_enabled())
     }
 
     pub(super) fn ok(&self, me: &Receiver) {

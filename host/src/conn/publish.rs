@@ -4,8 +4,8 @@ use super::process::{Pass, Step, fail};
 use super::session::{End, Failure, Session};
 use crate::interest::Matched;
 use crate::proto::error::{ClosedReason, ErrText};
-use crate::proto::quote::Quoted;
 use crate::proto::parse::{self, ArgsError, PubLine};
+use crate::proto::quote::Quoted;
 use crate::routing::chunk::{Chunk, Item, Span};
 use crate::routing::format::put_number;
 
@@ -294,4 +294,3 @@ fn bad_arguments(e: ArgsError, headers: bool, args: &[u8]) -> End {
     let log = format!("{what}: {:?}", String::from_utf8_lossy(args));
     End::Fail(Failure::silent(ClosedReason::ProtocolViolation, log))
 }
-

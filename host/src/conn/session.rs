@@ -1,10 +1,8 @@
 //! The state of one connection that only its own task touches.
 
 use crate::account::Account;
-use arc_swap::ArcSwap;
-use core::net::SocketAddr;
-use crate::auth::{Identity, ListenerAuth};
 use crate::auth::permissions::Permissions;
+use crate::auth::{Identity, ListenerAuth};
 use crate::conn::context::Context;
 use crate::conn::registry::Connection;
 use crate::interest::Matched;
@@ -14,6 +12,8 @@ use crate::proto::info::InfoTemplate;
 use crate::proto::parse::PubLine;
 use crate::routing::Receiver;
 use crate::routing::chunk::Sender;
+use arc_swap::ArcSwap;
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,9 +115,14 @@ pub enum End {
     /// So many bytes are processed; the rest is the start of an operation.
     Used(usize),
     /// A CONNECT (its JSON) has to be answered before the rest from `used` on goes on.
-    Login { json: Vec<u8>, used: usize },
+    Login {
+        json: Vec<u8>,
+        used: usize,
+    },
     /// First operation without CONNECT while a no_auth_user stands in (CORE-068).
-    Anonymous { used: usize },
+    Anonymous {
+        used: usize,
+    },
     Fail(Failure),
 }
 
@@ -141,12 +146,7 @@ impl Failure {
 
 impl Session {
     pub fn sender<'a>(&self, account: &'a Account, me: &'a Arc<Receiver>) -> Sender<'a> {
-        Sender {
-            account,
-            receiver: Some(me),
-            echo: self.flags.echo,
-            no_responders: self.flags.no_responders,
-        }
+        Sender { account, receiver: Some(me), echo: self.flags.echo, no_responders: self.flags.no_responders }
     }
 
     /// What was remembered of the last line is void.

@@ -32,9 +32,7 @@ impl Session {
         pass.guard = None;
         let max = self.limits.max_subscriptions;
         match subscriptions::subscribe(pass.me, pass.account, subject, queue, sid, filtered, max) {
-            Subscribed::TooMany => {
-                self.tell(pass.me, &ErrText::MaximumSubscriptions)
-            }
+            Subscribed::TooMany => self.tell(pass.me, &ErrText::MaximumSubscriptions),
             Subscribed::New(_) | Subscribed::InUse => self.ok(pass.me),
         }
         Ok(())
@@ -44,10 +42,10 @@ impl Session {
         if !crate::subject::is_valid_for_sub(subject) {
             return Err(ErrText::InvalidSubject);
         }
-        if let Some(max) = self.limits.max_sub_tokens {
-            if crate::subject::token_count(subject) > max as usize {
-                return Err(ErrText::TooManyTokens { subject });
-            }
+        if let Some(max) = self.limits.max_sub_tokens
+            && crate::subject::token_count(subject) > max as usize
+        {
+            return Err(ErrText::TooManyTokens { subject });
         }
         let denied = || ErrText::SubscribePermission { subject, queue: queue_of(queue) };
         if queue == SYSTEM_QUEUE {

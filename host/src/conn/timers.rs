@@ -96,11 +96,7 @@ impl Session {
             timers.handshake_ns = None;
             if !self.layer_open {
                 crate::log::debug!("{} - TLS handshake timeout", self.connection.receiver.label());
-                return Err(Failure {
-                    error: None,
-                    reason: ClosedReason::TlsHandshakeFailure,
-                    log: None,
-                });
+                return Err(Failure { error: None, reason: ClosedReason::TlsHandshakeFailure, log: None });
             }
         }
         if timers.auth_ns.is_some_and(|at| at <= now) {

@@ -12,5 +12,12 @@ impl Session {
         false
     }
 
-    pub(super) fn publish_traced(&mut self, _chunk: &mut Chunk, _pass: &mut Pass, _item: Item, _headers: &[u8]) {}
+    pub(super) fn publish_traced(
+        &mut self,
+        _chunk: &mut Chunk,
+        _pass: &mut Pass,
+        _item: Item,
+        _headers: &[u8],
+    ) {
+    }
 }

@@ -191,13 +191,7 @@ impl Chunk {
     }
 
     /// Records a message whose subject has to be resolved.
-    pub fn record_unknown<'a>(
-        &mut self,
-        item: Item,
-        sender: &Sender<'a>,
-        buf: &[u8],
-        guard: &mut Guard<'a>,
-    ) {
+    pub fn record_unknown<'a>(&mut self, item: Item, sender: &Sender<'a>, buf: &[u8], guard: &mut Guard<'a>) {
         self.late.push(Late { item, hit: None });
         self.unresolved += 1;
         if self.unresolved >= RESOLVE_AT {

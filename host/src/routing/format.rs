@@ -58,10 +58,10 @@ pub(super) fn format(
             }
         }
     }
-    if let Some(pieces) = pieces {
-        if out.len() > piece_start {
-            pieces.push(Piece::Formatted(piece_start as u32, out.len() as u32));
-        }
+    if let Some(pieces) = pieces
+        && out.len() > piece_start
+    {
+        pieces.push(Piece::Formatted(piece_start as u32, out.len() as u32));
     }
 }
 

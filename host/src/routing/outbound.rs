@@ -33,6 +33,8 @@ pub struct Outbound {
     /// Messages delivered, by subscription.
     counts: Vec<u32>,
     /// UNSUB max, by subscription.
+    // Boxed: nearly no connection has any, and an idle one is to be small.
+    #[allow(clippy::box_collection)]
     limits: Option<Box<HashMap<u32, u32>>>,
     /// Texts of long subscription ids.
     pub long_sids: Vec<Box<[u8]>>,
@@ -145,14 +147,14 @@ impl Outbound {
     /// Writes bytes of the wire now, or queues what the socket does not take.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         let mut sent = 0;
-        if self.queue.is_empty() {
-            if let Some(wire) = &self.wire {
-                while sent < bytes.len() {
-                    match wire.try_write(&bytes[sent..]) {
-                        Ok(n) => sent += n,
-                        Err(e) if is_full(&e) => break,
-                        Err(_) => return self.fail(ClosedReason::WriteError),
-                    }
+        if self.queue.is_empty()
+            && let Some(wire) = &self.wire
+        {
+            while sent < bytes.len() {
+                match wire.try_write(&bytes[sent..]) {
+                    Ok(n) => sent += n,
+                    Err(e) if is_full(&e) => break,
+                    Err(_) => return self.fail(ClosedReason::WriteError),
                 }
             }
         }
@@ -194,11 +196,11 @@ impl Outbound {
     /// Appends to the queue.
     pub fn enqueue(&mut self, bytes: &[u8]) {
         self.pending_bytes += bytes.len();
-        if let Some(last) = self.queue.back_mut() {
-            if last.len() + bytes.len() <= last.capacity().max(CHUNK_BYTES) {
-                last.extend_from_slice(bytes);
-                return;
-            }
+        if let Some(last) = self.queue.back_mut()
+            && last.len() + bytes.len() <= last.capacity().max(CHUNK_BYTES)
+        {
+            last.extend_from_slice(bytes);
+            return;
         }
         let mut chunk = Vec::with_capacity(bytes.len().max(CHUNK_BYTES_MIN));
         chunk.extend_from_slice(bytes);
@@ -289,10 +291,10 @@ impl Outbound {
         if let Some(mut layer) = self.layer.take() {
             let mut wire = Vec::new();
             layer.on_close(reason, &mut wire);
-            if self.queue.is_empty() {
-                if let Some(w) = &self.wire {
-                    let _ = w.try_write(&wire);
-                }
+            if self.queue.is_empty()
+                && let Some(w) = &self.wire
+            {
+                let _ = w.try_write(&wire);
             }
         }
         self.drop_queue();
@@ -318,11 +320,11 @@ impl Outbound {
         let had = self.counts[index];
         let mut take = count;
         let mut spent = false;
-        if let Some(limits) = &self.limits {
-            if let Some(&max) = limits.get(&(index as u32)) {
-                take = count.min(max.saturating_sub(had));
-                spent = had + take >= max;
-            }
+        if let Some(limits) = &self.limits
+            && let Some(&max) = limits.get(&(index as u32))
+        {
+            take = count.min(max.saturating_sub(had));
+            spent = had + take >= max;
         }
         self.counts[index] = had.wrapping_add(take);
         (take, spent)

@@ -1,7 +1,7 @@
 //! Messages that the server and its plugins publish: the same chunk, without a connection.
 
-use super::format::put_number;
 use super::chunk::{Chunk, Guard, Item, Sender, Span};
+use super::format::put_number;
 use crate::account::Account;
 use crate::runtime::random_u64;
 use std::cell::RefCell;

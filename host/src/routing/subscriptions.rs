@@ -20,6 +20,8 @@ const RESTING_NUMBERS: usize = 64;
 pub struct SubTable {
     /// Numbers in the trie; the ids are read there.
     by_sid: HashTable<u32>,
+    // Boxed: nearly no connection has any, and an idle one is to be small.
+    #[allow(clippy::box_collection)]
     long: Option<Box<HashMap<Box<[u8]>, u32>>>,
     next_index: u32,
     free: VecDeque<u32>,
@@ -100,11 +102,11 @@ impl SubTable {
     }
 
     fn take_index(&mut self, receiver: &Receiver) -> u32 {
-        if self.free.len() > RESTING_NUMBERS {
-            if let Some(index) = self.free.pop_front() {
-                receiver.out.lock().reset_count(index);
-                return index;
-            }
+        if self.free.len() > RESTING_NUMBERS
+            && let Some(index) = self.free.pop_front()
+        {
+            receiver.out.lock().reset_count(index);
+            return index;
         }
         self.next_index += 1;
         self.next_index - 1
@@ -154,10 +156,10 @@ pub fn subscribe(
     max_subscriptions: Option<usize>,
 ) -> Subscribed {
     let mut table = receiver.subs.lock();
-    if let Some(sid) = table.known_sid(sid) {
-        if table.find(sid, &account.sublist.read().trie).is_some() {
-            return Subscribed::InUse;
-        }
+    if let Some(sid) = table.known_sid(sid)
+        && table.find(sid, &account.sublist.read().trie).is_some()
+    {
+        return Subscribed::InUse;
     }
     if max_subscriptions.is_some_and(|max| table.len() >= max) {
         return Subscribed::TooMany;

@@ -236,8 +236,7 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
     let fatal = |e: &dyn std::fmt::Display| StartError::Fatal(e.to_string());
     let options = &config.options;
     let identity = ServerIdentity::from_seeds(&random_bytes(), random_bytes());
-    let authenticator =
-        Authenticator::of_server(options).map_err(|e| fatal(&e))?;
+    let authenticator = Authenticator::of_server(options).map_err(|e| fatal(&e))?;
     let tls = build_tls(options).map_err(StartError::Fatal)?;
     let name = if options.server_name.is_empty() { &identity.id } else { &options.server_name };
     let facts = Facts {

@@ -1,7 +1,7 @@
 //! What plugins have to say about connections: authenticators and observers.
 
-use crate::auth::permissions::Permissions;
 use crate::auth::Identity;
+use crate::auth::permissions::Permissions;
 use crate::conn::Connection;
 use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
 use crate::plugins::Plugins;
@@ -29,9 +29,7 @@ impl Hooks for PluginHooks {
             match verdict {
                 Verdict::Abstain => PluginVerdict::Abstain,
                 Verdict::Deny { reason } => PluginVerdict::Deny(reason),
-                Verdict::Allow(identity) => {
-                    self.allow(identity, facts).unwrap_or_else(PluginVerdict::Deny)
-                }
+                Verdict::Allow(identity) => self.allow(identity, facts).unwrap_or_else(PluginVerdict::Deny),
             }
         })
     }

@@ -9,8 +9,8 @@ use crate::routing::layer::Stack;
 use crate::runtime::{Listener, Mutex, Stream, clock, now_ns, spawn, unix_ns};
 use crate::tls::server::TlsServer;
 use crate::tls::session::TlsSession;
-use natsd_plugin_api::{ListenerSpec, Peer};
 use core::net::SocketAddr;
+use natsd_plugin_api::{ListenerSpec, Peer};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -68,12 +68,7 @@ impl Listeners {
         });
     }
 
-    fn accept(
-        &self,
-        id: u64,
-        listener: Listener,
-        mut each: impl FnMut(Stream, SocketAddr) + Send + 'static,
-    ) {
+    fn accept(&self, id: u64, listener: Listener, mut each: impl FnMut(Stream, SocketAddr) + Send + 'static) {
         let stop = Arc::new(Stop::default());
         self.open.lock().insert(id, stop.clone());
         spawn(async move {

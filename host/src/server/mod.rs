@@ -9,8 +9,8 @@ mod lame_duck;
 mod listeners;
 mod reload;
 mod services;
-pub mod snapshot;
 mod shutdown;
+pub mod snapshot;
 mod transport;
 
 pub use boot::main;

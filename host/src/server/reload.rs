@@ -48,8 +48,7 @@ impl Server {
         let config = draft.finish(&INPUTS, &self.flags, &available).map_err(|e| e.to_string())?;
         let old = self.context.options.load_full();
         let changes = diff(&old, &config.options).map_err(|e| e.to_string())?;
-        let authenticator = Authenticator::of_server(&config.options)
-            .map_err(|e| e.to_string())?;
+        let authenticator = Authenticator::of_server(&config.options).map_err(|e| e.to_string())?;
         let tls = build_tls(&config.options)?;
         let plugins = self.plugins.prepare(&config.options.plugins, &config.owned_keys()).await;
         let plugins = plugins.map_err(|e| placed(&config, &[e]))?;
@@ -76,10 +75,10 @@ impl Server {
         if changes.iter().any(|c| c.what == What::MaxConnections) {
             self.close_excess(options.limits.max_connections.unwrap_or(0));
         }
-        if changes.iter().any(|c| c.what == What::PidFile) {
-            if let Err(e) = self.write_pid_file(&options) {
-                crate::log::error!("{e}");
-            }
+        if changes.iter().any(|c| c.what == What::PidFile)
+            && let Err(e) = self.write_pid_file(&options)
+        {
+            crate::log::error!("{e}");
         }
         if changes.iter().any(|c| c.what == What::PortsFile) {
             self.write_ports_file();

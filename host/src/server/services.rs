@@ -17,12 +17,12 @@ use crate::routing::subscriptions;
 use crate::runtime::{Listener, Mutex, files};
 use crate::tls::server::TlsServer;
 use arc_swap::ArcSwap;
+use core::net::SocketAddr;
 use natsd_plugin_api::{
     AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
     MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
-use core::net::SocketAddr;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
@@ -56,8 +56,7 @@ impl InlineSubscriber for ToPlugin {
         for part in batch.chunks(BATCH) {
             let mut messages = [empty; BATCH];
             for (message, d) in messages.iter_mut().zip(part) {
-                *message =
-                    MessageRef::new(d.subject, d.reply, d.headers, d.payload).with_origin(d.origin);
+                *message = MessageRef::new(d.subject, d.reply, d.headers, d.payload).with_origin(d.origin);
             }
             self.0.deliver(&messages[..part.len()]);
         }
@@ -79,9 +78,9 @@ impl Services {
         let accounts = &self.server()?.context.accounts;
         match name {
             "" => Ok(accounts.global.clone()),
-            name => accounts
-                .get(name)
-                .ok_or_else(|| Error::not_found(format!("there is no account {name:?}"))),
+            name => {
+                accounts.get(name).ok_or_else(|| Error::not_found(format!("there is no account {name:?}")))
+            }
         }
     }
 
@@ -130,8 +129,7 @@ impl HostServices for Services {
         for (i, m) in messages.iter().enumerate() {
             let fits = m.header_block().len() + m.payload().len() <= max;
             if fits && crate::subject::is_valid_literal(m.match_subject()) {
-                let deliver_as =
-                    if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
+                let deliver_as = if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
                 valid.push(Message {
                     subject: m.match_subject(),
                     deliver_as,
@@ -196,8 +194,7 @@ impl HostServices for Services {
     }
 
     fn unsubscribe(&self, subscription: u64) {
-        let Some(Subscription { receiver, account }) = self.subscriptions.lock().remove(&subscription)
-        else {
+        let Some(Subscription { receiver, account }) = self.subscriptions.lock().remove(&subscription) else {
             return;
         };
         receiver.out.lock().close(ClosedReason::InternalClient);
@@ -289,10 +286,33 @@ impl HostServices for Services {
 
 /// The fields of INFO that plugins cannot replace (CORE-010..037).
 const CORE_FIELDS: [&str; 27] = [
-    "server_id", "server_name", "version", "proto", "git_commit", "go", "host", "port", "headers",
-    "auth_required", "tls_required", "tls_verify", "tls_available", "max_payload", "client_id", "client_ip",
-    "nonce", "cluster_dynamic", "ldm", "connect_info", "remote_account", "acc_is_sys", "api_lvl", "xkey",
-    "natsd_version", "connect_urls", "ws_connect_urls",
+    "server_id",
+    "server_name",
+    "version",
+    "proto",
+    "git_commit",
+    "go",
+    "host",
+    "port",
+    "headers",
+    "auth_required",
+    "tls_required",
+    "tls_verify",
+    "tls_available",
+    "max_payload",
+    "client_id",
+    "client_ip",
+    "nonce",
+    "cluster_dynamic",
+    "ldm",
+    "connect_info",
+    "remote_account",
+    "acc_is_sys",
+    "api_lvl",
+    "xkey",
+    "natsd_version",
+    "connect_urls",
+    "ws_connect_urls",
 ];
 
 impl Server {

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 /// holds under that name counts.
 pub fn parts_of_plugins(plugins: &Plugins, kind: &str) -> Vec<Value> {
     let query = json!({ "kind": kind });
-    let answers = plugins.facts().into_iter().filter_map(|plugin| plugins.introspect(&plugin.name, &query).ok());
+    let answers =
+        plugins.facts().into_iter().filter_map(|plugin| plugins.introspect(&plugin.name, &query).ok());
     answers.filter_map(|mut answer| answer.get_mut(kind).map(Value::take)).collect()
 }

@@ -10,12 +10,8 @@ use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{ErrorKind, Host};
 
 /// Path and title, in the order of the root page (MON-011).
-const LINKS: [Link; 4] = [
-    ("/varz", "General"),
-    ("/connz", "Connections"),
-    ("/subsz", "Subscriptions"),
-    ("/healthz", "Health"),
-];
+const LINKS: [Link; 4] =
+    [("/varz", "General"), ("/connz", "Connections"), ("/subsz", "Subscriptions"), ("/healthz", "Health")];
 
 pub struct Endpoints {
     host: Host,

@@ -76,6 +76,9 @@ mod tests {
     #[test]
     fn empty_lists_and_objects_stay_on_one_line() {
         let value = json!({ "list": [], "block": {}, "items": [1, 2] });
-        assert_eq!(indented(&value), "{\n  \"list\": [],\n  \"block\": {},\n  \"items\": [\n    1,\n    2\n  ]\n}");
+        assert_eq!(
+            indented(&value),
+            "{\n  \"list\": [],\n  \"block\": {},\n  \"items\": [\n    1,\n    2\n  ]\n}"
+        );
     }
 }

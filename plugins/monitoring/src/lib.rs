@@ -58,7 +58,9 @@ impl Plugin for Monitoring {
     async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
         match self.config.difference(&Config::read(&section)?) {
             None => Ok(Box::new(|| ())),
-            Some(difference) => Err(Error::unsupported(format!("config reload not supported for {difference}"))),
+            Some(difference) => {
+                Err(Error::unsupported(format!("config reload not supported for {difference}")))
+            }
         }
     }
 
@@ -71,7 +73,9 @@ impl Plugin for Monitoring {
 
     fn health(&self) -> Health {
         match self.serving.get() {
-            Some(serving) if !serving.is_accepting() => Health::failing("the monitoring port is not served any more"),
+            Some(serving) if !serving.is_accepting() => {
+                Health::failing("the monitoring port is not served any more")
+            }
             _ => Health::ok(),
         }
     }

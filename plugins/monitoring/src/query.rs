@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn wrong_values_read_as_in_nats_server() {
-        let bool_text = |text: &str| Query::parse(&format!("subs={text}")).bool("subs").unwrap_err().to_string();
+        let bool_text =
+            |text: &str| Query::parse(&format!("subs={text}")).bool("subs").unwrap_err().to_string();
         assert_eq!(
             bool_text("x%22"),
             r#"Error decoding boolean for 'subs': strconv.ParseBool: parsing "x\"": invalid syntax"#
@@ -146,7 +147,8 @@ mod tests {
         assert_eq!(int("-5"), Ok(-5));
         assert_eq!(int("%2B5"), Ok(5));
         for bad in ["x", "-", "1_0", "1.0"] {
-            let text = format!("Error decoding int for 'limit': strconv.Atoi: parsing {bad:?}: invalid syntax");
+            let text =
+                format!("Error decoding int for 'limit': strconv.Atoi: parsing {bad:?}: invalid syntax");
             assert_eq!(int(bad), Err(text));
         }
         assert_eq!(

@@ -97,7 +97,8 @@ async fn serve(host: Host, stream: ByteStream, endpoints: Arc<Endpoints>) {
         async move {
             let uri = request.uri().clone();
             // Snapshots of large servers take long; the server's own threads have better things to do.
-            let answer = host.blocking(move || endpoints.answer(uri.path(), uri.query().unwrap_or_default())).await;
+            let answer =
+                host.blocking(move || endpoints.answer(uri.path(), uri.query().unwrap_or_default())).await;
             Ok::<_, Infallible>(match answer {
                 Ok(answer) => answer.response(),
                 Err(error) => failed(&error),

@@ -3,7 +3,6 @@
 //! The bytes are read as a connection reads them: whole operations at the front of a buffer, the rest kept
 //! for the next read.
 
-use natsd::log::trace_line::redact_connect;
 use natsd::proto::connect::{self, Connect};
 use natsd::proto::parse::{self, Line, Verb};
 use natsd::subject;
@@ -170,7 +169,7 @@ fn connect(json: &[u8]) -> Operation {
     let mut options = Connect::default();
     let result = options.merge(json).map_err(|error| error.to_string());
     // What goes to the log must cope with what is not JSON at all.
-    let redacted = (redact_connect(json), connect::redact(json).len());
+    let redacted = connect::redact(json).len();
     Operation::Connect(format!("{result:?} {options:?} {redacted:?}"))
 }
 

@@ -146,7 +146,8 @@ pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Value
     // What follows does not change the total (MON-055).
     page.total = open.len() + closed.len();
     narrow(&params, filter, context, &mut open, &mut closed);
-    let mut rows: Vec<Row> = open.into_iter().map(Row::open).chain(closed.into_iter().map(Row::closed)).collect();
+    let mut rows: Vec<Row> =
+        open.into_iter().map(Row::open).chain(closed.into_iter().map(Row::closed)).collect();
     sort.apply(&mut rows, now_unix_ns);
     let shown = rows.iter().skip(page.offset).take(page.limit);
     let shown: Vec<ConnInfo> = shown.map(|row| info(row, &params, now_unix_ns)).collect();
@@ -213,7 +214,10 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
     };
     let (subscriptions_list, subscriptions_list_detail) = match params.subscriptions_detail {
         true => (Vec::new(), views.iter().map(|view| SubDetail::new(view, row.cid)).collect()),
-        false => (views.iter().map(|view| String::from_utf8_lossy(&view.subject).into_owned()).collect(), Vec::new()),
+        false => (
+            views.iter().map(|view| String::from_utf8_lossy(&view.subject).into_owned()).collect(),
+            Vec::new(),
+        ),
     };
     let mut info = ConnInfo {
         cid: row.cid,

@@ -42,7 +42,17 @@ impl Row {
         let traffic = Traffic::of(receiver);
         let cid = receiver.cid;
         let source = Source::Open(connection);
-        Row { cid, start_unix_ns, last_unix_ns, rtt_ns, pending_bytes, stalls, subscriptions, traffic, source }
+        Row {
+            cid,
+            start_unix_ns,
+            last_unix_ns,
+            rtt_ns,
+            pending_bytes,
+            stalls,
+            subscriptions,
+            traffic,
+            source,
+        }
     }
 
     pub fn closed(closed: Closed) -> Self {

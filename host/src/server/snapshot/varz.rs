@@ -166,9 +166,12 @@ fn limits(fields: &mut Map<String, Value>, options: &Options) {
     }
     put(fields, "ping_interval", ns(options.timing.ping_interval));
     put(fields, "ping_max", options.timing.ping_max);
-    for (name, value) in
-        [("http_host", json!("")), ("http_port", json!(0)), ("http_base_path", json!("")), ("https_port", json!(0))]
-    {
+    for (name, value) in [
+        ("http_host", json!("")),
+        ("http_port", json!(0)),
+        ("http_base_path", json!("")),
+        ("https_port", json!(0)),
+    ] {
         put(fields, name, value);
     }
     let auth_timeout = options.auth.timeout.unwrap_or_else(|| match &options.tls {
@@ -230,7 +233,11 @@ fn counters(fields: &mut Map<String, Value>, context: &Context) {
     let by_kind = |clients: u64| json!({ "clients": clients, "routes": 0, "gateways": 0, "leafs": 0 });
     put(fields, "slow_consumer_stats", by_kind(slow));
     put(fields, "stale_connection_stats", by_kind(stale));
-    put(fields, "disk_io_wait_stats", json!({ "waiters": 0, "waits": 0, "wait_time": 0, "max_wait_time": 0 }));
+    put(
+        fields,
+        "disk_io_wait_stats",
+        json!({ "waiters": 0, "waits": 0, "wait_time": 0, "max_wait_time": 0 }),
+    );
 }
 
 fn configuration(
@@ -268,7 +275,9 @@ fn configuration(
 }
 
 fn add(fields: &mut Map<String, Value>, plugin: &Value) {
-    for (name, value) in plugin.as_object().into_iter().flatten().filter(|(name, _)| ORDER.contains(&name.as_str())) {
+    for (name, value) in
+        plugin.as_object().into_iter().flatten().filter(|(name, _)| ORDER.contains(&name.as_str()))
+    {
         let sum = fields.get(name).and_then(Value::as_i64).zip(value.as_i64()).map(|(own, more)| own + more);
         fields.insert(name.clone(), sum.map_or_else(|| value.clone(), Value::from));
     }
@@ -281,4 +290,3 @@ fn put(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
 fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
-
