@@ -83,7 +83,7 @@ impl Sender<'_> {
     }
 
     #[inline]
-    fn skips(&self, receiver: &Receiver) -> bool {
+    pub fn skips(&self, receiver: &Receiver) -> bool {
         !self.echo && receiver.id == self.id()
     }
 }
