@@ -232,6 +232,29 @@ pub struct PluginDeclaration {
     pub config: serde_json::Value,
 }
 
+/// The feature flags of the reference and their defaults; others are not shown.
+const FEATURE_FLAGS: [(&str, bool); 4] = [
+    ("js_ack_fc_v2", false),
+    ("js_api_reply_v2", false),
+    ("js_raft_delete_range", true),
+    ("js_snapshot_sources", false),
+];
+
+impl Options {
+    /// The host that clients are told, and the port if it is another than the listener's.
+    pub fn shown_address(&self) -> (&str, Option<u16>) {
+        let Some(advertised) = self.client_advertise.as_deref() else { return (&self.host, None) };
+        let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
+        (host, port.parse().ok())
+    }
+
+    /// The feature flags as events show them.
+    pub fn shown_feature_flags(&self) -> BTreeMap<&'static str, bool> {
+        let set = |(name, default)| (name, self.feature_flags.get(name).copied().unwrap_or(default));
+        FEATURE_FLAGS.map(set).into()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {

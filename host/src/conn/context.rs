@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub struct Context {
+    pub server: ServerFacts,
     pub options: ArcSwap<Options>,
     pub accounts: Accounts,
     pub registry: Registry,
@@ -27,6 +28,15 @@ pub struct Context {
     pub stale_connections: AtomicU64,
     pub lame_duck: AtomicBool,
     pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
+}
+
+/// What a server calls itself in the events it publishes.
+#[derive(Default)]
+pub struct ServerFacts {
+    pub id: String,
+    pub name: String,
+    /// The number of its last event.
+    pub last_event: AtomicU64,
 }
 
 /// A client that asks to be let in, as plugins are told.
@@ -74,6 +84,7 @@ pub trait Hooks: Send + Sync {
 
 impl Context {
     pub fn new(
+        server: ServerFacts,
         options: Options,
         info: InfoTemplate,
         authenticator: Authenticator,
@@ -81,6 +92,7 @@ impl Context {
     ) -> Self {
         let rate = options.tls.as_ref().and_then(|t| t.connection_rate_limit);
         Context {
+            server,
             accounts: Accounts::new(&options.accounts),
             registry: Registry::new(options.limits.max_closed_clients),
             tls_rate: Mutex::new(rate.map(HandshakeRate::new)),

@@ -251,6 +251,7 @@ impl Session {
             max_control_line_bytes: options.limits.max_control_line_bytes,
             max_subscriptions: least(options.limits.max_subscriptions, own.max_subscriptions),
             max_sub_tokens: options.limits.max_sub_tokens,
+            msg_trace: own.msg_trace.is_some(),
         };
     }
 

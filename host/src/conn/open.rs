@@ -71,6 +71,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
             max_control_line_bytes: options.limits.max_control_line_bytes,
             max_subscriptions: options.limits.max_subscriptions,
             max_sub_tokens: options.limits.max_sub_tokens,
+            msg_trace: false,
         },
         permissions: None,
         left: Vec::new(),

@@ -46,7 +46,7 @@ impl Session {
         if rest[len - 2..len] != *b"\r\n" {
             return Some(Step::End(self.bad_payload_end()));
         }
-        if parsed.header_len > 0 && wants_trace(&rest[line..line + parsed.header_len as usize]) {
+        if parsed.header_len > 0 && self.may_be_traced(&rest[line..line + parsed.header_len as usize]) {
             return None;
         }
         pass.msgs += 1;
@@ -88,6 +88,9 @@ impl Session {
         parsed.len = line_len as u32;
         let size = parsed.size_bytes as usize;
         if size > self.limits.max_payload_bytes {
+            if headers {
+                self.trace_oversized(chunk, pass, at, &parsed);
+            }
             return Step::End(self.payload_violation(size));
         }
         let len = line_len + size + 2;
@@ -104,13 +107,19 @@ impl Session {
     }
 
     /// A whole message: checks, then the record.
-    fn whole(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine) {
+    pub(super) fn whole(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine) {
         let rest = &pass.buf[at..];
         let (subject, reply) = (parsed.subject.of(rest), parsed.reply.of(rest));
         let line_len = parsed.len as usize;
         if pass.trace {
             let body = &rest[line_len..line_len + parsed.size_bytes as usize];
             crate::routing::trace::publish(&pass.me.label(), &rest[..line_len], body, parsed.header_len);
+        }
+        if parsed.header_len > 0 {
+            let headers = &rest[line_len..line_len + parsed.header_len as usize];
+            if self.may_be_traced(headers) && self.publish_traced(chunk, pass, at, parsed) {
+                return;
+            }
         }
         let hit = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
         let allowed = match self.may_publish(subject, reply, hit.as_deref()) {
@@ -129,12 +138,6 @@ impl Session {
         }
         let number = chunk.next_line();
         let item = item(parsed, at, number);
-        if parsed.header_len > 0 {
-            let headers = &rest[line_len..line_len + parsed.header_len as usize];
-            if wants_trace(headers) || self.may_sample(pass.account, headers) {
-                return self.publish_traced(chunk, pass, item, headers);
-            }
-        }
         let size = parsed.size_bytes as usize;
         chunk.note_large(size);
         let Some(hit) = hit else {
@@ -162,7 +165,7 @@ impl Session {
     }
 
     /// CORE-272: the gateway prefix, permissions, Raft's subjects, reserved replies.
-    fn may_publish<'t>(
+    pub(super) fn may_publish<'t>(
         &self,
         subject: &'t [u8],
         reply: &'t [u8],
@@ -170,9 +173,7 @@ impl Session {
     ) -> Result<Allowed, ErrText<'t>> {
         let denied = || ErrText::PublishPermission { subject };
         let mut allowed = Allowed::Always;
-        if matches!(subject.first(), Some(b'_' | b'$'))
-            && (subject.starts_with(GATEWAY_REPLY) || subject.starts_with(OLD_GATEWAY_REPLY))
-        {
+        if is_reserved(subject, self.flags.system_account) {
             return Err(denied());
         }
         if let Some(permissions) = &self.permissions {
@@ -188,9 +189,6 @@ impl Session {
                 }
             }
         }
-        if subject.starts_with(RAFT) && !self.flags.system_account {
-            return Err(denied());
-        }
         let reserved = [SERVICE_REPLY, JETSTREAM_ACK, GATEWAY_REPLY];
         if matches!(reply.first(), Some(b'_' | b'$')) && reserved.iter().any(|p| reply.starts_with(p)) {
             return Err(ErrText::ReplyPermission { reply });
@@ -204,7 +202,7 @@ impl Session {
         out.responses.as_mut().is_some_and(|r| r.may_respond(subject, crate::runtime::now_ns()))
     }
 
-    fn refuse(&self, pass: &Pass, error: ErrText<'_>) {
+    pub(super) fn refuse(&self, pass: &Pass, error: ErrText<'_>) {
         self.tell(pass.me, &error);
         let label = pass.me.label();
         match error {
@@ -260,7 +258,7 @@ impl Session {
 }
 
 #[inline]
-fn item(parsed: &PubLine, at: usize, line: u64) -> Item {
+pub(super) fn item(parsed: &PubLine, at: usize, line: u64) -> Item {
     let at = at as u32;
     let shift = |s: Span| Span { at: s.at + at, len: s.len };
     Item {
@@ -273,12 +271,13 @@ fn item(parsed: &PubLine, at: usize, line: u64) -> Item {
     }
 }
 
-/// Whether a header block asks for a trace of its message (CORE-290).
+/// Subjects that no permission opens to clients (CORE-161, CORE-162).
 #[inline]
-fn wants_trace(headers: &[u8]) -> bool {
-    static TRACE_DEST: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
-        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"\nNats-Trace-Dest:"));
-    TRACE_DEST.find(headers).is_some()
+pub(super) fn is_reserved(subject: &[u8], system_account: bool) -> bool {
+    matches!(subject.first(), Some(b'_' | b'$'))
+        && (subject.starts_with(GATEWAY_REPLY)
+            || subject.starts_with(OLD_GATEWAY_REPLY)
+            || (subject.starts_with(RAFT) && !system_account))
 }
 
 /// CORE-079: no -ERR, a log line, the connection ends.

@@ -98,6 +98,8 @@ pub struct SessionLimits {
     pub max_control_line_bytes: usize,
     pub max_subscriptions: Option<usize>,
     pub max_sub_tokens: Option<u8>,
+    /// The account has a `msg_trace`: messages with `traceparent` may be traced (CORE-293).
+    pub msg_trace: bool,
 }
 
 /// The last PUB or HPUB line and its match: most publishers repeat it.

@@ -1,5 +1,9 @@
 //! Writes JSON text as Go's encoder does, so that lines are the reference's byte for byte.
 
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use std::io;
+
 /// Appends `text` as a JSON string. `<`, `>`, `&` and the two line separators of Unicode are escaped too.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -29,6 +33,31 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// A whole value.
+pub fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut out, AsGo))?;
+    Ok(out)
+}
+
+/// Escapes what serde_json leaves as it is and Go does not.
+struct AsGo;
+
+impl Formatter for AsGo {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        let escaped = |c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+        for part in text.split_inclusive(escaped) {
+            match part.char_indices().next_back() {
+                Some((at, c)) if escaped(c) => {
+                    write!(out, "{}\\u{:04x}", &part[..at], u32::from(c))?;
+                }
+                _ => out.write_all(part.as_bytes())?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Appends decimal digits.
 pub fn write_u64(out: &mut Vec<u8>, mut value: u64) {
     // 20 digits hold any u64.
@@ -55,6 +84,16 @@ mod tests {
         write_string(&mut out, "q<&>\"é\\\u{2028}\u{1}\n");
         let expected = r#""q\u003c\u0026\u003e\"é\\\u2028\u0001\n""#;
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn values_are_escaped_as_the_reference_does() {
+        let value = serde_json::json!(["q<&>\"é\\\u{2028}\u{1}\n", {"a&": 1}]);
+        let expected = r#"["q\u003c\u0026\u003e\"é\\\u2028\u0001\n",{"a\u0026":1}]"#;
+        assert_eq!(
+            to_vec(&value).map(|out| String::from_utf8_lossy(&out).into_owned()).ok(),
+            Some(expected.into())
+        );
     }
 
     #[test]

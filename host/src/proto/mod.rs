@@ -3,7 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod info;
-mod json;
+pub mod json;
 pub mod layer;
 pub mod parse;
 pub mod proxy;

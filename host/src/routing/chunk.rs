@@ -72,7 +72,7 @@ impl Sender<'_> {
     }
 
     #[inline]
-    fn skips(&self, receiver: &Receiver) -> bool {
+    pub fn skips(&self, receiver: &Receiver) -> bool {
         !self.echo && receiver.id == self.id()
     }
 }

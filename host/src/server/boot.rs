@@ -9,6 +9,7 @@ use crate::cli::{self, Command, Flags};
 use crate::config::options::Options;
 use crate::config::{self, Available, Config, Inputs, PluginKeys};
 use crate::conn::Context;
+use crate::conn::context::ServerFacts;
 use crate::plugins::{Plugins, PluginsError};
 use crate::proto::info::{self, InfoTemplate, ServerInfo};
 use crate::runtime::pid_ports::{PidPortsError, PortsFile, interface_addresses, write_pid};
@@ -247,7 +248,10 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
         start_ns: now_ns(),
     };
     let info = server_info(options, &facts, &authenticator, 0);
-    let context = Arc::new(Context::new(options.clone(), InfoTemplate::new(&info), authenticator, tls));
+    let named =
+        ServerFacts { id: facts.server_id.clone(), name: facts.name.clone(), ..ServerFacts::default() };
+    let info = InfoTemplate::new(&info);
+    let context = Arc::new(Context::new(named, options.clone(), info, authenticator, tls));
     let services = Arc::new(Services::default());
     let load_unix_ns = unix_ns();
     let server = Arc::new(Server {
@@ -282,18 +286,14 @@ pub(super) fn server_info(
     authenticator: &Authenticator,
     port: u16,
 ) -> ServerInfo {
-    let (mut host, mut shown_port) = (options.host.clone(), port);
-    if let Some((h, p)) = options.client_advertise.as_deref().map(|a| a.rsplit_once(':').unwrap_or((a, ""))) {
-        h.clone_into(&mut host);
-        shown_port = p.parse().unwrap_or(port);
-    }
+    let (host, advertised_port) = options.shown_address();
     ServerInfo {
         server_id: facts.server_id.clone(),
         server_name: facts.name.clone(),
         git_commit: String::new(),
         go: format!("natsd {}", env!("CARGO_PKG_VERSION")),
-        host,
-        port: shown_port,
+        host: host.to_owned(),
+        port: advertised_port.unwrap_or(port),
         headers: !options.no_header_support,
         auth_required: authenticator.auth_required(),
         tls_required: options.tls.is_some() && !options.allow_non_tls,

@@ -1,0 +1,252 @@
+//! Message tracing by header (CORE-290 to CORE-300): a message that asks for it is handled alone, and an
+//! event tells what became of it.
+//!
+//! `headers` reads what is asked for, `egress` finds the receivers, `event` is what is published. Rare:
+//! nothing here is on the way of messages that ask for no trace, save `may_be_traced`.
+
+mod egress;
+mod event;
+mod headers;
+
+use super::process::Pass;
+use super::publish::{is_reserved, item};
+use super::session::Session;
+use crate::proto::error::ErrText;
+use crate::proto::parse::PubLine;
+use crate::routing::chunk::{Chunk, Span};
+use crate::routing::format::put_number;
+use crate::routing::publish::Message;
+use crate::runtime::random::random_below;
+use crate::runtime::unix_ns;
+use egress::Egress;
+use event::{Encoding, Event, Request, Server, Step, text, timestamp};
+use headers::{TraceHeaders, Trigger};
+use std::sync::Arc;
+
+const OVERSIZED: &str = "maximum payload exceeded";
+
+/// What to do with a message whose headers ask for a trace.
+enum Plan {
+    Trace(Trace),
+    /// Handle it as any other.
+    Ignore,
+    /// The same, and keep other servers from tracing it.
+    Disable,
+    Drop,
+}
+
+/// A trace in the making.
+struct Trace {
+    destination: Vec<u8>,
+    only: bool,
+    encoding: Option<Encoding>,
+    request: Request,
+    steps: Vec<Step>,
+}
+
+impl Session {
+    /// The check for every message with headers: cheap, and never wrong when it says no.
+    #[inline]
+    pub(super) fn may_be_traced(&self, block: &[u8]) -> bool {
+        headers::has_destination(block) || (self.limits.msg_trace && headers::has_sampled_traceparent(block))
+    }
+
+    /// Handles a message that may ask for a trace; false: it is to be handled as any other.
+    #[cold]
+    pub(super) fn publish_traced(
+        &mut self,
+        chunk: &mut Chunk,
+        pass: &mut Pass,
+        at: usize,
+        parsed: &PubLine,
+    ) -> bool {
+        let buf = pass.buf;
+        let message = &buf[at + parsed.len as usize..];
+        let Some(asked) = TraceHeaders::parse(&message[..parsed.header_len as usize]) else { return false };
+        self.deliver(chunk, pass);
+        match self.plan(pass, &asked, &buf[at..], parsed) {
+            Plan::Ignore => return false,
+            Plan::Disable => self.publish_disabled(chunk, pass, at, parsed),
+            Plan::Drop => self.check_pedantic(pass, parsed.subject.of(&buf[at..])),
+            Plan::Trace(trace) => self.trace(chunk, pass, at, parsed, trace),
+        }
+        true
+    }
+
+    /// The event of a message that is too large, from what is there of its headers (CORE-298).
+    #[cold]
+    pub(super) fn trace_oversized(
+        &mut self,
+        chunk: &mut Chunk,
+        pass: &mut Pass,
+        at: usize,
+        parsed: &PubLine,
+    ) {
+        let rest = &pass.buf[at..];
+        let message = &rest[parsed.len as usize..];
+        let block = &message[..message.len().min(parsed.header_len as usize)];
+        if !self.may_be_traced(block) {
+            return;
+        }
+        let Some(asked) = TraceHeaders::parse(block) else { return };
+        self.deliver(chunk, pass);
+        if let Plan::Trace(mut trace) = self.plan(pass, &asked, rest, parsed) {
+            trace.fail(OVERSIZED.to_owned());
+            self.publish_event(trace);
+        }
+    }
+
+    /// Whether a trace that is asked for is made.
+    fn plan(&self, pass: &Pass, asked: &TraceHeaders<'_>, rest: &[u8], parsed: &PubLine) -> Plan {
+        let only = asked.trace_only();
+        let not_traced = |otherwise| if only { Plan::Drop } else { otherwise };
+        if let Some(value) = asked.first(headers::ORIGIN_ACCOUNT) {
+            let (label, name) = (pass.me.label(), text(headers::ORIGIN_ACCOUNT));
+            let value = crate::proto::quote::Quoted(value);
+            crate::log::error!(
+                "{label} - Message tracing disabled because of header {name:?} with value={value}"
+            );
+            return not_traced(Plan::Disable);
+        }
+        let destination = match asked.trigger {
+            Trigger::Destination(destination) => destination.to_vec(),
+            Trigger::Traceparent => match &pass.account.limits().msg_trace {
+                None => return Plan::Ignore,
+                Some((_, percent)) if random_below(100) >= u64::from(*percent) => return Plan::Disable,
+                Some((destination, _)) => destination.as_bytes().to_vec(),
+            },
+        };
+        if !crate::subject::is_valid_literal(&destination) {
+            let shown = crate::proto::quote::Quoted(&destination);
+            let label = pass.me.label();
+            crate::log::error!("{label} - Destination {shown} is not valid, won't be able to trace events");
+            return not_traced(Plan::Ignore);
+        }
+        let allowed = self.permissions.as_ref().is_none_or(|p| p.may_publish(&destination));
+        if !allowed || is_reserved(&destination, self.flags.system_account) {
+            self.refuse(pass, ErrText::PublishPermission { subject: &destination });
+            return Plan::Drop;
+        }
+        let ingress = Step::In {
+            ts: timestamp(unix_ns()),
+            kind: pass.me.kind as u8,
+            cid: pass.me.cid,
+            name: self.connection.facts.lock().name.clone(),
+            acc: pass.account.name.to_string(),
+            subj: text(parsed.subject.of(rest)),
+            error: None,
+        };
+        Plan::Trace(Trace {
+            destination,
+            only,
+            encoding: asked.encoding(),
+            request: Request::new(&asked.fields, parsed.size_bytes),
+            steps: vec![ingress],
+        })
+    }
+
+    /// Publishes a traced message, unless it is only traced (CORE-291), and then its event.
+    fn trace(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine, mut trace: Trace) {
+        let rest = &pass.buf[at..];
+        let (subject, reply) = (parsed.subject.of(rest), parsed.reply.of(rest));
+        self.check_pedantic(pass, subject);
+        if let Err(error) = self.may_publish(subject, reply, None) {
+            trace.fail(error.to_string());
+            self.refuse(pass, error);
+            return self.publish_event(trace);
+        }
+        self.ok(pass.me);
+        let Egress { steps, matched } =
+            Egress::find(&pass.sender, &self.context.registry, subject, trace.only);
+        trace.steps.extend(steps);
+        // Without receivers it is recorded all the same: its publisher may want to know (CORE-180).
+        if !trace.only || matched.is_empty() {
+            chunk.note_large(parsed.size_bytes as usize);
+            let item = item(parsed, at, chunk.next_line());
+            chunk.record(item, &Arc::new(matched), &pass.sender);
+            self.deliver(chunk, pass);
+            pass.generation = pass.account.generation();
+        }
+        self.publish_event(trace);
+    }
+
+    /// Publishes a message with its trace switched off in its headers.
+    fn publish_disabled(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine) {
+        let rest = &pass.buf[at..];
+        let (line, message) = rest.split_at(parsed.len as usize);
+        let (block, payload) = message.split_at(parsed.header_len as usize);
+        let block = headers::disabled(block);
+        let payload = &payload[..(parsed.size_bytes - parsed.header_len) as usize + 2];
+        let mut buf = Vec::with_capacity(line.len() + 2 + block.len() + payload.len());
+        let mut part = |bytes: &[u8], end: &[u8]| {
+            let span = Span { at: buf.len() as u32, len: bytes.len() as u32 };
+            buf.extend_from_slice(bytes);
+            buf.extend_from_slice(end);
+            span
+        };
+        part(b"HPUB", b" ");
+        let subject = part(parsed.subject.of(rest), b" ");
+        let reply = part(parsed.reply.of(rest), b" ");
+        let header_len = block.len() as u32;
+        let size_bytes = header_len + parsed.size_bytes - parsed.header_len;
+        put_number(&mut buf, header_len.into());
+        buf.push(b' ');
+        let size_at = buf.len() as u32;
+        put_number(&mut buf, size_bytes.into());
+        let size_text = Span { at: size_at, len: buf.len() as u32 - size_at };
+        buf.extend_from_slice(b"\r\n");
+        let parsed = PubLine { subject, reply, header_len, size_text, size_bytes, len: buf.len() as u32 };
+        buf.extend_from_slice(&block);
+        buf.extend_from_slice(payload);
+        let mut own = Pass {
+            account: pass.account,
+            me: pass.me,
+            sender: pass.sender,
+            buf: &buf,
+            guard: None,
+            generation: pass.generation,
+            trace: false,
+            work_bytes: 0,
+            msgs: 0,
+            bytes: 0,
+        };
+        self.whole(chunk, &mut own, 0, &parsed);
+        // The buffer goes with this call.
+        self.deliver(chunk, &mut own);
+        pass.generation = own.generation;
+    }
+
+    fn check_pedantic(&self, pass: &Pass, subject: &[u8]) {
+        if self.flags.pedantic && !crate::subject::is_valid_literal(subject) {
+            pass.me.send(&ErrText::InvalidPublishSubject.line());
+        }
+    }
+
+    /// Publishes an event in the publisher's account, as the server itself (CORE-295).
+    fn publish_event(&self, trace: Trace) {
+        // As with the reference, no events without a system account.
+        if self.context.accounts.system().is_none() {
+            return;
+        }
+        let options = self.context.options.load();
+        let server = Server::new(&self.context, &options, unix_ns());
+        let event = Event { server, request: trace.request, events: trace.steps };
+        match event.message(trace.encoding) {
+            Ok((headers, payload)) => {
+                let account = self.connection.account.read().clone();
+                let message = Message { headers: &headers, ..Message::new(&trace.destination, &payload) };
+                crate::routing::publish::publish(&account, &[message], |_| {});
+            }
+            Err(e) => crate::log::error!("A trace event could not be written: {e}"),
+        }
+    }
+}
+
+impl Trace {
+    /// The message is not even taken in.
+    fn fail(&mut self, why: String) {
+        if let Some(Step::In { error, .. }) = self.steps.first_mut() {
+            *error = Some(why);
+        }
+    }
+}
