@@ -18,7 +18,7 @@ const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
 
 /// How far a permission to publish goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Allowed {
+pub(super) enum Allowed {
     Always,
     /// As a response: the next message is another question (PERM-005).
     Once,
