@@ -10,13 +10,13 @@ use super::identity::{
     Admission, BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, Decision, Denial,
     DenyReason, GLOBAL_ACCOUNT, Given, Identity, ListenerAuth, UserLabel,
 };
-use super::nkey::Verifier;
 use super::refusal::{
     NEEDS_CERTIFICATE, NO_CERTIFICATE, PROXY_NOT_TRUSTED, PROXY_REQUIRED, PROXY_SIGNATURE, Refusal, UNKNOWN,
     UNKNOWN_CERTIFICATE, WRONG_SECRET,
 };
 use super::users::{AuthConfigError, Grant, PasswordUser, Users};
 use crate::config::options::{AccountsOptions, AuthOptions, Options};
+use crate::proto::nkey::Verifier;
 
 /// What the configuration says about who may connect. Another one is made for every reload.
 #[derive(Debug)]

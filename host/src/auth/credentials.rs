@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq;
 
-use super::nkey::Verifier;
+use crate::proto::nkey::Verifier;
 
 /// A password or token of the configuration.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::authenticator::Authenticator;
 use super::identity::{ConnectFacts, ConnectionType, Credentials, Decision, Denial, Identity};
-use super::nkey::{NkeyKind, encode};
 use crate::config::options::{AccountOptions, AccountsOptions, AuthOptions, UserOptions};
+use crate::proto::nkey::{NkeyKind, encode};
 
 pub const NONCE: &str = "b_88CSlxqlsj53g";
 pub const BCRYPT_OF_SECRET: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";

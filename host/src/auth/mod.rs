@@ -11,7 +11,6 @@ mod distinguished_name;
 #[cfg(test)]
 mod fixtures;
 mod identity;
-pub mod nkey;
 pub mod permissions;
 mod recheck;
 mod refusal;

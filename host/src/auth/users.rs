@@ -13,10 +13,10 @@ use super::distinguished_name::DistinguishedName;
 use super::identity::{
     Admission, ConnectionType, ConnectionTypes, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT, Identity, UserLabel,
 };
-use super::nkey::{NkeyKind, Verifier};
 use super::permissions::{Permissions, PermissionsError};
 use super::refusal::{PROXY_REQUIRED, Refusal, WRONG_CONNECTION_TYPE};
 use crate::config::options::{AccountsOptions, AuthOptions, PermissionsOptions, UserOptions};
+use crate::proto::nkey::{NkeyKind, Verifier};
 use crate::proto::quote::Quoted;
 
 /// All users of the authorization block and of accounts.

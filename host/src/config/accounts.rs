@@ -11,7 +11,7 @@ use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
-use crate::auth::nkey::{NkeyKind, is_public};
+use crate::proto::nkey::{NkeyKind, is_public};
 use crate::subject;
 
 /// Users without an account belong to it; it cannot be configured (CFG-170).

@@ -10,7 +10,7 @@ use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::{Node, Pos, Value};
-use crate::auth::nkey::{NkeyKind, is_public};
+use crate::proto::nkey::{NkeyKind, is_public};
 
 /// Longer timeouts are warned about: they usually are an unquoted duration (CFG-162).
 const TIMEOUT_HIGH: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
 use super::{accounts, authorization, duration, plugins_block, tls};
-use crate::auth::nkey::is_public;
+use crate::proto::nkey::is_public;
 
 const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
 /// Sizes the reference keeps in 32 bits.

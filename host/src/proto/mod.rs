@@ -5,6 +5,7 @@ pub mod error;
 pub mod info;
 pub mod json;
 pub mod layer;
+pub mod nkey;
 pub mod parse;
 pub mod proxy;
 pub mod quote;
