@@ -11,10 +11,16 @@ use std::time::Duration;
 
 /// The longest wait, once a read.
 const STALL_MAX: Duration = Duration::from_millis(5);
+/// The longest wait for one that reads, but would be cut soon.
+const STALL_NEAR_CUT_MAX: Duration = Duration::from_millis(250);
 
 /// Waits for room at `receiver`; goes on writing the producer's own output meanwhile.
 pub(super) async fn wait(me: &Receiver, duplex: &mut Duplex, receiver: Arc<Receiver>) {
-    let before = receiver.out.lock().sent_bytes;
+    let (before, longest) = {
+        let out = receiver.out.lock();
+        let near_cut = out.pending_bytes() > out.max_pending_bytes / 4 * 3;
+        (out.sent_bytes, if near_cut { STALL_NEAR_CUT_MAX } else { STALL_MAX })
+    };
     let room = poll_fn(|cx| {
         duplex.poll_flush(me, cx);
         if me.closed.load(std::sync::atomic::Ordering::Relaxed) {
@@ -25,7 +31,7 @@ pub(super) async fn wait(me: &Receiver, duplex: &mut Duplex, receiver: Arc<Recei
             false => Poll::Ready(()),
         }
     });
-    if clock::timeout(STALL_MAX, room).await.is_none() {
+    if clock::timeout(longest, room).await.is_none() {
         let mut out = receiver.out.lock();
         if out.sent_bytes == before {
             out.hopeless = true;

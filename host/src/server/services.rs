@@ -93,6 +93,9 @@ impl Services {
 
     fn template(&self, server: &Server, listener: &SessionListener) -> InfoTemplate {
         let mut info = server.info();
+        // WS-008: each listener names itself.
+        info.host = listener.address.ip().to_string();
+        info.port = listener.address.port();
         info.tls_required = listener.tls;
         info.tls_verify = false;
         info.tls_available = false;
