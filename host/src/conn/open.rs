@@ -85,6 +85,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         resume: false,
         layered: false,
         layer_open: false,
+        layer_end: None,
         handshake_timeout: None,
         auth_timeout,
         ping_interval: None,

@@ -128,6 +128,9 @@ async fn next(
 ) -> Next {
     // What stands behind a CONNECT is there already.
     let mut have_left = session.left.len() >= session.need.max(1) && session.resume;
+    if !have_left && let Some(failure) = session.layer_end.take() {
+        return Next::Close(*failure);
+    }
     let mut registered = false;
     poll_fn(|cx| {
         if !registered {
@@ -163,7 +166,11 @@ async fn next(
                 }
             };
             match end {
-                End::Used(_) => {}
+                End::Used(_) => {
+                    if let Some(failure) = session.layer_end.take() {
+                        return Poll::Ready(Next::Close(*failure));
+                    }
+                }
                 End::Login { json, .. } => return Poll::Ready(Next::Login { json: Some(json) }),
                 End::Anonymous { .. } => return Poll::Ready(Next::Login { json: None }),
                 End::Fail(failure) => return Poll::Ready(Next::Close(failure)),
@@ -264,7 +271,11 @@ fn pump_layered(
         result
     };
     let end = match result {
-        Err(e) => End::Fail(layer_failed(e)),
+        Err(e) if plain.is_empty() || !was_open => End::Fail(layer_failed(e)),
+        Err(e) => {
+            session.layer_end = Some(Box::new(layer_failed(e)));
+            with_chunk(|chunk| session.process(chunk, account, me, &plain))
+        }
         Ok(Progress::Handshaking) => End::Used(0),
         Ok(progress) => {
             if !was_open {

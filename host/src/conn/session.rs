@@ -42,6 +42,8 @@ pub struct Session {
     /// Bytes pass through TLS or a transport; `layer_open`: its handshake is over.
     pub layered: bool,
     pub layer_open: bool,
+    /// The layer is at its end; what it decoded before comes first.
+    pub layer_end: Option<Box<Failure>>,
     pub handshake_timeout: Option<Duration>,
     pub auth_timeout: Duration,
     /// The listener's own, if it has one.
