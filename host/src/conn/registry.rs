@@ -180,13 +180,14 @@ impl Registry {
             }
             let facts = connection.facts.lock().clone();
             let stop_unix_ns = crate::runtime::unix_ns();
+            let stalls = receiver.out.lock().stalls;
             closed.ring.push_back(Closed {
                 cid: receiver.cid,
                 facts,
                 reason,
                 stop_unix_ns,
                 traffic,
-                stalls: receiver.out.lock().stalls,
+                stalls,
                 last_active_ns: receiver.last_active_ns.load(Relaxed),
                 subs,
             });

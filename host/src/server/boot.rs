@@ -389,7 +389,7 @@ impl Server {
         let interfaces = interface_addresses().unwrap_or_default();
         let scheme = if options.tls.is_some() { "tls" } else { "nats" };
         let mut all = Ports::default();
-        for (kind, secured, address) in self.services.addresses() {
+        for (kind, secured, address) in self.services.addresses().into_iter().chain(self.listeners_of_plugins()) {
             match kind.as_str() {
                 "websocket" => {
                     let scheme = if secured { "wss" } else { "ws" };
@@ -409,6 +409,17 @@ impl Server {
             Ok(written) => *file = Some(written),
             Err(e) => crate::log::error!("{e}"),
         }
+    }
+
+    /// Listeners that plugins have opened by themselves, for protocols of their own.
+    fn listeners_of_plugins(&self) -> Vec<(String, bool, core::net::SocketAddr)> {
+        let parts = super::snapshot::parts_of_plugins(&self.plugins, "listeners");
+        let listeners = parts.iter().filter_map(serde_json::Value::as_array).flatten();
+        let facts = |listener: &serde_json::Value| {
+            let address = listener["address"].as_str()?.parse().ok()?;
+            Some((listener["kind"].as_str()?.to_owned(), listener["tls"] == true, address))
+        };
+        listeners.filter_map(facts).collect()
     }
 
     pub(super) fn remove_ports_file(&self) {

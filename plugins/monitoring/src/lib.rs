@@ -17,7 +17,7 @@ mod stream;
 
 use config::Config;
 use endpoints::Endpoints;
-use natsd_plugin_api::serde_json::{Map, Value, json};
+use natsd_plugin_api::serde_json::{Map, Value};
 use natsd_plugin_api::{
     Apply, Error, Health, Host, Manifest, Plugin, Registrar, Result, Section, export_plugin, tracing,
 };
@@ -80,17 +80,18 @@ impl Plugin for Monitoring {
         }
     }
 
-    /// `{"kind": "varz"}`: fields for `/varz`; `{"kind": "ports"}`: URLs for the ports file. Null: both.
+    /// `varz`: fields for `/varz`; `listeners`: what the ports file lists. The query's `kind` picks one.
     fn introspect(&self, query: &Value) -> Result<Value> {
         let mut varz = self.config.varz(self.serving.get().map(Serving::host));
         varz.insert("http_req_stats".to_owned(), self.endpoints.request_counts());
-        let urls: Vec<String> = self.serving.get().map(Serving::url).into_iter().collect();
-        let ports = Map::from_iter([("monitoring".to_owned(), json!(urls))]);
-        match query.get("kind").and_then(Value::as_str) {
-            Some("varz") => Ok(Value::Object(varz)),
-            Some("ports") => Ok(Value::Object(ports)),
-            _ => Ok(json!({ "varz": varz, "ports": ports })),
+        let listeners: Vec<Value> = self.serving.get().map(Serving::facts).into_iter().collect();
+        let mut parts = Map::new();
+        parts.insert("varz".to_owned(), Value::Object(varz));
+        parts.insert("listeners".to_owned(), Value::Array(listeners));
+        if let Some(kind) = query.get("kind").and_then(Value::as_str) {
+            parts.retain(|name, _| name == kind);
         }
+        Ok(Value::Object(parts))
     }
 }
 

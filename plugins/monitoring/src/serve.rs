@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use natsd_plugin_api::{ByteStream, Error, Host, Listener, Result, Task, tracing};
+use natsd_plugin_api::serde_json::{Value, json};
+use natsd_plugin_api::{ByteStream, Error, ErrorKind, Host, Listener, Result, Task, tracing};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,8 +26,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// An open monitoring port.
 pub struct Serving {
     protocol: Protocol,
+    /// As configured.
     host: String,
-    port: u16,
+    /// As bound.
+    address: String,
     accepting: Task<()>,
 }
 
@@ -36,19 +39,22 @@ impl Serving {
         let clients_host = clients.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
         let options = listen.options(clients_host);
         let listener = host.listen(&options).await;
-        let listener = listener.map_err(|error| error.context("can't listen to the monitor port"))?;
+        let listener = listener.map_err(|error| match error.kind() {
+            // The server has no `tls` block (CFG-050).
+            ErrorKind::NotFound if options.tls.is_some() => Error::new(error.kind(), "TLS cert and key required for HTTPS"),
+            _ => error.context("can't listen to the monitor port"),
+        })?;
         let address = listener.local_address();
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let port = port.ok_or_else(|| Error::other(format!("{address} has no port")))?;
         let accepting = host.spawn("monitoring port", accept(host.clone(), listener, endpoints.clone()));
-        Ok(Self { protocol: listen.protocol, host: options.host, port, accepting })
+        Ok(Self { protocol: listen.protocol, host: options.host, address, accepting })
     }
 
     /// The host as configured, the port as bound.
     pub fn shown_address(&self) -> String {
+        let port = self.address.rsplit_once(':').map_or("", |(_, port)| port);
         match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
+            true => format!("[{}]:{port}", self.host),
+            false => format!("{}:{port}", self.host),
         }
     }
 
@@ -56,8 +62,9 @@ impl Serving {
         &self.host
     }
 
-    pub fn url(&self) -> String {
-        format!("{}://{}", self.protocol.scheme(), self.shown_address())
+    /// For the ports file.
+    pub fn facts(&self) -> Value {
+        json!({ "kind": "monitoring", "tls": self.protocol == Protocol::Https, "address": self.address })
     }
 
     pub fn is_accepting(&self) -> bool {
