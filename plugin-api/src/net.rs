@@ -13,7 +13,8 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::task::{Context, Poll};
 
-/// Where to listen. `tls` is a `tls {}` block of the configuration as JSON.
+/// Where to listen. `tls` is a `tls {}` block of the configuration as JSON, or `{"use": "server"}` for the server's
+/// own, then with `"verify": false` if clients need no certificate; an error of kind `NotFound` says that it has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListenOptions {

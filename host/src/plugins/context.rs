@@ -118,16 +118,21 @@ pub struct Lent(pub Arc<Context>);
 
 impl HostSide for Lent {
     fn log(&self, level: u8, target: &str, message: &str, fields: &[(&str, &str)]) {
-        let mut line = format!("{}: {message}", self.0.name);
+        let mut line = message.to_owned();
         for (name, value) in fields {
             line.push_str(&format!(" {name}={value}"));
         }
+        // What the plugin itself says stands as it is, in both linkages; libraries in it say where they are.
+        let own = format!("natsd_{}", self.0.name.replace('-', "_"));
+        if target.split("::").next() != Some(own.as_str()) {
+            line = format!("{}: {line} from={target}", self.0.name);
+        }
         match level {
-            1 => tracing::error!(from = target, "{line}"),
-            2 => tracing::warn!(from = target, "{line}"),
-            3 => tracing::info!(from = target, "{line}"),
-            4 => tracing::debug!(from = target, "{line}"),
-            _ => tracing::trace!(from = target, "{line}"),
+            1 => tracing::error!("{line}"),
+            2 => tracing::warn!("{line}"),
+            3 => tracing::info!("{line}"),
+            4 => tracing::debug!("{line}"),
+            _ => tracing::trace!("{line}"),
         }
     }
 

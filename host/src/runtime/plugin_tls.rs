@@ -1,6 +1,7 @@
 //! TLS for the byte streams that plugins are lent.
 
 use super::plugin_net::{LentStream, TlsAccept, TlsConnect, TlsProvider};
+use crate::config::options::TlsOptions;
 use crate::tls::client::{TlsClient, server_name};
 use crate::tls::names;
 use crate::tls::pins::PinnedCerts;
@@ -9,15 +10,41 @@ use base64::Engine;
 use natsd_plugin_api::net::{RawStream, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result, boxed};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub struct PluginTls;
+#[derive(Default)]
+pub struct PluginTls {
+    of_server: OnceLock<Arc<TlsOptions>>,
+}
+
+impl PluginTls {
+    /// The `tls` block of the server, known once the configuration is read.
+    pub fn set_server(&self, options: &Arc<TlsOptions>) {
+        // Plugins listen with what the server was started with.
+        let _ = self.of_server.set(options.clone());
+    }
+
+    fn options(&self, section: &Value) -> Result<TlsOptions> {
+        if section.get("use").and_then(Value::as_str) != Some("server") {
+            return crate::config::tls_of_json(section).map_err(Error::other);
+        }
+        let of_server = self.of_server.get();
+        let of_server = of_server.ok_or_else(|| Error::not_found("the server has no tls block to use"))?;
+        let mut options = TlsOptions::clone(of_server);
+        if section.get("verify") == Some(&Value::Bool(false)) {
+            options.verify = false;
+            options.verify_and_map = false;
+            options.pinned_certs.clear();
+        }
+        Ok(options)
+    }
+}
 
 impl TlsProvider for PluginTls {
     fn server(&self, section: &Value) -> Result<Arc<dyn TlsAccept>> {
-        let options = crate::config::tls_of_json(section).map_err(Error::other)?;
+        let options = self.options(section)?;
         let tls = TlsServer::build(&options, &super::files::read_bytes);
         let tls = tls.map_err(|e| Error::other(e.to_string()))?;
         Ok(Arc::new(Accept { acceptor: TlsAcceptor::from(tls.rustls_config().clone()), tls }))

@@ -74,19 +74,26 @@ struct Loaded {
 
 /// Finds the plugins, reads the configuration for them, and has each check its part.
 fn load(flags: &Flags) -> Result<Loaded, String> {
-    let (draft, plugins, errors) = find_plugins(flags)?;
+    let tls = Arc::new(PluginTls::default());
+    let (draft, plugins, errors) = find_plugins(flags, &tls)?;
     if !errors.is_empty() {
         show_notes(&plugins, false);
         return Err(lines(&errors));
     }
     let config = finish(flags, draft, &plugins)?;
+    if let Some(options) = &config.options.tls {
+        tls.set_server(options);
+    }
     Ok(Loaded { config, plugins })
 }
 
 /// The plugins at hand, and why those that must be are not.
-fn find_plugins(flags: &Flags) -> Result<(config::Draft, Plugins, Vec<PluginsError>), String> {
+fn find_plugins(
+    flags: &Flags,
+    tls: &Arc<PluginTls>,
+) -> Result<(config::Draft, Plugins, Vec<PluginsError>), String> {
     let draft = config::read(flags.config.as_deref(), &INPUTS, flags).map_err(|e| e.to_string())?;
-    let runtime = Arc::new(TokioServices::new(tasks::handle(), Arc::new(PluginTls)));
+    let runtime = Arc::new(TokioServices::new(tasks::handle(), tls.clone()));
     let (plugins, errors) = Plugins::load(&draft.plugins, process::exe_dir().as_deref(), runtime);
     Ok((draft, plugins, errors))
 }
@@ -156,7 +163,7 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
 /// Lists also what cannot be loaded, with the reason; the exit code tells that something is wrong.
 fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
-        let (draft, plugins, errors) = find_plugins(flags)?;
+        let (draft, plugins, errors) = find_plugins(flags, &Arc::default())?;
         let checked = finish(flags, draft, &plugins).map(|config| {
             let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
             if errors.is_empty() { Ok(()) } else { Err(placed(&config, &errors)) }
@@ -259,7 +266,7 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
         plugins: Arc::new(plugins),
         facts,
         flags,
-        config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns }),
+        config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),
         services,
         address: Mutex::new(None),
@@ -389,7 +396,9 @@ impl Server {
         let interfaces = interface_addresses().unwrap_or_default();
         let scheme = if options.tls.is_some() { "tls" } else { "nats" };
         let mut all = Ports::default();
-        for (kind, secured, address) in self.services.addresses().into_iter().chain(self.listeners_of_plugins()) {
+        for (kind, secured, address) in
+            self.services.addresses().into_iter().chain(self.listeners_of_plugins())
+        {
             match kind.as_str() {
                 "websocket" => {
                     let scheme = if secured { "wss" } else { "ws" };

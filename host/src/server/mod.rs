@@ -54,6 +54,8 @@ pub struct Facts {
 pub struct ConfigFacts {
     pub digest: String,
     pub load_unix_ns: u64,
+    /// Why the last reload changed nothing.
+    pub reload_error: Option<String>,
 }
 
 impl Server {
@@ -131,7 +133,7 @@ impl Server {
             now_unix_ns: crate::runtime::unix_ns(),
             config_load_unix_ns: config.load_unix_ns,
             config_digest: &config.digest,
-            reload_error: None,
+            reload_error: config.reload_error.as_deref(),
             usage: crate::runtime::usage::usage(),
         };
         snapshot::varz(&facts, &self.context, &plugins)

@@ -34,6 +34,7 @@ impl Server {
             Ok(agreed) => self.apply(agreed).await,
             Err(why) => {
                 crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
+                self.config.lock().reload_error = Some(why.trim_end().to_owned());
             }
         }
     }
@@ -88,7 +89,8 @@ impl Server {
             crate::log::notice!("{}", change.log);
         }
         let digest = config.digest.clone();
-        *self.config.lock() = super::ConfigFacts { digest: digest.clone(), load_unix_ns: unix_ns() };
+        *self.config.lock() =
+            super::ConfigFacts { digest: digest.clone(), load_unix_ns: unix_ns(), reload_error: None };
         let changed = changes.into_iter().map(|c| c.log).collect();
         self.plugins.points().notify(&Event::Reloaded { changed });
         crate::log::notice!("Reloaded server configuration ({digest})");

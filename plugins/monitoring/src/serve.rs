@@ -41,7 +41,9 @@ impl Serving {
         let listener = host.listen(&options).await;
         let listener = listener.map_err(|error| match error.kind() {
             // The server has no `tls` block (CFG-050).
-            ErrorKind::NotFound if options.tls.is_some() => Error::new(error.kind(), "TLS cert and key required for HTTPS"),
+            ErrorKind::NotFound if options.tls.is_some() => {
+                Error::new(error.kind(), "TLS cert and key required for HTTPS")
+            }
             _ => error.context("can't listen to the monitor port"),
         })?;
         let address = listener.local_address();

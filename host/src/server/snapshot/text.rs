@@ -7,8 +7,17 @@ use time::OffsetDateTime;
 
 /// RFC 3339 in UTC, with as many digits of a second as there are.
 pub fn time(unix_ns: u64) -> String {
-    let at =
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    shown(
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+    )
+}
+
+/// The same of whole seconds, which reach further; `None` beyond the year 9999.
+pub fn time_of_seconds(unix_s: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(unix_s).ok().map(shown)
+}
+
+fn shown(at: OffsetDateTime) -> String {
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = at.to_hms();
     let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
@@ -59,6 +68,8 @@ mod tests {
         assert_eq!(time(1_795_478_238_086_292_466), "2026-11-23T23:57:18.086292466Z");
         assert_eq!(time(1_795_478_238_086_290_000), "2026-11-23T23:57:18.08629Z");
         assert_eq!(time(1_795_478_238_000_000_000), "2026-11-23T23:57:18Z");
+        assert_eq!(time_of_seconds(67_090_723_200).unwrap_or_default(), "4096-01-08T00:00:00Z");
+        assert_eq!(time_of_seconds(i64::MAX), None);
     }
 
     #[test]

@@ -264,8 +264,9 @@ fn configuration(
         let keys: Vec<Value> = options.auth.trusted_proxies.iter().map(|key| json!({ "key": key })).collect();
         put(fields, "proxies", json!({ "trusted": keys }));
     }
-    if let Some(unix_s) = context.tls.load().as_ref().and_then(|tls| tls.cert_not_after_unix_s) {
-        put(fields, "tls_cert_not_after", text::time(u64::try_from(unix_s).unwrap_or(0) * 1_000_000_000));
+    let not_after_unix_s = context.tls.load().as_ref().and_then(|tls| tls.cert_not_after_unix_s);
+    if let Some(not_after) = not_after_unix_s.and_then(text::time_of_seconds) {
+        put(fields, "tls_cert_not_after", not_after);
     }
     let mut own = json!({ "version": env!("CARGO_PKG_VERSION") });
     if let Some(error) = server.reload_error {

@@ -1,0 +1,574 @@
+//! Monitoring over HTTP: the same requests to natsd and, where it is at hand, to the reference.
+//!
+//! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-monitoring`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use natsd_tests::certs::Certs;
+use natsd_tests::server::{natsd, reference};
+use natsd_tests::{Client, Launch, PATIENCE, Server};
+use rustix::process::Signal;
+use rustls::{ClientConnection, StreamOwned};
+use serde_json::Value;
+
+const CONFIG: &str = r#"
+    http: "127.0.0.1:-1"
+    server_name: "one"
+    server_tags: ["a", "b"]
+    server_metadata: { place: "here" }
+    accounts {
+        A { users: [ { user: "a", password: "a" } ] }
+        SYS { users: [ { user: "s", password: "s" } ] }
+    }
+    system_account: SYS
+"#;
+
+/// Fields of `/varz` (MON-020 to MON-037) with `CONFIG`, in their order. `git_commit` is the reference's alone.
+const VARZ: &str = "server_id server_name version proto go host port auth_required max_connections ping_interval \
+    ping_max http_host http_port http_base_path https_port auth_timeout max_control_line max_payload max_pending \
+    cluster gateway leaf mqtt websocket jetstream tls_timeout write_deadline start now uptime mem cores gomaxprocs \
+    cpu connections total_connections routes remotes leafnodes in_msgs in_bytes in_client_msgs in_client_bytes \
+    out_msgs out_bytes out_client_msgs out_client_bytes slow_consumers stale_connections stalled_clients \
+    subscriptions http_req_stats config_load_time config_digest tags metadata feature_flags system_account \
+    slow_consumer_stats stale_connection_stats disk_io_wait_stats";
+const CONNZ: &str = "server_id now num_connections total offset limit connections";
+const CONN_INFO: &str = "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs \
+    in_bytes out_bytes subscriptions name lang version authorized_user account subscriptions_list name_tag";
+const SUBSZ: &str = "server_id now num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate \
+    max_fanout avg_fanout total offset limit subscriptions_list";
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        assert!(self.has("content-type: application/json"), "{}", self.head);
+        assert!(self.has("access-control-allow-origin: *"), "{}", self.head);
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+fn exchange(mut wire: impl Read + Write, path: &str) -> Answer {
+    wire.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    // A TLS peer that goes without a goodbye is as good as one that says it.
+    let _ = wire.read_to_string(&mut answer);
+    Answer::parse(&answer)
+}
+
+struct Monitored {
+    server: Server,
+    http: SocketAddr,
+    is_natsd: bool,
+}
+
+impl Monitored {
+    fn start(program: PathBuf, config: &str) -> Self {
+        let is_natsd = program == natsd();
+        let server = Launch::new(program).config(config).start();
+        let http = server.log().wait(0, PATIENCE, |line| {
+            let (_, address) = line.split_once(" monitor on ")?;
+            address.trim().replace("localhost", "127.0.0.1").parse().ok()
+        });
+        Self { server, http: http.expect("the address of the monitor in the log"), is_natsd }
+    }
+
+    fn wire(&self) -> TcpStream {
+        let wire = TcpStream::connect(self.http).unwrap();
+        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        wire
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        exchange(self.wire(), path)
+    }
+
+    fn json(&self, path: &str) -> Value {
+        self.get(path).json()
+    }
+
+    /// A client of account A.
+    fn client(&self, name: &str) -> Client {
+        let options = format!(r#""user":"a","pass":"a","name":"{name}","lang":"test","version":"1""#);
+        let mut client = Client::join(self.server.address(), &options).unwrap();
+        client.sync();
+        client
+    }
+
+    /// Asks until `wanted` is true of the answer.
+    fn wait(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.json(path);
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{path} stays {answer:#}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Both servers, or natsd alone where there is no reference.
+fn servers(config: &str) -> impl Iterator<Item = Monitored> {
+    let programs = [Some(natsd()), reference()];
+    programs.into_iter().flatten().map(move |program| Monitored::start(program, config))
+}
+
+fn fields(value: &Value) -> String {
+    value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn names(connz: &Value) -> Vec<&str> {
+    connz["connections"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn varz_has_the_fields_of_the_reference_in_its_order() {
+    for server in servers(CONFIG) {
+        let varz = server.json("/varz");
+        let mut expected = VARZ.split_whitespace().collect::<Vec<_>>().join(" ");
+        match server.is_natsd {
+            true => expected.push_str(" natsd"),
+            false => expected = expected.replace(" proto go ", " proto git_commit go "),
+        }
+        assert_eq!(fields(&varz), expected);
+        assert_eq!(varz["server_name"], "one");
+        assert_eq!((&varz["http_host"], &varz["http_port"]), (&"127.0.0.1".into(), &(-1).into()));
+        assert_eq!(varz["port"], server.server.address().port());
+        assert_eq!((&varz["tags"][1], &varz["metadata"]["place"]), (&"b".into(), &"here".into()));
+        assert_eq!(varz["ping_interval"], 120_000_000_000_u64);
+        assert_eq!(varz["config_digest"].as_str().unwrap().len(), "sha256:".len() + 64);
+        assert!(varz["mem"].as_u64().unwrap() > 1 << 20 && varz["cores"].as_u64().unwrap() > 0);
+        // MON-015: this request, and one before.
+        server.get("/subscriptionsz");
+        assert_eq!(server.json("/varz")["http_req_stats"], serde_json::json!({ "/subsz": 1, "/varz": 2 }));
+    }
+}
+
+#[test]
+fn varz_counts_messages_and_connections() {
+    for server in servers(CONFIG) {
+        let (mut reader, mut writer) = (server.client("reader"), server.client("writer"));
+        reader.send(b"SUB x.* 1\r\nSUB x.> 2\r\n").unwrap();
+        reader.sync();
+        writer.send(b"PUB x.1 5\r\nhello\r\nPUB y 3\r\nabc\r\n").unwrap();
+        writer.sync();
+        drop(reader);
+        let varz = server.wait("/varz", |varz| varz["connections"] == 1);
+        let counts = ["total_connections", "in_msgs", "in_bytes", "in_client_msgs", "out_msgs", "out_bytes"];
+        assert_eq!(counts.map(|name| varz[name].as_u64().unwrap()), [2, 2, 8, 2, 2, 10]);
+    }
+}
+
+#[test]
+fn connz_tells_what_a_connection_is_and_did() {
+    for server in servers(CONFIG) {
+        let mut reader = server.client("r<&>");
+        reader.send(b"SUB x.* 1\r\nSUB q.> group 22\r\nSUB few a_long_subscription_id\r\n").unwrap();
+        reader.send(b"UNSUB a_long_subscription_id 5\r\n").unwrap();
+        reader.sync();
+        let mut writer = server.client("writer");
+        writer.send(b"PUB x.1 5\r\nhello\r\nPUB few 1\r\nx\r\n").unwrap();
+        writer.sync();
+        let answer = server.get("/connz?subs=1&auth=1");
+        // MON-004, MON-007
+        assert!(answer.body.contains("\"name\": \"r\\u003c\\u0026\\u003e\""), "{}", answer.body);
+        assert!(answer.body.starts_with("{\n  \"server_id\": \"N"), "{}", answer.body);
+        let connz = answer.json();
+        assert_eq!(fields(&connz), CONNZ.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert_eq!(
+            (&connz["num_connections"], &connz["total"], &connz["limit"]),
+            (&2.into(), &2.into(), &1024.into())
+        );
+        let info = &connz["connections"][0];
+        assert_eq!(fields(info), CONN_INFO.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert_eq!(
+            (&info["kind"], &info["type"], &info["ip"]),
+            (&"Client".into(), &"nats".into(), &"127.0.0.1".into())
+        );
+        assert_eq!(info["port"], reader.local_port());
+        assert_eq!(
+            (&info["out_msgs"], &info["out_bytes"], &info["in_msgs"]),
+            (&2.into(), &6.into(), &0.into())
+        );
+        assert_eq!((&info["account"], &info["authorized_user"]), (&"A".into(), &"a".into()));
+        assert_eq!(connz["connections"][1]["in_bytes"], 6);
+
+        let detail = server.json("/connz?subs=detail");
+        let mut detail = detail["connections"][0]["subscriptions_list_detail"].as_array().unwrap().clone();
+        detail.sort_by_key(|sub| sub["sid"].to_string());
+        let cid = &info["cid"];
+        let expected = serde_json::json!([
+            { "subject": "x.*", "sid": "1", "msgs": 1, "cid": cid },
+            { "subject": "q.>", "qgroup": "group", "sid": "22", "msgs": 0, "cid": cid },
+            { "subject": "few", "sid": "a_long_subscription_id", "msgs": 1, "max": 5, "cid": cid },
+        ]);
+        assert_eq!(Value::from(detail), expected);
+    }
+}
+
+#[test]
+fn activity_is_what_a_connection_sent_or_got() {
+    for server in servers(CONFIG) {
+        let (mut reader, mut writer) = (server.client("reader"), server.client("writer"));
+        let _idle = server.client("idle");
+        reader.send(b"SUB x 1\r\n").unwrap();
+        reader.sync();
+        // Times are compared, so that they must differ.
+        std::thread::sleep(Duration::from_millis(20));
+        writer.send(b"PUB x 1\r\na\r\n").unwrap();
+        reader.expect_op("MSG x 1 1");
+        let connz = server.json("/connz?sort=last");
+        let mut order = names(&connz);
+        assert_eq!(order.pop(), Some("idle"));
+        order.sort_unstable();
+        assert_eq!(order, ["reader", "writer"]);
+    }
+}
+
+#[test]
+fn closed_connections_are_kept_with_what_they_had() {
+    for server in servers(CONFIG) {
+        let mut gone = server.client("gone");
+        gone.send(b"SUB a.b 7\r\nPING\r\n").unwrap();
+        gone.expect_op("PONG");
+        drop(gone);
+        server.wait("/connz?state=closed", |connz| connz["total"] == 1);
+        let mut refused =
+            Client::join(server.server.address(), r#""user":"x","pass":"y","name":"refused""#).unwrap();
+        refused.until_closed();
+        let mut rude = server.client("rude");
+        rude.send(b"NONSENSE\r\n").unwrap();
+        rude.until_closed();
+        server.wait("/connz?state=closed", |connz| connz["total"] == 3);
+
+        let closed = server.json("/connz?state=closed&auth=1&subs=1");
+        assert_eq!(names(&closed), ["gone", "refused", "rude"]);
+        let infos = closed["connections"].as_array().unwrap();
+        assert_eq!(
+            (&infos[0]["reason"], &infos[0]["subscriptions_list"][0]),
+            (&"Client Closed".into(), &"a.b".into())
+        );
+        assert_eq!((&infos[0]["subscriptions"], &infos[0]["account"]), (&1.into(), &"A".into()));
+        assert_eq!(
+            (&infos[1]["reason"], &infos[1]["authorized_user"]),
+            (&"Authentication Failure".into(), &"x".into())
+        );
+        assert_eq!(infos[1].get("account"), None);
+        assert_eq!(infos[2]["reason"], "Protocol Violation");
+        assert!(infos.iter().all(|info| info["stop"].as_str().unwrap() >= info["start"].as_str().unwrap()));
+
+        // MON-045, MON-059: by reason, and of one account.
+        assert_eq!(names(&server.json("/connz?state=closed&sort=reason")), ["refused", "gone", "rude"]);
+        assert_eq!(names(&server.json("/connz?state=closed&sort=stop")), ["rude", "refused", "gone"]);
+        assert_eq!(names(&server.json("/connz?state=closed&acc=A")), ["gone", "rude"]);
+        assert_eq!(server.json("/connz?state=closed&acc=$G")["total"], 0);
+        assert_eq!(server.json("/connz")["total"], 0);
+    }
+}
+
+#[test]
+fn connz_sorts_narrows_and_pages() {
+    for server in servers(CONFIG) {
+        let mut clients: Vec<Client> = ["one", "two", "three"].map(|name| server.client(name)).into();
+        clients[1].send(b"SUB a 1\r\nSUB b 2\r\n").unwrap();
+        clients[2].send(b"SUB a 1\r\nPUB none 3\r\nabc\r\n").unwrap();
+        for client in &mut clients {
+            client.sync();
+        }
+        let get = |path: &str| server.json(path);
+        assert_eq!(names(&get("/connz?sort=subs")), ["two", "three", "one"]);
+        assert_eq!(names(&get("/connz?sort=bytes_from&limit=1")), ["three"]);
+        assert_eq!(names(&get("/connz?sort=uptime")), ["three", "two", "one"]);
+        let page = get("/connz?offset=1&limit=1");
+        assert_eq!((names(&page), &page["total"], &page["offset"]), (vec!["two"], &3.into(), &1.into()));
+        assert_eq!(get("/connz?offset=99")["connections"], serde_json::json!([]));
+        let cid = &page["connections"][0]["cid"];
+        let one = get(&format!("/connz?cid={cid}"));
+        assert_eq!((names(&one), &one["limit"], &one["total"]), (vec!["two"], &1.into(), &3.into()));
+        assert_eq!(get("/connz?cid=12345")["connections"], serde_json::json!([]));
+        assert_eq!(get("/connz?user=b")["num_connections"], 0);
+        assert_eq!(names(&get("/connz?user=a&acc=A&state=ALL")).len(), 3);
+        let unknown = get("/connz?acc=zz");
+        assert_eq!((&unknown["connections"], &unknown["server_id"]), (&Value::Null, &"".into()));
+    }
+}
+
+#[test]
+fn wrong_parameters_get_a_text_that_names_them() {
+    let cases = [
+        ("/connz?limit=x", "Error decoding int for 'limit': strconv.Atoi: parsing \"x\": invalid syntax"),
+        (
+            "/connz?offset=9e9",
+            "Error decoding int for 'offset': strconv.Atoi: parsing \"9e9\": invalid syntax",
+        ),
+        (
+            "/connz?cid=-1",
+            "Error decoding uint64 for 'cid': strconv.ParseUint: parsing \"-1\": invalid syntax",
+        ),
+        (
+            "/connz?subs=x%22",
+            "Error decoding boolean for 'subs': strconv.ParseBool: parsing \"x\\\"\": invalid syntax",
+        ),
+        (
+            "/connz?auth=yes",
+            "Error decoding boolean for 'auth': strconv.ParseBool: parsing \"yes\": invalid syntax",
+        ),
+        ("/connz?state=foo", "Error decoding state for foo"),
+        ("/connz?sort=foo", "invalid sorting option: foo"),
+        ("/connz?sort=stop", "sort by stop only valid on closed connections"),
+        ("/connz?sort=reason&state=all", "sort by reason only valid on closed connections"),
+        ("/subsz?test=a.*", "invalid test subject, must be valid publish subject: a.*"),
+        (
+            "/subsz?limit=99999999999999999999",
+            "Error decoding int for 'limit': strconv.Atoi: parsing \"99999999999999999999\": value out of range",
+        ),
+        (
+            "/healthz?details=maybe",
+            "Error decoding boolean for 'details': strconv.ParseBool: parsing \"maybe\": invalid syntax",
+        ),
+    ];
+    for server in servers(CONFIG) {
+        for (path, text) in cases {
+            let answer = server.get(path);
+            assert_eq!((answer.status, answer.body.as_str()), (400, text), "{path}");
+            assert!(answer.has("content-type: text/plain; charset=utf-8"), "{}", answer.head);
+        }
+        for path in ["/nope", "/varz/", "/VARZ", "/connz/1"] {
+            let answer = server.get(path);
+            assert_eq!((answer.status, answer.body.as_str()), (404, "404 page not found\n"), "{path}");
+        }
+        // What cannot be decoded is left out, what is unknown ignored.
+        assert_eq!(server.get("/%63onnz?subs=%zz&callback=f&colour=red").status, 200);
+    }
+}
+
+#[test]
+fn subsz_lists_subscriptions_of_accounts() {
+    for server in servers(CONFIG) {
+        let mut client = server.client("c");
+        client.send(b"SUB foo.> 1\r\nSUB foo.*.x q 2\r\nSUB bar 3\r\nSUB gone 4\r\nUNSUB 4\r\n").unwrap();
+        client.sync();
+        let subsz = server.json("/subsz?subs=1&acc=A");
+        assert_eq!(fields(&subsz), SUBSZ.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert_eq!(subsz["num_removes"], 1);
+        let find = |path: &str| {
+            let subsz = server.json(path);
+            let list = subsz.get("subscriptions_list").and_then(Value::as_array).cloned().unwrap_or_default();
+            let mut subjects: Vec<String> =
+                list.iter().map(|sub| sub["subject"].as_str().unwrap().to_owned()).collect();
+            subjects.sort();
+            (subsz["total"].as_u64().unwrap(), subjects)
+        };
+        let (total, found) = find("/subsz?subs=1&test=foo.a.x");
+        assert_eq!((total, found.join(" ").as_str()), (2, "foo.*.x foo.>"));
+        assert_eq!(find("/subsz?test=foo.a.x").0, 0);
+        assert_eq!(find("/subsz?subs=1&test=foo.a.x&limit=1").1.len(), 1);
+        assert_eq!(find("/subsz?subs=1&test=foo.a.x&offset=2"), (2, vec![]));
+        assert_eq!(find("/subsz?subs=1&acc=nobody").0, 0);
+        let queue = server.json("/subsz?subs=1&test=foo.a.x");
+        let queue =
+            queue["subscriptions_list"].as_array().unwrap().iter().find(|sub| sub["sid"] == "2").unwrap();
+        assert_eq!(fields(queue), "account account_tag subject qgroup sid msgs cid");
+        assert_eq!((&queue["account"], &queue["qgroup"]), (&"A".into(), &"q".into()));
+    }
+}
+
+#[test]
+fn healthz_fails_in_lame_duck_mode_and_on_wrong_parameters() {
+    let text = "failed to be ready for connections after 1ms: server";
+    for server in servers(CONFIG) {
+        let check = |path: &str, status: u16, body: &str| {
+            let answer = server.get(path);
+            assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");
+            assert!(answer.has("content-type: application/json"), "{}", answer.head);
+        };
+        check("/healthz", 200, r#"{"status":"ok"}"#);
+        check("/healthz?js-enabled-only=true&js-server-only=1&details=T", 200, r#"{"status":"ok"}"#);
+        let missing =
+            r#"{"status":"error","error":"\"account\" must not be empty when checking stream health"}"#;
+        check("/healthz?stream=s", 400, missing);
+        let client = server.client("stays");
+        server.server.signal(Signal::USR2);
+        assert!(server.server.log().wait_for("Entering lame duck mode", PATIENCE));
+        let deadline = Instant::now() + PATIENCE;
+        while server.get("/healthz").status == 200 {
+            assert!(Instant::now() < deadline, "still healthy in lame duck mode");
+        }
+        check("/healthz", 500, &format!(r#"{{"status":"error","error":"{text}"}}"#));
+        let details = format!(r#"{{"status":"error","errors":[{{"type":"CONNECTION","error":"{text}"}}]}}"#);
+        check("/healthz?details=1", 500, &details);
+        assert!(server.server.log().wait_for(&format!("Healthcheck failed: \"{text}\""), PATIENCE));
+        assert!(server.server.log().wait_for("Healthcheck failed: 1 errors", PATIENCE));
+        drop(client);
+    }
+}
+
+#[test]
+fn everything_stands_under_the_base_path() {
+    for server in servers("http: \"127.0.0.1:-1\"\nhttp_base_path: \"nats/\"\n") {
+        assert_eq!(server.json("/nats/varz")["http_base_path"], "nats/");
+        let page = server.get("/nats");
+        assert_eq!(page.status, 200);
+        assert!(page.has("content-type: text/html; charset=utf-8"), "{}", page.head);
+        assert!(page.body.contains("./nats/varz") && page.body.contains("v2.15"), "{}", page.body);
+        assert_eq!(["/", "/varz", "/nats/"].map(|path| server.get(path).status), [404; 3]);
+    }
+}
+
+#[test]
+fn https_shows_the_certificate_of_the_server_and_asks_for_none() {
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let tls =
+        format!("cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", ca_file: \"{dir}/ca.pem\"");
+    for server in servers(&format!("https: \"127.0.0.1:-1\"\ntls {{ {tls}, verify: true }}\n")) {
+        let get = |path: &str| {
+            let session =
+                ClientConnection::new(certs.client_config(None), "localhost".try_into().unwrap()).unwrap();
+            exchange(StreamOwned::new(session, server.wire()), path)
+        };
+        let varz = get("/varz").json();
+        assert_eq!(
+            (&varz["https_port"], &varz["tls_verify"], &varz["auth_timeout"]),
+            (&(-1).into(), &true.into(), &3.into())
+        );
+        assert!(varz["tls_cert_not_after"].as_str().unwrap().ends_with('Z'));
+
+        let mut client = server.server.connect();
+        client.expect_op("INFO ");
+        let mut client = client.start_tls(certs.client_config(Some("client"))).unwrap();
+        client.send(b"CONNECT {\"verbose\":false,\"auth_token\":\"t\"}\r\n").unwrap();
+        client.sync();
+        let connz = get("/connz?auth=1").json();
+        let info = &connz["connections"][0];
+        assert_eq!((&info["tls_version"], &info["authorized_user"]), (&"1.3".into(), &"[REDACTED]".into()));
+        let cert = &info["tls_peer_certs"][0];
+        assert_eq!(
+            (&cert["subject"], &cert["spki_sha256"]),
+            (&"CN=client".into(), &certs.pin("client").into())
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_served_stops_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let cases = [
+        ("https: 8443".to_owned(), "TLS cert and key required for HTTPS"),
+        ("http: 1\nhttps: 2".to_owned(), "can't specify both HTTP (1) and HTTPs (2) ports"),
+        ("http: 70000".to_owned(), "can't listen to the monitor port"),
+        (format!("http: \"127.0.0.1:{port}\""), "can't listen to the monitor port"),
+    ];
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        for (config, text) in &cases {
+            let refused = Launch::new(&program).config(config.as_str()).try_start();
+            let why = refused.err().expect("no start");
+            assert!(why.contains("Can't start monitoring") && why.contains(text), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_that_would_move_the_monitor_is_refused_and_shown() {
+    for server in servers(CONFIG) {
+        let outcome = server.server.reload(&CONFIG.replace("127.0.0.1:-1", "127.0.0.1:12"));
+        assert!(outcome.contains("config reload not supported for HTTPPort: old=-1, new=12"), "{outcome}");
+        if server.is_natsd {
+            let varz = server.json("/varz");
+            let error = varz["natsd"]["reload_error"].as_str().unwrap();
+            assert!(error.contains("HTTPPort"), "{error}");
+        }
+        let outcome = server.server.reload(&CONFIG.replace("here", "there"));
+        assert!(outcome.contains("Reloaded server configuration"), "{outcome}");
+        let varz = server.json("/varz");
+        assert_eq!(varz["metadata"]["place"], "there");
+        assert_eq!(varz.pointer("/natsd/reload_error"), None);
+    }
+}
+
+#[test]
+fn the_ports_file_lists_the_monitor() {
+    for server in servers(&format!("{CONFIG}\nports_file_dir: \"{{{{dir}}}}\"\n")) {
+        // Written once the server is ready, and not at one stroke.
+        let find = || {
+            std::fs::read_dir(server.server.dir()).unwrap().find_map(|entry| {
+                let path = entry.unwrap().path();
+                let text = (path.extension()? == "ports").then(|| std::fs::read_to_string(path).unwrap())?;
+                serde_json::from_str::<Value>(&text).ok()
+            })
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let ports = loop {
+            match find() {
+                Some(ports) => break ports,
+                None => assert!(Instant::now() < deadline, "no ports file"),
+            }
+        };
+        assert_eq!(ports["monitoring"], serde_json::json!([format!("http://{}", server.http)]));
+    }
+}
+
+#[test]
+fn odd_clients_hold_up_nobody() {
+    for server in servers(CONFIG) {
+        let mut slow: Vec<TcpStream> = (0..20).map(|_| server.wire()).collect();
+        for wire in &mut slow {
+            wire.write_all(b"GET /varz HTT").unwrap();
+        }
+        for garbage in [&b"\x16\x03\x01\x00\xff\r\n\r\n"[..], b"GET\r\n\r\n", b"\r\n\r\n\0\0\0\0 x\r\n\r\n"] {
+            let mut wire = server.wire();
+            wire.write_all(garbage).unwrap();
+            let mut answer = Vec::new();
+            let _ = wire.read_to_end(&mut answer);
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+        }
+        assert_eq!(server.get("/healthz").status, 200);
+        // MON-003: a head that does not end is given up after 5 s.
+        let patience = Some(Duration::from_secs(10));
+        for mut wire in slow {
+            wire.set_read_timeout(patience).unwrap();
+            let mut answer = Vec::new();
+            wire.read_to_end(&mut answer).expect("the end, in time");
+        }
+    }
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    for server in servers(CONFIG) {
+        let mut wire = server.wire();
+        let get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        let post = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+        wire.write_all(&[&get[..], post, get].concat()).unwrap();
+        let mut answers = String::new();
+        while answers.matches(r#"{"status":"ok"}"#).count() < 3 {
+            let mut bytes = [0; 4096];
+            let count = wire.read(&mut bytes).unwrap();
+            assert!(count > 0, "{answers}");
+            answers.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+    }
+}
