@@ -16,6 +16,7 @@ pub mod certs;
 pub mod client;
 pub mod exchange;
 pub mod log;
+pub mod monitored;
 pub mod nkey;
 pub mod plugins;
 pub mod server;

@@ -161,7 +161,7 @@ impl Stage {
     pub fn load(options: &PluginsOptions) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let services = Arc::new(TokioServices::new(runtime.handle().clone(), Arc::new(PluginTls)));
+        let services = Arc::new(TokioServices::new(runtime.handle().clone(), Arc::new(PluginTls::default())));
         let (plugins, load_errors) = Plugins::load(options, None, services);
         let server = Arc::new(StandIn::default());
         plugins.attach(server.clone());

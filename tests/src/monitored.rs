@@ -1,0 +1,101 @@
+//! A server with a monitoring port, and HTTP without a library.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::server::natsd;
+use crate::{Client, Launch, PATIENCE, Server};
+
+pub struct Answer {
+    pub status: u16,
+    /// In lower case.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    /// The body, when all is well with the rest.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        assert!(self.has("content-type: application/json"), "{}", self.head);
+        assert!(self.has("access-control-allow-origin: *"), "{}", self.head);
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+pub fn exchange(mut wire: impl Read + Write, path: &str) -> Answer {
+    wire.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    // A TLS peer that goes without a goodbye is as good as one that says it.
+    let _ = wire.read_to_string(&mut answer);
+    Answer::parse(&answer)
+}
+
+/// A server with its monitoring port.
+pub struct Monitored {
+    pub server: Server,
+    pub http: SocketAddr,
+    pub is_natsd: bool,
+}
+
+impl Monitored {
+    pub fn start(program: PathBuf, config: &str) -> Self {
+        let is_natsd = program == natsd();
+        let server = Launch::new(program).config(config).start();
+        let http = server.log().wait(0, PATIENCE, |line| {
+            let (_, address) = line.split_once(" monitor on ")?;
+            address.trim().replace("localhost", "127.0.0.1").parse().ok()
+        });
+        Self { server, http: http.expect("the address of the monitor in the log"), is_natsd }
+    }
+
+    pub fn wire(&self) -> TcpStream {
+        let wire = TcpStream::connect(self.http).unwrap();
+        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        wire
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        exchange(self.wire(), path)
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        self.get(path).json()
+    }
+
+    /// A client of account A.
+    pub fn client(&self, name: &str) -> Client {
+        let options = format!(r#""user":"a","pass":"a","name":"{name}","lang":"test","version":"1""#);
+        let mut client = Client::join(self.server.address(), &options).unwrap();
+        client.sync();
+        client
+    }
+
+    /// Asks until `wanted` is true of the answer.
+    pub fn wait(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.json(path);
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{path} stays {answer:#}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
