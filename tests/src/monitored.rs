@@ -99,3 +99,13 @@ impl Monitored {
         }
     }
 }
+
+/// The names of an object's fields, in their order.
+pub fn fields(value: &Value) -> String {
+    value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// The names of connections, in their order.
+pub fn names(connz: &Value) -> Vec<&str> {
+    connz["connections"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect()
+}

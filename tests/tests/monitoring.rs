@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use natsd_tests::certs::Certs;
-use natsd_tests::monitored::{Monitored, exchange};
+use natsd_tests::monitored::{Monitored, exchange, fields, names};
 use natsd_tests::server::{natsd, reference};
 use natsd_tests::{Client, Launch, PATIENCE};
 use rustix::process::Signal;
@@ -45,14 +45,6 @@ const SUBSZ: &str = "server_id now num_subscriptions num_cache num_inserts num_r
 fn servers(config: &str) -> impl Iterator<Item = Monitored> {
     let programs = [Some(natsd()), reference()];
     programs.into_iter().flatten().map(move |program| Monitored::start(program, config))
-}
-
-fn fields(value: &Value) -> String {
-    value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
-}
-
-fn names(connz: &Value) -> Vec<&str> {
-    connz["connections"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -440,6 +432,28 @@ fn the_ports_file_lists_the_monitor() {
             }
         };
         assert_eq!(ports["monitoring"], serde_json::json!([format!("http://{}", server.http)]));
+    }
+}
+
+#[test]
+fn a_producer_that_had_to_wait_shows_at_the_receiver_and_in_the_sum() {
+    // The reference lets a producer wait when 3/4 of max_pending are there; natsd at 1 MiB already.
+    for server in servers("http: \"127.0.0.1:-1\"\nmax_pending: 16MB\n") {
+        let join =
+            |name: &str| Client::join(server.server.address(), &format!("\"name\":\"{name}\"")).unwrap();
+        let (mut reader, mut writer) = (join("reader"), join("writer"));
+        reader.send(b"SUB x 1\r\n").unwrap();
+        reader.sync();
+        let message = [b"PUB x 60000\r\n", &[b'x'; 60_000][..], b"\r\n"].concat();
+        let deadline = Instant::now() + PATIENCE;
+        while server.json("/connz?sort=pending")["connections"][0].get("stalls").is_none() {
+            assert!(Instant::now() < deadline, "no stall");
+            writer.send(&message.repeat(10)).unwrap();
+        }
+        drop(reader);
+        let closed = server.wait("/connz?state=closed", |connz| connz["total"] == 1);
+        let stalls = closed["connections"][0]["stalls"].as_u64().unwrap();
+        assert_eq!(server.json("/varz")["stalled_clients"], stalls);
     }
 }
 

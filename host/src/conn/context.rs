@@ -24,7 +24,6 @@ pub struct Context {
     /// `connection_rate_limit` (CORE-233).
     pub tls_rate: Mutex<Option<HandshakeRate>>,
     pub slow_consumers: AtomicU64,
-    pub stalled_clients: AtomicU64,
     pub stale_connections: AtomicU64,
     pub lame_duck: AtomicBool,
     pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
@@ -101,7 +100,6 @@ impl Context {
             authenticator: ArcSwap::from_pointee(authenticator),
             tls: ArcSwapOption::from(tls.map(Arc::new)),
             slow_consumers: AtomicU64::new(0),
-            stalled_clients: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
             hooks: std::sync::OnceLock::new(),

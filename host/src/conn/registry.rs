@@ -82,7 +82,6 @@ pub struct Closed {
     pub reason: ClosedReason,
     pub stop_unix_ns: u64,
     pub traffic: Traffic,
-    pub stalls: u64,
     pub last_active_ns: u64,
     pub subs: LastSubs,
 }
@@ -94,6 +93,8 @@ pub struct Traffic {
     pub in_bytes: u64,
     pub out_msgs: u64,
     pub out_bytes: u64,
+    /// Times that a producer waited for this receiver.
+    pub stalls: u64,
 }
 
 impl Traffic {
@@ -104,6 +105,7 @@ impl Traffic {
             in_bytes: receiver.in_bytes.load(Relaxed),
             out_msgs: out.msgs,
             out_bytes: out.bytes,
+            stalls: out.stalls,
         }
     }
 
@@ -112,6 +114,7 @@ impl Traffic {
         self.in_bytes += other.in_bytes;
         self.out_msgs += other.out_msgs;
         self.out_bytes += other.out_bytes;
+        self.stalls += other.stalls;
     }
 }
 
@@ -180,14 +183,12 @@ impl Registry {
             }
             let facts = connection.facts.lock().clone();
             let stop_unix_ns = crate::runtime::unix_ns();
-            let stalls = receiver.out.lock().stalls;
             closed.ring.push_back(Closed {
                 cid: receiver.cid,
                 facts,
                 reason,
                 stop_unix_ns,
                 traffic,
-                stalls,
                 last_active_ns: receiver.last_active_ns.load(Relaxed),
                 subs,
             });

@@ -81,8 +81,8 @@ impl Chunk {
         if out.pending_bytes() > out.max_pending_bytes {
             out.fail(ClosedReason::SlowConsumerPendingBytes);
         } else if out.is_stalled() && !is_self {
-            out.stalls += 1;
             stall = !out.hopeless;
+            out.stalls += u64::from(stall);
         }
         if out.needs_writer() {
             receiver.wake(&out);

@@ -237,7 +237,7 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         out_msgs: row.traffic.out_msgs,
         in_bytes: row.traffic.in_bytes,
         out_bytes: row.traffic.out_bytes,
-        stalls: row.stalls,
+        stalls: row.traffic.stalls,
         subscriptions: row.subscriptions,
         name: facts.name,
         lang: facts.lang,

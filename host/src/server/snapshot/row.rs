@@ -16,7 +16,6 @@ pub struct Row {
     pub last_unix_ns: u64,
     pub rtt_ns: u64,
     pub pending_bytes: usize,
-    pub stalls: u64,
     pub subscriptions: usize,
     pub traffic: Traffic,
     source: Source,
@@ -36,23 +35,11 @@ impl Row {
         let last_unix_ns = last_activity_unix_ns(&facts, last_ns);
         drop(facts);
         let subscriptions = receiver.subs.lock().len();
-        let out = receiver.out.lock();
-        let (pending_bytes, stalls) = (out.pending_bytes(), out.stalls);
-        drop(out);
+        let pending_bytes = receiver.out.lock().pending_bytes();
         let traffic = Traffic::of(receiver);
         let cid = receiver.cid;
         let source = Source::Open(connection);
-        Row {
-            cid,
-            start_unix_ns,
-            last_unix_ns,
-            rtt_ns,
-            pending_bytes,
-            stalls,
-            subscriptions,
-            traffic,
-            source,
-        }
+        Row { cid, start_unix_ns, last_unix_ns, rtt_ns, pending_bytes, subscriptions, traffic, source }
     }
 
     pub fn closed(closed: Closed) -> Self {
@@ -62,7 +49,6 @@ impl Row {
             last_unix_ns: last_activity_unix_ns(&closed.facts, closed.last_active_ns),
             rtt_ns: closed.facts.rtt_ns,
             pending_bytes: 0,
-            stalls: closed.stalls,
             subscriptions: closed.subs.count,
             traffic: closed.traffic,
             source: Source::Closed(Box::new(closed)),

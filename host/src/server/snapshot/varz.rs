@@ -226,7 +226,7 @@ fn counters(fields: &mut Map<String, Value>, context: &Context) {
     let stale = context.stale_connections.load(Relaxed);
     put(fields, "slow_consumers", slow);
     put(fields, "stale_connections", stale);
-    put(fields, "stalled_clients", context.stalled_clients.load(Relaxed));
+    put(fields, "stalled_clients", traffic.stalls);
     let subscriptions: usize = context.accounts.all().iter().map(|a| a.sublist.read().trie.len()).sum();
     put(fields, "subscriptions", subscriptions);
     put(fields, "http_req_stats", json!({}));
