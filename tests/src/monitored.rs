@@ -10,6 +10,20 @@ use serde_json::Value;
 use crate::server::natsd;
 use crate::{Client, Launch, PATIENCE, Server};
 
+/// Fields of `/varz` (MON-020 to MON-037) of a server with tags, metadata and users, in their order. `git_commit` is the reference's alone.
+pub const VARZ: &str = "server_id server_name version proto go host port auth_required max_connections ping_interval \
+    ping_max http_host http_port http_base_path https_port auth_timeout max_control_line max_payload max_pending \
+    cluster gateway leaf mqtt websocket jetstream tls_timeout write_deadline start now uptime mem cores gomaxprocs \
+    cpu connections total_connections routes remotes leafnodes in_msgs in_bytes in_client_msgs in_client_bytes \
+    out_msgs out_bytes out_client_msgs out_client_bytes slow_consumers stale_connections stalled_clients \
+    subscriptions http_req_stats config_load_time config_digest tags metadata feature_flags system_account \
+    slow_consumer_stats stale_connection_stats disk_io_wait_stats";
+pub const CONNZ: &str = "server_id now num_connections total offset limit connections";
+pub const CONN_INFO: &str = "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs \
+    in_bytes out_bytes subscriptions name lang version authorized_user account subscriptions_list name_tag";
+pub const SUBSZ: &str = "server_id now num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate \
+    max_fanout avg_fanout total offset limit subscriptions_list";
+
 pub struct Answer {
     pub status: u16,
     /// In lower case.

@@ -5,10 +5,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use natsd_tests::certs::Certs;
-use natsd_tests::monitored::{Monitored, exchange, fields, names};
+use natsd_tests::monitored::{CONN_INFO, CONNZ, Monitored, SUBSZ, VARZ, exchange, fields, names};
 use natsd_tests::server::{natsd, reference};
 use natsd_tests::{Client, Launch, PATIENCE};
 use rustix::process::Signal;
@@ -27,24 +28,13 @@ const CONFIG: &str = r#"
     system_account: SYS
 "#;
 
-/// Fields of `/varz` (MON-020 to MON-037) with `CONFIG`, in their order. `git_commit` is the reference's alone.
-const VARZ: &str = "server_id server_name version proto go host port auth_required max_connections ping_interval \
-    ping_max http_host http_port http_base_path https_port auth_timeout max_control_line max_payload max_pending \
-    cluster gateway leaf mqtt websocket jetstream tls_timeout write_deadline start now uptime mem cores gomaxprocs \
-    cpu connections total_connections routes remotes leafnodes in_msgs in_bytes in_client_msgs in_client_bytes \
-    out_msgs out_bytes out_client_msgs out_client_bytes slow_consumers stale_connections stalled_clients \
-    subscriptions http_req_stats config_load_time config_digest tags metadata feature_flags system_account \
-    slow_consumer_stats stale_connection_stats disk_io_wait_stats";
-const CONNZ: &str = "server_id now num_connections total offset limit connections";
-const CONN_INFO: &str = "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs \
-    in_bytes out_bytes subscriptions name lang version authorized_user account subscriptions_list name_tag";
-const SUBSZ: &str = "server_id now num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate \
-    max_fanout avg_fanout total offset limit subscriptions_list";
+fn programs() -> impl Iterator<Item = PathBuf> {
+    [Some(natsd()), reference()].into_iter().flatten()
+}
 
 /// Both servers, or natsd alone where there is no reference.
 fn servers(config: &str) -> impl Iterator<Item = Monitored> {
-    let programs = [Some(natsd()), reference()];
-    programs.into_iter().flatten().map(move |program| Monitored::start(program, config))
+    programs().map(move |program| Monitored::start(program, config))
 }
 
 #[test]
@@ -386,7 +376,7 @@ fn what_cannot_be_served_stops_the_start() {
         ("http: 70000".to_owned(), "can't listen to the monitor port"),
         (format!("http: \"127.0.0.1:{port}\""), "can't listen to the monitor port"),
     ];
-    for program in [Some(natsd()), reference()].into_iter().flatten() {
+    for program in programs() {
         for (config, text) in &cases {
             let refused = Launch::new(&program).config(config.as_str()).try_start();
             let why = refused.err().expect("no start");
