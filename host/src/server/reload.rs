@@ -33,8 +33,9 @@ impl Server {
         match self.agree().await {
             Ok(agreed) => self.apply(agreed).await,
             Err(why) => {
-                crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
+                // Who has read the line finds it in varz, too.
                 self.config.lock().reload_error = Some(why.trim_end().to_owned());
+                crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
             }
         }
     }
