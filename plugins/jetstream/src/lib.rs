@@ -1,0 +1,11 @@
+//! JetStream: streams that keep messages, and consumers that read them.
+//!
+//! Reading order: `wire` is what clients send and see, `store` keeps messages, `stream` and `consumer` are the
+//! state machines, `api` answers requests.
+
+pub mod consumer;
+pub mod context;
+pub mod filter;
+pub mod outbox;
+pub mod store;
+pub mod wire;
