@@ -8,4 +8,5 @@ pub mod context;
 pub mod filter;
 pub mod outbox;
 pub mod store;
+pub mod stream;
 pub mod wire;

@@ -9,6 +9,8 @@ mod call;
 mod checks;
 mod consumers;
 mod dedup;
+mod direct;
+mod dispatch;
 mod erase;
 mod expiry;
 mod get;
@@ -161,6 +163,10 @@ impl Stream {
 
     pub fn config(&self) -> &StreamConfig {
         &self.config
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
     }
 
     pub fn created_ns(&self) -> i64 {

@@ -46,6 +46,14 @@ impl Stream {
         self.text = text;
     }
 
+    /// The inbox had no room for a message with that reply (JS-142).
+    pub fn overrun(&mut self, reply: &[u8], call: &mut Call<'_>) {
+        if !self.config.no_ack {
+            let text = self.answers.failure(&error::STREAM_TOO_MANY_REQUESTS);
+            call.out.answer(reply, b"NATS/1.0 429 Too Many Requests\r\n\r\n", &text);
+        }
+    }
+
     fn take_in(&mut self, message: &Inbound<'_>, call: &mut Call<'_>) -> Result<Published, ApiError> {
         if self.config.sealed {
             return Err(error::STREAM_SEALED);

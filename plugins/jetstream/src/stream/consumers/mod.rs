@@ -8,6 +8,7 @@ mod retention;
 
 use crate::consumer::{Consumer, Delivery, Tick};
 use crate::context::Context;
+use crate::filter::Filter;
 use crate::store::StoredConsumer;
 use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
 use hashbrown::HashMap;
@@ -32,6 +33,10 @@ pub struct Consumers {
     ready: VecDeque<u32>,
     /// May hold outdated entries: a slot says which one counts.
     deadlines: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Where push consumers deliver to.
+    push: HashMap<u32, Box<[u8]>>,
+    /// Those that only mirrors and sources know of.
+    hidden: usize,
     /// Groups of the subject at hand.
     found: Vec<u32>,
 }
@@ -55,70 +60,76 @@ impl Consumers {
         self.slots.len()
     }
 
+    /// Its name is the answer.
     pub fn create(
         &mut self,
         config: ConsumerConfig,
         created_ns: i64,
         ctx: &mut Context<'_>,
-    ) -> Result<&ConsumerConfig, ApiError> {
+    ) -> Result<String, ApiError> {
         let id = self.new_id();
         let consumer = Consumer::new(id, config, created_ns, ctx)?;
         let visible = !consumer.config().direct;
         let name = consumer.name().to_owned();
-        self.add(id, consumer, ctx.now_ns);
+        self.add(id, consumer, ctx);
         if visible {
             advise_action(ctx, &name, "CREATED", "create");
         }
-        self.slots.get(&id).map(|slot| slot.consumer.config()).ok_or(error::CONSUMER_NOT_FOUND)
+        Ok(name)
     }
 
     /// One found in the store.
     pub fn recover(&mut self, stored: StoredConsumer, ctx: &mut Context<'_>) -> Result<(), ApiError> {
         let id = self.new_id();
         let consumer = Consumer::recover(id, stored, ctx)?;
-        self.add(id, consumer, ctx.now_ns);
+        self.add(id, consumer, ctx);
         Ok(())
     }
 
+    /// The filter that it had, if it has another one now.
     pub fn update(
         &mut self,
         name: &str,
         config: ConsumerConfig,
         ctx: &mut Context<'_>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<Filter>, ApiError> {
         let id = self.id(name)?;
         self.catch_up(id, ctx);
         let Some(slot) = self.slots.get_mut(&id) else { return Err(error::CONSUMER_NOT_FOUND) };
         let before = slot.consumer.filter().clone();
         slot.consumer.update(config, ctx)?;
-        if *slot.consumer.filter() != before {
+        let refiltered = *slot.consumer.filter() != before;
+        if refiltered {
             self.index.remove(slot.group, id);
             slot.group = self.index.insert(slot.consumer.filter(), id);
             slot.awake = false;
             let group = self.index.group(slot.group);
             (slot.stored, slot.removed) = (group.stored, group.removed);
         }
+        self.watch(id);
         self.wake(id, ctx);
-        Ok(())
+        Ok(refiltered.then_some(before))
     }
 
-    /// Takes a consumer out. `status` is what its waiting requests are told.
+    /// Takes a consumer out: what it asked for is the answer. `status` is what its waiting requests are told.
     pub fn delete(
         &mut self,
         name: &str,
         status: &str,
         ctx: &mut Context<'_>,
-    ) -> Result<Box<Consumer>, ApiError> {
+    ) -> Result<Filter, ApiError> {
         let id = self.id(name)?;
         let Some(mut slot) = self.slots.remove(&id) else { return Err(error::CONSUMER_NOT_FOUND) };
         self.by_name.remove(name);
+        self.push.remove(&id);
+        self.hidden -= usize::from(slot.consumer.config().direct);
         self.index.remove(slot.group, id);
         slot.consumer.close(status, ctx);
         ctx.store.remove_consumer(name).map_err(|why| error::CONSUMER_STORE_FAILED.with(why))?;
         if !slot.consumer.config().direct {
             advise_action(ctx, name, "DELETED", "delete");
         }
-        Ok(Box::new(slot.consumer))
+        Ok(slot.consumer.filter().clone())
     }
 
     /// Tells everyone who waits that it is over.
@@ -137,7 +148,7 @@ impl Consumers {
         }
     }
 
-    fn add(&mut self, id: u32, consumer: Consumer, now_ns: i64) {
+    fn add(&mut self, id: u32, consumer: Consumer, ctx: &mut Context<'_>) {
         let group = self.index.insert(consumer.filter(), id);
         let counts = self.index.group(group);
         let (stored, removed) = (counts.stored, counts.removed);
@@ -152,14 +163,33 @@ impl Consumers {
             unwanted: 0,
             deadline_ns: i64::MAX,
         };
+        self.hidden += usize::from(slot.consumer.config().direct);
         self.slots.insert(id, Box::new(slot));
-        let _ = now_ns;
-        self.attend(id);
+        self.watch(id);
+        self.wake(id, ctx);
+    }
+
+    /// Notes where a push consumer delivers to.
+    fn watch(&mut self, id: u32) {
+        let config = self.slots.get(&id).map(|slot| slot.consumer.config());
+        match config.filter(|config| config.is_push()) {
+            Some(config) => drop(self.push.insert(id, config.deliver_subject.as_bytes().into())),
+            None => drop(self.push.remove(&id)),
+        }
     }
 }
 
 /// Looking.
 impl Consumers {
+    /// How many there are, as clients see it.
+    pub fn visible(&self) -> usize {
+        self.slots.len() - self.hidden
+    }
+
+    pub fn deliver_subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.push.values().map(|subject| &**subject)
+    }
+
     pub fn get(&self, name: &str) -> Option<&Consumer> {
         self.by_name.get(name).and_then(|id| self.slots.get(id)).map(|slot| &slot.consumer)
     }
@@ -263,18 +293,24 @@ impl Consumers {
         Ok(outcome)
     }
 
-    /// The same for what does not look at what is pending, as an acknowledgement: the consumer need not catch up.
-    pub fn with_as_it_is<T>(
+    /// An acknowledgement does not look at what is pending, so the consumer need not catch up, unless it is a
+    /// request as well.
+    pub fn acked(
         &mut self,
         name: &str,
+        is_request: bool,
         ctx: &mut Context<'_>,
-        act: impl FnOnce(&mut Consumer, &mut Context<'_>) -> T,
-    ) -> Option<T> {
-        let id = *self.by_name.get(name)?;
-        let slot = self.slots.get_mut(&id)?;
-        let outcome = act(&mut slot.consumer, ctx);
-        self.attend(id);
-        Some(outcome)
+        act: impl FnOnce(&mut Consumer, &mut Context<'_>),
+    ) {
+        if is_request {
+            let _ = self.with(name, ctx, act);
+            return;
+        }
+        let Some(&id) = self.by_name.get(name) else { return };
+        if let Some(slot) = self.slots.get_mut(&id) {
+            act(&mut slot.consumer, ctx);
+            self.attend(id);
+        }
     }
 
     pub fn delivered(&mut self, delivery: &Delivery, receivers: u32, ctx: &mut Context<'_>) {
@@ -286,13 +322,13 @@ impl Consumers {
         }
     }
 
-    /// The interest in something may have changed: those who deliver look again.
+    /// Someone came to or left a deliver subject: push consumers look again. Those with pull requests look when
+    /// they deliver.
     pub fn interest_changed(&mut self, ctx: &mut Context<'_>) {
-        let ids: Vec<u32> = self.slots.keys().copied().collect();
+        let ids: Vec<u32> = self.push.keys().copied().collect();
         for id in ids {
-            if let Some(slot) = self.slots.get_mut(&id)
-                && slot.consumer.interest_changed(ctx)
-            {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.consumer.interest_changed(ctx);
                 self.wake(id, ctx);
             }
         }
@@ -359,7 +395,7 @@ impl Consumers {
         if slot.removed != group.removed {
             slot.consumer.purged(ctx);
         } else if slot.stored != group.stored {
-            slot.consumer.stored_many(group.stored - slot.stored);
+            slot.consumer.stored_many(group.stored - slot.stored, ctx);
         }
         (slot.stored, slot.removed) = (group.stored, group.removed);
     }

@@ -1,8 +1,8 @@
 //! Which messages nobody needs any more, on streams that keep messages only for their consumers (JC-200).
 
 use super::Consumers;
-use crate::consumer::Consumer;
 use crate::context::Context;
+use crate::filter::Filter;
 use crate::store::StoreError;
 use crate::wire::Retention;
 
@@ -37,14 +37,8 @@ impl Consumers {
         Ok(())
     }
 
-    /// Removes what only a consumer that went, or what it no longer asks for, kept.
-    pub fn release(&mut self, gone: &Consumer, ctx: &mut Context<'_>) -> Result<(), StoreError> {
-        let filter = gone.filter().clone();
-        self.sweep(&filter, ctx)
-    }
-
     /// Removes all matches that nobody needs.
-    pub fn sweep(&mut self, filter: &crate::filter::Filter, ctx: &mut Context<'_>) -> Result<(), StoreError> {
+    pub fn sweep(&mut self, filter: &Filter, ctx: &mut Context<'_>) -> Result<(), StoreError> {
         if ctx.stream.retention != Retention::Interest {
             return Ok(());
         }
