@@ -6,6 +6,10 @@
 //! none waits for a sync. Time is an argument: a store has no clock.
 
 use crate::filter::Filter;
+pub mod file;
+pub mod memory;
+pub mod vfs;
+
 use bytes::Bytes;
 
 /// A message to store.

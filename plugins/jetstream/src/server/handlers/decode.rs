@@ -1,0 +1,47 @@
+//! Bodies of requests (JS-003 to JS-005).
+
+use crate::wire::{ApiError, error};
+use serde::de::DeserializeOwned;
+
+/// A body that must be there.
+pub fn body<T: DeserializeOwned>(text: &[u8], strict: bool) -> Result<T, ApiError> {
+    if text.is_empty() {
+        return Err(error::BAD_REQUEST);
+    }
+    parse(text, strict)
+}
+
+/// A body that may be missing, or be anything but JSON.
+pub fn optional<T: DeserializeOwned + Default>(text: &[u8], strict: bool) -> Result<T, ApiError> {
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        Some(b'{' | b'[') => parse(text, strict),
+        _ => Ok(T::default()),
+    }
+}
+
+/// Nothing, or an object without members.
+pub fn empty(text: &[u8]) -> Result<(), ApiError> {
+    let is_empty = text.is_empty()
+        || serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text)
+            .is_ok_and(|object| object.is_empty());
+    if is_empty { Ok(()) } else { Err(error::NOT_EMPTY_REQUEST) }
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8], strict: bool) -> Result<T, ApiError> {
+    let mut unknown = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = serde_ignored::deserialize(&mut deserializer, |path| {
+        let path = path.to_string();
+        let field = path.rsplit('.').next().unwrap_or(&path).to_owned();
+        unknown.get_or_insert(field);
+    });
+    let value = value.map_err(|why| error::INVALID_JSON.with(why))?;
+    deserializer.end().map_err(|why| error::INVALID_JSON.with(why))?;
+    match unknown {
+        Some(field) if strict => {
+            Err(error::INVALID_JSON.with(format_args!("json: unknown field \"{field}\"")))
+        }
+        _ => Ok(value),
+    }
+}
