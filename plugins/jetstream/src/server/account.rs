@@ -6,10 +6,10 @@ use super::queue::Request;
 use super::worker::Worker;
 use crate::wire::StreamConfig;
 use bytes::Bytes;
-use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription};
+use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 pub const API_PREFIX: &[u8] = b"$JS.API.";
@@ -18,6 +18,9 @@ pub const API_PREFIX: &[u8] = b"$JS.API.";
 pub struct Account {
     pub name: Arc<str>,
     pub enabled: bool,
+    pub is_system: bool,
+    /// Streams that cannot run, and why: they are left alone (SD-126).
+    pub damaged: Mutex<BTreeMap<String, String>>,
     pub streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
     pub api_total: AtomicU64,
     pub api_errors: AtomicU64,
@@ -29,18 +32,19 @@ pub struct StreamHandle {
     pub name: String,
     pub inbox: Arc<Inbox<Worker>>,
     pub config: RwLock<Arc<StreamConfig>>,
-    /// Bytes stored, as of the task's last turn that changed them.
-    pub stored_bytes: AtomicU64,
-    pub consumers: AtomicU64,
+    pub gauges: Arc<Gauges>,
+    task: Mutex<Option<Task<Worker>>>,
     /// By subject.
     subscriptions: Mutex<BTreeMap<String, Subscription>>,
 }
 
 impl Account {
-    pub fn new(name: &str, enabled: bool) -> Arc<Self> {
+    pub fn new(name: &str, enabled: bool, is_system: bool) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             enabled,
+            is_system,
+            damaged: Mutex::default(),
             streams: RwLock::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
@@ -149,6 +153,15 @@ impl Account {
     }
 }
 
+/// What a stream's task lets others see, as of its last turn.
+#[derive(Default)]
+pub struct Gauges {
+    pub stored_bytes: AtomicU64,
+    pub messages: AtomicU64,
+    pub consumers: AtomicU64,
+    pub failed: AtomicBool,
+}
+
 /// Dots of the longer forms of ack and flow control subjects.
 const LONG_DOTS: [usize; 2] = [10, 6];
 
@@ -158,8 +171,8 @@ impl StreamHandle {
             name: config.name.clone(),
             inbox,
             config: RwLock::new(Arc::new(config)),
-            stored_bytes: AtomicU64::new(0),
-            consumers: AtomicU64::new(0),
+            gauges: Arc::default(),
+            task: Mutex::default(),
             subscriptions: Mutex::default(),
         })
     }
@@ -187,8 +200,16 @@ impl StreamHandle {
         self.subscriptions.lock().clear();
     }
 
-    pub fn size_bytes(&self) -> u64 {
-        self.stored_bytes.load(Relaxed)
+    pub(super) fn started(&self, task: Task<Worker>) {
+        *self.task.lock() = Some(task);
+    }
+
+    pub(super) fn take_task(&self) -> Option<Task<Worker>> {
+        self.task.lock().take()
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.gauges.failed.load(Relaxed)
     }
 }
 

@@ -1,17 +1,19 @@
 //! The task of one stream: takes what its inbox holds, lets the state machine work, and lets answers go once the
 //! store has committed what they promise.
 
+use super::account::Gauges;
 use super::commits::Commits;
 use super::inbox::{Batch, Inbox, Item, Kind, Letter};
 use crate::context::Interest;
 use crate::outbox::Outbox;
-use crate::store::StoreError;
+use crate::store::{StoreError, StreamStore};
 use crate::stream::{Call, Inbound, Stream};
 use hashbrown::HashMap;
 use natsd_plugin_api::{Host, InterestWatch, Outcome, tracing};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 
 /// Commits under way before the task waits for the first of them.
@@ -35,6 +37,7 @@ pub struct Worker {
     /// Something changed that is not committed since.
     uncommitted_since_ns: Option<i64>,
     state: State,
+    gauges: Arc<Gauges>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl Interest for HostInterest<'_> {
 }
 
 impl Worker {
-    pub fn new(host: Host, account: Arc<str>, inbox: Arc<Inbox<Self>>, stream: Stream) -> Self {
+    pub fn new(host: Host, account: Arc<str>, inbox: Arc<Inbox<Self>>, stream: Stream, gauges: Arc<Gauges>) -> Self {
         Self {
             stream,
             out: Outbox::default(),
@@ -69,6 +72,7 @@ impl Worker {
             watches: HashMap::new(),
             uncommitted_since_ns: None,
             state: State::Running,
+            gauges,
         }
     }
 
@@ -92,8 +96,16 @@ impl Worker {
         self.inbox.close();
     }
 
-    pub fn has_failed(&self) -> bool {
-        self.state == State::Failed
+    pub fn into_store(self) -> Box<dyn StreamStore> {
+        self.stream.into_store()
+    }
+
+    /// Lets others see how much there is.
+    fn show(&self) {
+        let state = self.stream.state();
+        self.gauges.stored_bytes.store(state.bytes, Relaxed);
+        self.gauges.messages.store(state.messages, Relaxed);
+        self.gauges.consumers.store(self.stream.consumer_count() as u64, Relaxed);
     }
 
     /// Tells the host whose interest the stream's consumers want to know of. After consumers changed.
@@ -175,6 +187,7 @@ impl Worker {
     fn fail(&mut self, error: &StoreError) {
         if self.state == State::Running {
             self.state = State::Failed;
+            self.gauges.failed.store(true, Relaxed);
             tracing::error!(
                 "JetStream stream '{} > {}' stopped, its store failed: {error}",
                 self.account,
@@ -215,6 +228,7 @@ pub async fn run(mut worker: Worker) -> Worker {
             more = worker.call(|stream, call| stream.run(DELIVERIES_MAX, call));
         }
         worker.queue(&mut commits);
+        worker.show();
         while let Some((outbox, done)) = ready(&mut commits).await {
             worker.send(outbox, done, &mut commits);
             more = true;
