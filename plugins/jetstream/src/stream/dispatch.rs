@@ -155,7 +155,8 @@ impl Stream {
 
     /// When [`Stream::tick`] has something to do; `i64::MAX`: never.
     pub fn deadline_ns(&self) -> i64 {
-        self.consumers.deadline_ns().min(self.expiry.next_ns()).min(self.dedup.deadline_ns())
+        let own_ns = self.expiry.next_ns().min(self.dedup.deadline_ns()).min(self.schedules.next_ns());
+        self.consumers.deadline_ns().min(own_ns).min(self.batches.deadline_ns())
     }
 
     /// Does what is due.
@@ -166,6 +167,12 @@ impl Stream {
         {
             self.complain("messages that are too old could not be removed", &why);
         }
+        if self.schedules.next_ns() <= call.now_ns
+            && let Err(why) = self.run_schedules(call)
+        {
+            self.complain("scheduled messages could not be published", &why);
+        }
+        self.expire_batches(call);
         if self.consumers.deadline_ns() > call.now_ns {
             return;
         }

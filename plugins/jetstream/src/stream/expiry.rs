@@ -102,7 +102,7 @@ impl Stream {
     fn expire_one(&mut self, message: &Message, call: &mut Call<'_>) -> Result<(), StoreError> {
         let marked = self.rules.marker_ttl_ns > 0
             && !is_marker(&message.headers)
-            && self.store.subject(&message.subject)?.last_seq == message.seq;
+            && self.store.subject(&message.subject)?.messages == 1;
         if !marked {
             self.remove(message.seq, false, call)?;
             return Ok(());
@@ -122,7 +122,7 @@ impl Stream {
             rollup: Some(Rollup::Subject),
             ..Record::default()
         };
-        // Without room for a marker the message goes all the same.
+        // Markers are not held to `discard: new`; if the store has no room the message went all the same.
         let _ = self.ingest(&record, call);
         Ok(())
     }

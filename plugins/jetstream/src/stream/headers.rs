@@ -26,6 +26,8 @@ pub const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
 pub const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 pub const REQUIRED_API_LEVEL: &str = "Nats-Required-Api-Level";
 pub const COUNTER_INCREMENT: &str = "Nats-Incr";
+pub const EXPECTED_LAST_MSG_ID: &str = "Nats-Expected-Last-Msg-Id";
+pub const REQUEST_INFO: &str = "Nats-Request-Info";
 pub const TRACE_DEST: &str = "Nats-Trace-Dest";
 
 /// The lines that mean something to a stream when a message is published (JS-150 to JS-160).
@@ -248,6 +250,11 @@ impl Block {
         self.add(name, value);
         self.0.extend_from_slice(&text[start + place.len()..]);
         self
+    }
+
+    pub fn add_and_finish(mut self, name: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
+        self.add(name, value);
+        self.finish()
     }
 
     /// Nothing when no line is in it.

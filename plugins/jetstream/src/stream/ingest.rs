@@ -1,5 +1,6 @@
 //! Stores a message that passed its checks, and everything that follows from it.
 
+use super::batch::Staged;
 use super::checks::{Rollup, store_failed};
 use super::ttl::Ttl;
 use super::{Call, Stream};
@@ -13,11 +14,32 @@ pub(super) struct Record<'a> {
     pub subject: &'a [u8],
     pub headers: &'a [u8],
     pub payload: &'a [u8],
-    pub flags: Flags,
     pub ttl: Option<Ttl>,
     pub rollup: Option<Rollup>,
     /// Empty: none.
     pub msg_id: &'a [u8],
+    /// When it runs first, if it is a schedule.
+    pub runs_ns: Option<i64>,
+    /// The subject of the schedule that it ends.
+    pub ends: Option<&'a [u8]>,
+    /// More of its batch follows.
+    pub unfinished: bool,
+}
+
+impl Record<'_> {
+    fn flags(&self) -> Flags {
+        let mut flags = Flags::default();
+        if self.ttl.is_some() {
+            flags = flags.union(Flags::TTL);
+        }
+        if self.runs_ns.is_some() {
+            flags = flags.union(Flags::SCHEDULE);
+        }
+        if self.unfinished {
+            flags = flags.union(Flags::UNFINISHED);
+        }
+        flags
+    }
 }
 
 /// Where it went.
@@ -34,17 +56,12 @@ impl Stream {
         if self.rules.on_interest && !self.consumers.any_for(record.subject) {
             return self.pass_over(record, time_ns);
         }
-        self.check_room(record)?;
-        let flags = match record.ttl {
-            Some(_) => record.flags.union(Flags::TTL),
-            None => record.flags,
-        };
         let message = NewMessage {
             subject: record.subject,
             headers: record.headers,
             payload: record.payload,
             time_ns,
-            flags,
+            flags: record.flags(),
         };
         let appended = self.store.append(&message).map_err(store_failed)?;
         let stored = Stored { seq: appended.seq, time_ns };
@@ -52,7 +69,13 @@ impl Stream {
         self.note(record, stored);
         self.consumers.stored(stored.seq, record.subject);
         self.expiry.stored(stored, record.ttl, &self.rules);
+        if let Some(due_ns) = record.runs_ns {
+            self.schedules.insert(due_ns, stored.seq);
+        }
         self.make_room(record, appended.subject_messages, call).map_err(store_failed)?;
+        if let Some(subject) = record.ends {
+            self.cancel_schedule(subject, call).map_err(store_failed)?;
+        }
         Ok(stored)
     }
 
@@ -74,8 +97,13 @@ impl Stream {
         }
     }
 
-    /// Refuses what `discard: new` has no room for (JS-146, JS-170, JS-171).
-    fn check_room(&mut self, record: &Record<'_>) -> Result<(), ApiError> {
+    /// Refuses what `discard: new` has no room for (JS-146, JS-170, JS-171). `staged` are the messages before it in
+    /// its batch.
+    pub(super) fn check_room(
+        &mut self,
+        record: &Record<'_>,
+        staged: Option<&Staged>,
+    ) -> Result<(), ApiError> {
         if !self.rules.discard_new {
             return Ok(());
         }
@@ -83,7 +111,8 @@ impl Stream {
         let mut oldest_of_subject = None;
         if self.rules.subject_messages_max != u64::MAX {
             let facts = self.store.subject(record.subject).map_err(store_failed)?;
-            if facts.messages >= self.rules.subject_messages_max {
+            let messages = facts.messages + staged.map_or(0, |staged| staged.messages_of(record.subject));
+            if messages >= self.rules.subject_messages_max {
                 if self.rules.discard_new_per_subject && record.rollup.is_none() {
                     return Err(full("messages per subject"));
                 }
@@ -93,20 +122,20 @@ impl Stream {
         if !self.rules.has_limits() {
             return Ok(());
         }
-        // A full subject gives up its oldest message, so that the number of messages stays.
         let state = self.store.state();
-        if state.messages >= self.rules.messages_max && oldest_of_subject.is_none() {
+        let (messages, bytes) = staged.map_or((0, 0), |staged| (staged.messages, staged.bytes));
+        // A full subject gives up its oldest message, so that the number of messages stays.
+        if state.messages + messages >= self.rules.messages_max && oldest_of_subject.is_none() {
             return Err(full("messages"));
         }
-        let size_bytes = self.rules.size_bytes(record.subject, record.headers, record.payload);
-        if state.bytes.saturating_add(size_bytes) >= self.rules.bytes_max {
+        let size_bytes = self.rules.size_bytes_of(record);
+        if (state.bytes + bytes).saturating_add(size_bytes) >= self.rules.bytes_max {
             let freed = match oldest_of_subject {
                 Some(seq) => self.store.load(seq).map_err(store_failed)?,
                 None => None,
             };
-            let freed_bytes = freed.map_or(0, |old| {
-                self.rules.size_bytes(&old.subject, &old.headers, &old.payload)
-            });
+            let freed_bytes =
+                freed.map_or(0, |old| self.rules.size_bytes(&old.subject, &old.headers, &old.payload));
             if freed_bytes <= size_bytes {
                 return Err(full("bytes"));
             }

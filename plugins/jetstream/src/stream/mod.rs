@@ -5,9 +5,11 @@
 //! `erase`, `consumers`.
 
 mod answer;
+mod batch;
 mod call;
 mod checks;
 mod consumers;
+mod counter;
 mod dedup;
 mod direct;
 mod dispatch;
@@ -23,11 +25,13 @@ mod meta;
 mod publish;
 mod reading;
 mod rules;
+mod schedule;
 mod ttl;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch::BatchLimits;
 pub use call::Call;
 pub use consumers::Consumers;
 pub use get::GetRequest;
@@ -38,9 +42,12 @@ use crate::context::StreamFacts;
 use crate::store::{Commit, StoreError, StoreSettings, StreamStore};
 use crate::wire::{ApiError, Retention, StreamConfig, error};
 use answer::Answers;
+use batch::Batches;
 use dedup::Dedup;
 use expiry::Expiry;
 use rules::Rules;
+use std::sync::Arc;
+use ttl::Deadlines;
 
 /// One stream with its messages and its consumers.
 pub struct Stream {
@@ -53,6 +60,8 @@ pub struct Stream {
     consumers: Consumers,
     dedup: Dedup,
     expiry: Expiry,
+    schedules: Deadlines,
+    batches: Batches,
     /// Of the last message; empty when it had none.
     last_msg_id: Vec<u8>,
     /// Times of messages never go back.
@@ -70,6 +79,7 @@ pub struct Home {
     pub account: String,
     /// Empty: none.
     pub domain: String,
+    pub batches: Arc<BatchLimits>,
 }
 
 /// Making, finding and changing a stream.
@@ -125,6 +135,8 @@ impl Stream {
             answers: Answers::new(&facts),
             dedup: Dedup::new(config.duplicate_window, (call.random)()),
             expiry: Expiry::default(),
+            schedules: Deadlines::default(),
+            batches: Batches::new(home.batches.clone()),
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,
@@ -150,6 +162,7 @@ impl Stream {
         self.changed = true;
         self.facts.retention = self.config.retention;
         self.dedup.set_window(self.config.duplicate_window);
+        self.drop_disallowed_batches();
         self.apply_limits(call).map_err(failed)?;
         if before.max_age != self.config.max_age || before.allow_msg_ttl != self.config.allow_msg_ttl {
             self.rebuild_deadlines().map_err(failed)?;

@@ -3,9 +3,13 @@
 //! A message without headers takes no detour: no parsing, nothing allocated but by the store.
 
 use super::answer::Extra;
+use super::batch::FAST_SUFFIX;
+use super::checks::Verdict;
+use super::counter::Total;
 use super::headers::{PublishHeaders, Stripped, without_status};
-use super::ingest::{Record, Stored};
+use super::ingest::Record;
 use super::{Call, Stream};
+use crate::outbox::Post;
 use crate::wire::{ApiError, error};
 use std::borrow::Cow;
 
@@ -23,10 +27,27 @@ pub struct Inbound<'a> {
 
 /// What became of a message, as its publisher is told.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Published {
+pub(super) enum Published {
     /// It has this sequence, whether or not anyone keeps it.
     Stored(u64),
     Duplicate(u64),
+    Counted { seq: u64, total: Total },
+    /// It is part of a batch that is not finished: an empty answer.
+    Staged,
+    Batch { id: Box<[u8]>, seq: u64, count: u64 },
+    /// All was said already.
+    Told,
+}
+
+impl Published {
+    /// Where it went.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Stored(seq) | Self::Duplicate(seq) => *seq,
+            Self::Counted { seq, .. } | Self::Batch { seq, .. } => *seq,
+            Self::Staged | Self::Told => 0,
+        }
+    }
 }
 
 impl Stream {
@@ -37,12 +58,22 @@ impl Stream {
             return;
         }
         let mut text = std::mem::take(&mut self.text);
-        match outcome {
-            Ok(Published::Stored(seq)) => self.answers.success(seq, Extra::None, &mut text),
-            Ok(Published::Duplicate(seq)) => self.answers.success(seq, Extra::Duplicate, &mut text),
-            Err(why) => text = self.answers.failure(&why),
+        match &outcome {
+            Ok(Published::Stored(seq)) => self.answers.success(*seq, Extra::None, &mut text),
+            Ok(Published::Duplicate(seq)) => self.answers.success(*seq, Extra::Duplicate, &mut text),
+            Ok(Published::Counted { seq, total }) => {
+                self.answers.success(*seq, Extra::Total(&total.to_string()), &mut text);
+            }
+            Ok(Published::Batch { id, seq, count }) => {
+                self.answers.success(*seq, Extra::Batch { id, count: *count }, &mut text);
+            }
+            Ok(Published::Staged) => call.out.push(Post { subject: message.reply, ..Post::default() }),
+            Ok(Published::Told) => {}
+            Err(why) => text = self.answers.failure(why),
         }
-        call.out.answer(message.reply, b"", &text);
+        if !matches!(outcome, Ok(Published::Staged | Published::Told)) {
+            call.out.answer(message.reply, b"", &text);
+        }
         self.text = text;
     }
 
@@ -68,39 +99,42 @@ impl Stream {
         if headers.len() + message.payload.len() > self.rules.size_max {
             return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
         }
-        if headers.is_empty() {
-            let record =
-                Record { subject: message.subject, payload: message.payload, ..Record::default() };
-            return self.ingest(&record, call).map(|stored: Stored| Published::Stored(stored.seq));
+        if message.reply.ends_with(FAST_SUFFIX) {
+            return self.take_in_fast(message, &headers, call);
         }
-        self.take_in_with_headers(message, &headers, call)
+        if !headers.is_empty() {
+            let known = PublishHeaders::read(&headers);
+            if let Some(id) = known.batch_id {
+                return self.take_in_batched(id, message, &headers, &known, call);
+            }
+        }
+        self.take_in_one(message, &headers, call)
     }
 
-    /// The order of the checks is the reference's (JS-150 to JS-159).
-    fn take_in_with_headers(
+    /// A message for itself, whatever its headers say of batches.
+    pub(super) fn take_in_one(
         &mut self,
         message: &Inbound<'_>,
         block: &[u8],
         call: &mut Call<'_>,
     ) -> Result<Published, ApiError> {
-        let headers = PublishHeaders::read(block);
-        let ttl = self.check_before(message.subject, &headers)?;
-        if let Some(id) = headers.msg_id
-            && let Some(seq) = self.dedup.seen(id, call.now_ns)
-        {
-            return Ok(Published::Duplicate(seq));
+        if block.is_empty() && !self.config.allow_msg_counter {
+            let record = Record { subject: message.subject, payload: message.payload, ..Record::default() };
+            self.check_room(&record, None)?;
+            return self.ingest(&record, call).map(|stored| Published::Stored(stored.seq));
         }
-        let rollup = self.check_after(&headers)?;
-        let block = self.block_to_store(block, &headers);
-        let record = Record {
-            subject: message.subject,
-            headers: &block,
-            payload: message.payload,
-            ttl,
-            rollup,
-            msg_id: headers.msg_id.unwrap_or_default(),
-            ..Record::default()
-        };
-        self.ingest(&record, call).map(|stored: Stored| Published::Stored(stored.seq))
+        let headers = PublishHeaders::read(block);
+        match self.prepare(message, block, &headers, None, call.now_ns)? {
+            Verdict::Duplicate(seq) => Ok(Published::Duplicate(seq)),
+            Verdict::Store(prepared) => {
+                let record = prepared.record();
+                self.check_room(&record, None)?;
+                let seq = self.ingest(&record, call)?.seq;
+                Ok(match prepared.total {
+                    Some(total) => Published::Counted { seq, total },
+                    None => Published::Stored(seq),
+                })
+            }
+        }
     }
 }

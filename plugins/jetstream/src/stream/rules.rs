@@ -1,5 +1,6 @@
 //! A configuration as the hot path needs it: limits without signs, things to compile compiled.
 
+use super::ingest::Record;
 use crate::store::StoreSettings;
 use crate::wire::{ApiError, Compression, Discard, PersistMode, Retention, Storage, StreamConfig};
 
@@ -45,6 +46,10 @@ impl Rules {
             (Storage::File, false) => 34,
         };
         (content + frame) as u64
+    }
+
+    pub(super) fn size_bytes_of(&self, record: &Record<'_>) -> u64 {
+        self.size_bytes(record.subject, record.headers, record.payload)
     }
 
     pub fn has_limits(&self) -> bool {
