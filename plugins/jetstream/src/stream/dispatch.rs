@@ -3,11 +3,17 @@
 use super::{Call, Consumers, Stream};
 use crate::consumer::{AckSubject, Delivery};
 use crate::context::Context;
+use crate::outbox::{Content, Post};
 use crate::store::StoreError;
 use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, Retention, Time, error};
 
 /// For the API. Configurations have been checked by `api`.
 impl Stream {
+    /// As clients see it.
+    pub fn consumer_count(&self) -> usize {
+        self.consumers.visible()
+    }
+
     pub fn consumers(&self) -> &Consumers {
         &self.consumers
     }
@@ -115,7 +121,14 @@ impl Stream {
     ) {
         let Some(name) = token(subject, 6) else { return };
         let mut ctx = call.context(&mut *self.store, &self.facts);
-        let _ = self.consumers.with(name, &mut ctx, |consumer, ctx| consumer.pull(headers, body, reply, ctx));
+        let known =
+            self.consumers.with(name, &mut ctx, |consumer, ctx| consumer.pull(headers, body, reply, ctx));
+        if known.is_err() && !reply.is_empty() {
+            // As if nobody listened there (JS-143).
+            let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
+            let headers = Content::Copied(&headers);
+            call.out.push(Post { subject: reply, headers, ..Post::default() });
+        }
     }
 
     /// To `$JS.FC.<stream>.<consumer>.<id>`, or with domain and account before the stream (JC-150).

@@ -62,6 +62,7 @@ pub struct PublishHeaders<'a> {
 impl<'a> PublishHeaders<'a> {
     pub fn read(block: &'a [u8]) -> Self {
         let mut headers = Self::default();
+        let mut some_empty = false;
         for line in lines(block) {
             let Some(name) = line.name.strip_prefix(b"Nats-") else { continue };
             let place = match name {
@@ -95,8 +96,9 @@ impl<'a> PublishHeaders<'a> {
                 _ => continue,
             };
             place.get_or_insert(line.value);
+            some_empty |= line.value.is_empty();
         }
-        headers.without_empty()
+        if some_empty { headers.without_empty() } else { headers }
     }
 
     /// An empty value is as good as no line.

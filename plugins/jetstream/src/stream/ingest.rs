@@ -104,6 +104,11 @@ impl Stream {
         record: &Record<'_>,
         staged: Option<&Staged>,
     ) -> Result<(), ApiError> {
+        if let Some(room) = &self.room
+            && self.store.state().bytes > room.bytes_max
+        {
+            return Err(room.why.clone());
+        }
         if !self.rules.discard_new {
             return Ok(());
         }
@@ -151,16 +156,13 @@ impl Stream {
         call: &mut Call<'_>,
     ) -> Result<(), StoreError> {
         match record.rollup {
-            Some(Rollup::Subject) if subject_messages > 1 => {
-                let filter = Filter::new([record.subject]);
-                self.purge_now(&Purge { filter, before_seq: 0, keep: 1 }, call)?;
-            }
+            Some(Rollup::Subject) => self.limit_subject(record.subject, subject_messages, 1, call)?,
             Some(Rollup::All) => {
                 self.purge_now(&Purge { filter: Filter::all(), before_seq: 0, keep: 1 }, call)?;
             }
-            Some(Rollup::Subject) => {}
             None if subject_messages > self.rules.subject_messages_max => {
-                self.limit_subject(record.subject, subject_messages, call)?;
+                let keep = self.rules.subject_messages_max;
+                self.limit_subject(record.subject, subject_messages, keep, call)?;
             }
             None => {}
         }

@@ -4,6 +4,9 @@ use super::{Call, Stream};
 use crate::filter::Filter;
 use crate::store::{Purge, Removed, StoreError};
 
+/// More messages are removed in one go: consumers then count anew what is left for them.
+const SINGLY_MAX: u64 = 16;
+
 impl Stream {
     /// Removes one message, and tells the consumers.
     pub(super) fn remove(
@@ -27,7 +30,7 @@ impl Stream {
     pub(super) fn purge_now(&mut self, purge: &Purge, call: &mut Call<'_>) -> Result<u64, StoreError> {
         let (messages, _) = self.store.purge(purge)?;
         self.changed = true;
-        if self.consumers.len() > 0 {
+        if messages > 0 && self.consumers.len() > 0 {
             let mut ctx = call.context(&mut *self.store, &self.facts);
             self.consumers.purged(&mut ctx);
         }
@@ -49,21 +52,20 @@ impl Stream {
         }
     }
 
-    /// A subject has at most so many messages.
+    /// A subject, of which there are so many messages, keeps the newest.
     pub(super) fn limit_subject(
         &mut self,
         subject: &[u8],
-        mut messages: u64,
+        messages: u64,
+        keep: u64,
         call: &mut Call<'_>,
     ) -> Result<(), StoreError> {
-        while messages > self.rules.subject_messages_max {
-            let facts = self.store.subject(subject)?;
-            if facts.messages <= self.rules.subject_messages_max
-                || self.remove(facts.first_seq, false, call)?.is_none()
-            {
-                return Ok(());
-            }
-            messages = facts.messages - 1;
+        if messages.saturating_sub(keep) > SINGLY_MAX {
+            return self.purge_now(&Purge { filter: Filter::new([subject]), before_seq: 0, keep }, call).map(drop);
+        }
+        for _ in keep..messages {
+            let oldest = self.store.subject(subject)?.first_seq;
+            self.remove(oldest, false, call)?;
         }
         Ok(())
     }

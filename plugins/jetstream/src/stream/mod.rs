@@ -66,6 +66,8 @@ pub struct Stream {
     last_msg_id: Vec<u8>,
     /// Times of messages never go back.
     last_time_ns: i64,
+    /// What the account or the server leaves it.
+    room: Option<Room>,
     /// Whether something changed since the last commit.
     changed: bool,
     /// Kept for their capacity.
@@ -80,6 +82,14 @@ pub struct Home {
     /// Empty: none.
     pub domain: String,
     pub batches: Arc<BatchLimits>,
+}
+
+/// The space for a stream by limits that it shares with others (JS-146).
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// With more than that in the stream, publishers are refused.
+    pub bytes_max: u64,
+    pub why: ApiError,
 }
 
 /// Making, finding and changing a stream.
@@ -140,6 +150,7 @@ impl Stream {
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,
+            room: None,
             changed: true,
             text: Vec::new(),
             acked: Vec::new(),
@@ -172,6 +183,11 @@ impl Stream {
             self.consumers.sweep(&crate::filter::Filter::all(), &mut ctx).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// `None`: no limit.
+    pub fn set_room(&mut self, room: Option<Room>) {
+        self.room = room;
     }
 
     pub fn config(&self) -> &StreamConfig {
