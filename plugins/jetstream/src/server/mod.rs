@@ -132,7 +132,8 @@ impl Server {
                 let host = spawner.clone();
                 drop(spawner.spawn("log", async move { host.blocking(job).await }));
             };
-            FileEngine::open(&host, &config, &spawn)
+            let vfs = Arc::new(host.files());
+            FileEngine::open(vfs, &config.store_dir, config.sync, host.random_u64(), Some(&spawn))
         });
         let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
         Ok(Arc::new(engine))

@@ -65,12 +65,12 @@ impl Server {
                         state.messages,
                         account.name
                     );
-                    if !state.lost_seqs.is_empty() || state.lost_bytes > 0 {
+                    if let Some(lost) = &state.lost {
                         tracing::warn!(
                             "JetStream stream '{} > {name}' lost {} messages ({} bytes) to damage",
                             account.name,
-                            state.lost_seqs.len(),
-                            state.lost_bytes
+                            lost.msgs.len(),
+                            lost.bytes
                         );
                     }
                     self.run(&account, stream)?;

@@ -105,7 +105,7 @@ impl Worker {
         let state = self.stream.state();
         self.gauges.stored_bytes.store(state.bytes, Relaxed);
         self.gauges.messages.store(state.messages, Relaxed);
-        self.gauges.consumers.store(self.stream.consumer_count() as u64, Relaxed);
+        self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
     }
 
     /// Tells the host whose interest the stream's consumers want to know of. After consumers changed.

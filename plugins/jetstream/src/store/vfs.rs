@@ -1,7 +1,7 @@
 //! The file system as the store sees it: the host's, or a simulated one in tests.
 
-use natsd_plugin_api::files::{File, OpenOptions};
-use natsd_plugin_api::{ErrorKind, Files, Result};
+use natsd_plugin_api::files::{File, Files, OpenOptions};
+use natsd_plugin_api::{ErrorKind, Result};
 use std::sync::Arc;
 
 /// Directories and whole files. Paths are the host's; calls block.

@@ -1,6 +1,6 @@
 //! Bodies of requests (JS-003 to JS-005).
 
-use crate::wire::{ApiError, error};
+use crate::wire::{ApiError, StreamConfig, error};
 use serde::de::DeserializeOwned;
 
 /// A body that must be there.
@@ -18,6 +18,14 @@ pub fn optional<T: DeserializeOwned + Default>(text: &[u8], strict: bool) -> Res
         Some(b'{' | b'[') => parse(text, strict),
         _ => Ok(T::default()),
     }
+}
+
+/// A stream's configuration, and whether it is meant pedantically.
+pub fn stream_config(text: &[u8], strict: bool) -> Result<(StreamConfig, bool), ApiError> {
+    let mut object: serde_json::Map<String, serde_json::Value> = body(text, false)?;
+    let pedantic = object.remove("pedantic").is_some_and(|value| value == true);
+    let rest = serde_json::Value::Object(object).to_string();
+    Ok((parse(rest.as_bytes(), strict)?, pedantic))
 }
 
 /// Nothing, or an object without members.

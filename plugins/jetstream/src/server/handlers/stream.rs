@@ -15,14 +15,6 @@ use serde_json::{Map, Value, json};
 const NAMES_MAX: usize = 1024;
 const INFOS_MAX: usize = 256;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct StreamRequest {
-    #[serde(flatten)]
-    config: StreamConfig,
-    pedantic: bool,
-}
-
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Page {
@@ -56,12 +48,11 @@ struct DeleteRequest {
 impl Call<'_> {
     /// The configuration in the body, with defaults filled in and checked.
     fn wanted(&self, name: &str) -> Result<(StreamConfig, bool), ApiError> {
-        let request: StreamRequest = decode::stream_config(&self.request.body, self.strict)
-            .map(|(config, pedantic)| StreamRequest { config, pedantic })?;
-        if request.config.name != name && !request.config.name.is_empty() {
+        let (config, pedantic) = decode::stream_config(&self.request.body, self.strict)?;
+        if config.name != name && !config.name.is_empty() {
             return Err(error::STREAM_MISMATCH);
         }
-        Ok((request.config, request.pedantic))
+        Ok((config, pedantic))
     }
 
     pub(super) async fn create_stream(&self, name: &str) -> Body {
@@ -69,7 +60,8 @@ impl Call<'_> {
         let others = self.configs_but(name);
         let rules = validate::Rules { pedantic, others: &others, limits: &self.server.config().limits };
         let mut config = validate::stream(config, &rules)?;
-        reply::set_level(&mut config.metadata, reply::stream_level(&config));
+        let level = reply::stream_level(&config);
+        reply::set_level(&mut config.metadata, level);
         if let Some(there) = self.account.stream(name) {
             if **there.config.read() != config {
                 return Err(error::STREAM_NAME_EXIST);
@@ -148,7 +140,8 @@ impl Call<'_> {
         let rules = validate::Rules { pedantic, others: &others, limits: &self.server.config().limits };
         let before = stream.config.read().clone();
         let mut config = validate::update(&before, config, &rules)?;
-        reply::set_level(&mut config.metadata, reply::stream_level(&config));
+        let level = reply::stream_level(&config);
+        reply::set_level(&mut config.metadata, level);
         Ok((stream, config))
     }
 
