@@ -73,7 +73,6 @@ impl Stream {
         if headers.expected_stream.is_some_and(|expected| expected != self.config.name.as_bytes()) {
             return Err(error::STREAM_NOT_MATCH);
         }
-        let mut ttl = self.check_ttl(headers.ttl)?;
         self.check_subject_seq(subject, headers, staged)?;
         self.check_last_seq(headers, staged)?;
         let runs_ns = self.check_schedule(subject, headers, now_ns)?;
@@ -81,28 +80,12 @@ impl Stream {
         if headers.stream_source.is_some() {
             return Err(error::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
         }
-        let msg_id = headers.msg_id.unwrap_or_default();
-        if !msg_id.is_empty() {
-            if staged.is_some_and(|staged| staged.has_id(msg_id)) {
-                return Ok(Verdict::Duplicate(0));
-            }
-            if let Some(seq) = self.dedup.seen(msg_id, now_ns) {
-                return Ok(Verdict::Duplicate(seq));
-            }
+        if let Some(seq) = headers.msg_id.and_then(|id| self.seen(id, staged, now_ns)) {
+            return Ok(Verdict::Duplicate(seq));
         }
-        // From here on a duplicate is not held to the checks.
-        if let Some(expected) = headers.expected_last_msg_id
-            && expected != self.last_msg_id
-        {
-            return Err(error::STREAM_WRONG_LAST_MSG_ID.with(String::from_utf8_lossy(&self.last_msg_id)));
-        }
-        let mut rollup = headers.rollup.map(|value| self.rollup(value)).transpose()?;
-        if let (Some(rollup), Some(staged)) = (rollup, staged)
-            && !staged.allows(rollup, subject)
-        {
-            let what = if rollup == Rollup::All { "all" } else { "sub" };
-            return Err(error::STREAM_ROLLUP_FAILED.with(format!("batch rollup {what} invalid")));
-        }
+        // A duplicate is not held to the checks from here on.
+        let mut rollup = self.check_rollup(subject, headers, staged)?;
+        let mut ttl = self.check_ttl(headers.ttl)?;
         let is_raised = self.raise_ttl(&mut ttl);
         let mut block = self.block_to_store(block, headers, is_raised.then_some(ttl).flatten());
         if runs_ns.is_some() && rollup.is_none() {
@@ -119,6 +102,33 @@ impl Stream {
         let subject = Cow::Borrowed(subject);
         let (headers, msg_id) = (block, headers.msg_id.unwrap_or_default());
         Ok(Verdict::Store(Prepared { subject, headers, payload, ttl, rollup, msg_id, total, runs_ns, ends }))
+    }
+
+    /// Where a message with that id went; 0: it is in the same batch.
+    fn seen(&mut self, id: &[u8], staged: Option<&Staged>, now_ns: i64) -> Option<u64> {
+        let in_batch = staged.is_some_and(|staged| staged.has_id(id)).then_some(0);
+        in_batch.or_else(|| self.dedup.seen(id, now_ns))
+    }
+
+    fn check_rollup(
+        &self,
+        subject: &[u8],
+        headers: &PublishHeaders<'_>,
+        staged: Option<&Staged>,
+    ) -> Result<Option<Rollup>, ApiError> {
+        if let Some(expected) = headers.expected_last_msg_id
+            && expected != self.last_msg_id
+        {
+            return Err(error::STREAM_WRONG_LAST_MSG_ID.with(String::from_utf8_lossy(&self.last_msg_id)));
+        }
+        let rollup = headers.rollup.map(|value| self.rollup(value)).transpose()?;
+        if let (Some(rollup), Some(staged)) = (rollup, staged)
+            && !staged.allows(rollup, subject)
+        {
+            let what = if rollup == Rollup::All { "all" } else { "sub" };
+            return Err(error::STREAM_ROLLUP_FAILED.with(format!("batch rollup {what} invalid")));
+        }
+        Ok(rollup)
     }
 
     fn check_ttl(&self, value: Option<&[u8]>) -> Result<Option<Ttl>, ApiError> {
@@ -153,11 +163,7 @@ impl Stream {
         Ok(())
     }
 
-    fn check_last_seq(
-        &self,
-        headers: &PublishHeaders<'_>,
-        staged: Option<&Staged>,
-    ) -> Result<(), ApiError> {
+    fn check_last_seq(&self, headers: &PublishHeaders<'_>, staged: Option<&Staged>) -> Result<(), ApiError> {
         let Some(expected) = headers.expected_last_seq else { return Ok(()) };
         let before = staged.map_or(0, |staged| staged.messages);
         let last_seq = self.store.state().last_seq + before;

@@ -177,7 +177,8 @@ mod tests {
             ("-1000", "1", "-999"),
             ("0012", "-3", "9"),
         ] {
-            let (Some(one), Some(other)) = (Total::parse(one.as_bytes()), Total::parse(other.as_bytes())) else {
+            let (Some(one), Some(other)) = (Total::parse(one.as_bytes()), Total::parse(other.as_bytes()))
+            else {
                 panic!("{one} {other}");
             };
             assert_eq!(one.add(&other).to_string(), total);

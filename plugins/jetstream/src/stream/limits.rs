@@ -18,7 +18,7 @@ impl Stream {
         let removed = self.store.remove(seq, erase)?;
         if let Some(removed) = &removed {
             self.changed = true;
-            if self.consumers.len() > 0 {
+            if !self.consumers.is_empty() {
                 let mut ctx = call.context(&mut *self.store, &self.facts);
                 self.consumers.removed(seq, &removed.subject, &mut ctx);
             }
@@ -30,7 +30,7 @@ impl Stream {
     pub(super) fn purge_now(&mut self, purge: &Purge, call: &mut Call<'_>) -> Result<u64, StoreError> {
         let (messages, _) = self.store.purge(purge)?;
         self.changed = true;
-        if messages > 0 && self.consumers.len() > 0 {
+        if messages > 0 && !self.consumers.is_empty() {
             let mut ctx = call.context(&mut *self.store, &self.facts);
             self.consumers.purged(&mut ctx);
         }
@@ -44,8 +44,7 @@ impl Stream {
         }
         loop {
             let state = self.store.state();
-            let over =
-                state.messages > self.rules.messages_max || state.bytes > self.rules.bytes_max;
+            let over = state.messages > self.rules.messages_max || state.bytes > self.rules.bytes_max;
             if !over || state.messages == 0 || self.remove(state.first_seq, false, call)?.is_none() {
                 return Ok(());
             }
@@ -61,7 +60,9 @@ impl Stream {
         call: &mut Call<'_>,
     ) -> Result<(), StoreError> {
         if messages.saturating_sub(keep) > SINGLY_MAX {
-            return self.purge_now(&Purge { filter: Filter::new([subject]), before_seq: 0, keep }, call).map(drop);
+            return self
+                .purge_now(&Purge { filter: Filter::new([subject]), before_seq: 0, keep }, call)
+                .map(drop);
         }
         for _ in keep..messages {
             let oldest = self.store.subject(subject)?.first_seq;

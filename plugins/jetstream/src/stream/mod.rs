@@ -29,6 +29,7 @@ mod schedule;
 mod ttl;
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests;
 
 pub use batch::BatchLimits;
@@ -117,7 +118,8 @@ impl Stream {
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
-        let (config, created_ns) = meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        let (config, created_ns) =
+            meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut stream = Self::open(config, created_ns, home, store, call)?;
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         for stored in stream.store.take_consumers() {

@@ -31,10 +31,17 @@ pub(super) enum Published {
     /// It has this sequence, whether or not anyone keeps it.
     Stored(u64),
     Duplicate(u64),
-    Counted { seq: u64, total: Total },
+    Counted {
+        seq: u64,
+        total: Total,
+    },
     /// It is part of a batch that is not finished: an empty answer.
     Staged,
-    Batch { id: Box<[u8]>, seq: u64, count: u64 },
+    Batch {
+        id: Box<[u8]>,
+        seq: u64,
+        count: u64,
+    },
     /// All was said already.
     Told,
 }

@@ -3,9 +3,7 @@
 use super::{Batches, Staged};
 use crate::stream::checks::{Prepared, Verdict};
 use crate::stream::direct::requires_too_much;
-use crate::stream::headers::{
-    BATCH_COMMIT, Block, EXPECTED_LAST_MSG_ID, PublishHeaders, number,
-};
+use crate::stream::headers::{BATCH_COMMIT, Block, EXPECTED_LAST_MSG_ID, PublishHeaders, number};
 use crate::stream::ingest::Record;
 use crate::stream::publish::{Inbound, Published};
 use crate::stream::{Call, Stream};
@@ -29,11 +27,7 @@ struct Kept {
 
 impl Kept {
     fn new(message: &Inbound<'_>, block: &[u8]) -> Self {
-        Self {
-            subject: message.subject.to_vec(),
-            headers: block.to_vec(),
-            payload: message.payload.to_vec(),
-        }
+        Self { subject: message.subject.to_vec(), headers: block.to_vec(), payload: message.payload.to_vec() }
     }
 
     fn inbound(&self) -> Inbound<'_> {

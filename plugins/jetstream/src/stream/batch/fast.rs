@@ -238,7 +238,9 @@ mod tests {
         let expected = Step { id: b"id", flow: 50, strict: true, seq: 7, operation: Operation::Commit };
         assert_eq!(step("_INBOX.a.b.id.50.fail.7.2.$FI"), Some(expected));
         assert_eq!(step("p.id.x.ok.1.0.$FI").map(|step| step.flow), Some(10));
-        for reply in ["p.id.1.bad.1.0.$FI", "p.id.1.ok.x.0.$FI", "p.id.1.ok.0.0.$FI", "p.id.1.ok.1.9.$FI", "p.$FI"] {
+        for reply in
+            ["p.id.1.bad.1.0.$FI", "p.id.1.ok.x.0.$FI", "p.id.1.ok.0.0.$FI", "p.id.1.ok.1.9.$FI", "p.$FI"]
+        {
             assert_eq!(step(reply), None, "{reply}");
         }
     }

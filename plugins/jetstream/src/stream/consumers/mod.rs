@@ -56,8 +56,8 @@ struct Slot {
 
 /// Making, changing and removing.
 impl Consumers {
-    pub fn len(&self) -> usize {
-        self.slots.len()
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// Its name is the answer.
@@ -112,12 +112,7 @@ impl Consumers {
     }
 
     /// Takes a consumer out: what it asked for is the answer. `status` is what its waiting requests are told.
-    pub fn delete(
-        &mut self,
-        name: &str,
-        status: &str,
-        ctx: &mut Context<'_>,
-    ) -> Result<Filter, ApiError> {
+    pub fn delete(&mut self, name: &str, status: &str, ctx: &mut Context<'_>) -> Result<Filter, ApiError> {
         let id = self.id(name)?;
         let Some(mut slot) = self.slots.remove(&id) else { return Err(error::CONSUMER_NOT_FOUND) };
         self.by_name.remove(name);

@@ -132,6 +132,7 @@ fn named(text: &str, min: u32, names: &[&str]) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::Cron;
     use jiff::Timestamp;
@@ -172,9 +173,22 @@ mod tests {
     #[test]
     fn bad_expressions_are_refused() {
         for cron in [
-            "* * * * *", "60 * * * * *", "0 0 24 * * *", "0 0 0 0 * *", "0 0 0 * 13 *", "0 0 0 * * 7",
-            "0 5-1 0 * * *", "*/0 * * * * *", "0 0 0 L * *", "-5 * * * * *", "0 0 0 * * SunDAY",
-            "1-2-3 0 0 * * *", "1/2/3 0 0 * * *", "TZ=UTC 0 0 0 1 1 *", "+1 * * * * *", ", * * * * *",
+            "* * * * *",
+            "60 * * * * *",
+            "0 0 24 * * *",
+            "0 0 0 0 * *",
+            "0 0 0 * 13 *",
+            "0 0 0 * * 7",
+            "0 5-1 0 * * *",
+            "*/0 * * * * *",
+            "0 0 0 L * *",
+            "-5 * * * * *",
+            "0 0 0 * * SunDAY",
+            "1-2-3 0 0 * * *",
+            "1/2/3 0 0 * * *",
+            "TZ=UTC 0 0 0 1 1 *",
+            "+1 * * * * *",
+            ", * * * * *",
         ] {
             assert_eq!(Cron::parse(cron, TimeZone::UTC), None, "{cron}");
         }

@@ -6,7 +6,7 @@ mod pattern;
 pub(super) use pattern::Pattern;
 
 use super::checks::{Rollup, store_failed};
-use super::headers::{Block, PublishHeaders, SCHEDULE_NEXT, SCHEDULER, ROLLUP, TTL};
+use super::headers::{Block, PublishHeaders, ROLLUP, SCHEDULE_NEXT, SCHEDULER, TTL};
 use super::ingest::Record;
 use super::ttl::Ttl;
 use super::{Call, Stream};

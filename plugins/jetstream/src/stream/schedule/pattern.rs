@@ -71,6 +71,7 @@ fn every(interval: &str) -> Option<Pattern> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::Pattern;
     use crate::wire::Time;
@@ -97,7 +98,9 @@ mod tests {
             let parsed = Pattern::parse(pattern.as_bytes(), zone.map(str::as_bytes));
             parsed.map_or_else(|why| why.err_code, |_| 0)
         };
-        for pattern in ["", "bad", "@at bad", "@at 2026-01-01", "@every 500ms", "@every 1", "@Daily", "@bogus"] {
+        for pattern in
+            ["", "bad", "@at bad", "@at 2026-01-01", "@every 500ms", "@every 1", "@Daily", "@bogus"]
+        {
             assert_eq!(code(pattern, None), 10189, "{pattern}");
         }
         assert_eq!(code("@every 1h", Some("Europe/Berlin")), 10189);

@@ -6,16 +6,10 @@ use crate::wire::Time;
 
 fn rig() -> Rig {
     let mut rig = Rig::new(|_| {});
-    for (n, (subject, lines)) in [
-        ("s.a", &[][..]),
-        ("s.b", &["X: y"]),
-        ("s.a", &[]),
-        ("s.c", &[]),
-        ("s.a", &["X: z"]),
-        ("s.b.c", &[]),
-    ]
-    .into_iter()
-    .enumerate()
+    for (n, (subject, lines)) in
+        [("s.a", &[][..]), ("s.b", &["X: y"]), ("s.a", &[]), ("s.c", &[]), ("s.a", &["X: z"]), ("s.b.c", &[])]
+            .into_iter()
+            .enumerate()
     {
         rig.publish(subject, lines, &format!("body{}", n + 1));
     }
@@ -97,7 +91,8 @@ fn the_last_of_several_subjects() {
             "204 EOB Num-Pending: 1 Last-Sequence: 2 UpTo-Sequence: 3|",
         ]
     );
-    for body in [r#"{"multi_last":["zz"]}"#, r#"{"multi_last":["s.*"],"up_to_time":"2020-01-01T00:00:00Z"}"#] {
+    for body in [r#"{"multi_last":["zz"]}"#, r#"{"multi_last":["s.*"],"up_to_time":"2020-01-01T00:00:00Z"}"#]
+    {
         assert_eq!(ask(&mut rig, "", body), ["404 No Results|"], "{body}");
     }
 }

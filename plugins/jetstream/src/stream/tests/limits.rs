@@ -89,7 +89,10 @@ fn deletes_and_purges_say_what_they_did() {
     }
     let delete = |rig: &mut Rig, seq| rig.call(|stream, call| stream.delete_message(seq, true, call));
     assert_eq!(delete(&mut rig, 2), Ok(()));
-    assert_eq!(delete(&mut rig, 2).map_err(|why| why.to_string()), Err("sequence 2 not found (10043)".into()));
+    assert_eq!(
+        delete(&mut rig, 2).map_err(|why| why.to_string()),
+        Err("sequence 2 not found (10043)".into())
+    );
     let purge = |rig: &mut Rig, filter: &str, seq, keep| {
         rig.call(|stream, call| stream.purge(filter, seq, keep, call)).map_err(|why| why.err_code)
     };

@@ -1,6 +1,7 @@
 //! Streams over a store in memory, with a clock that the test moves.
 
 mod batches;
+mod consuming;
 mod direct;
 mod limits;
 mod publishing;
@@ -62,7 +63,8 @@ impl Rig {
         };
         let mut call = Call { now_ns, out: &mut out, interest: &Everyone, random: &mut random };
         let store = Box::new(TestStore::default());
-        let stream = Stream::create(config(change), now_ns, &Home::default(), store, &mut call).expect("created");
+        let stream =
+            Stream::create(config(change), now_ns, &Home::default(), store, &mut call).expect("created");
         Self { stream, now_ns, out, seed }
     }
 

@@ -136,7 +136,10 @@ fn counters_add_up() {
         val(2, "-123456789012345678901234567885")
     });
     assert_eq!(rig.publish("s.b", &["Nats-Incr: +1"], ""), val(3, "1"));
-    assert_eq!(rig.stored(3), ("s.b".into(), "NATS/1.0\r\nNats-Incr: +1\r\n\r\n".into(), r#"{"val":"1"}"#.into()));
+    assert_eq!(
+        rig.stored(3),
+        ("s.b".into(), "NATS/1.0\r\nNats-Incr: +1\r\n\r\n".into(), r#"{"val":"1"}"#.into())
+    );
     assert_eq!(code(&rig.publish("s.a", &["Nats-Incr: 1"], "x")), 10170);
     assert_eq!(code(&rig.publish("s.a", &["Nats-Incr: 1", "Nats-Expected-Stream: S"], "")), 10171);
 }

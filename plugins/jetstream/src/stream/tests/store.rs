@@ -81,7 +81,12 @@ impl StreamStore for TestStore {
     }
 
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError> {
-        Ok(self.messages.range(from..).map(|(_, message)| message).find(|m| m.flags.intersects(flags)).cloned())
+        Ok(self
+            .messages
+            .range(from..)
+            .map(|(_, message)| message)
+            .find(|m| m.flags.intersects(flags))
+            .cloned())
     }
 
     fn last(&mut self, filter: &Filter, up_to: u64) -> Result<Option<Message>, StoreError> {
