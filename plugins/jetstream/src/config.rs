@@ -143,8 +143,14 @@ impl Config {
                 "limits" => self.limits_block(&place, value)?,
                 "request_queue_limit" => self.limits.request_queue_limit = count(&place, value)?,
                 "info_queue_limit" => drop(count(&place, value)?),
-                "key" | "ek" | "encryption_key" | "prev_key" | "prev_ek" | "prev_encryption_key"
-                | "cipher" | "tpm" => return Err(unsupported(&place, "encryption")),
+                "key"
+                | "ek"
+                | "encryption_key"
+                | "prev_key"
+                | "prev_ek"
+                | "prev_encryption_key"
+                | "cipher"
+                | "tpm" => return Err(unsupported(&place, "encryption")),
                 _ => return Err(Error::config(&place, format_args!("unknown field {key:?}"))),
             }
         }

@@ -17,8 +17,8 @@ pub mod wire;
 use config::Config;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 use natsd_plugin_api::{
-    Apply, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar, Registration, Result, Section,
-    export_plugin, tracing,
+    Apply, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar, Registration, Result,
+    Section, export_plugin, tracing,
 };
 use parking_lot::Mutex;
 use server::Server;
@@ -59,7 +59,6 @@ impl Plugin for JetStream {
         server.start().await?;
         let mut info = Map::new();
         info.insert("jetstream".to_owned(), true.into());
-        info.insert("api_lvl".to_owned(), 5.into());
         if !config.domain.is_empty() {
             info.insert("domain".to_owned(), config.domain.clone().into());
         }

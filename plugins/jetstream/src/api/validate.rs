@@ -233,7 +233,11 @@ fn check_subjects(config: &mut StreamConfig, rules: &Rules<'_>) -> Result<(), Ap
 }
 
 /// The same for a configuration that replaces another (JS-110 to JS-120).
-pub fn update(before: &StreamConfig, config: StreamConfig, rules: &Rules<'_>) -> Result<StreamConfig, ApiError> {
+pub fn update(
+    before: &StreamConfig,
+    config: StreamConfig,
+    rules: &Rules<'_>,
+) -> Result<StreamConfig, ApiError> {
     let refuse = |text: &str| invalid(format_args!("stream configuration update can not {text}"));
     let (sealed, mut config) = (config.sealed, StreamConfig { sealed: false, ..config });
     if config.name != before.name {
@@ -537,12 +541,8 @@ pub fn consumer_update(before: &ConsumerConfig, after: &ConsumerConfig) -> Resul
         }
     }
     match (before.is_push(), after.is_push()) {
-        (false, true) => {
-            Err(error::CONSUMER_CREATE.with("can not update pull consumer to push based"))
-        }
-        (true, false) => {
-            Err(error::CONSUMER_CREATE.with("can not update push consumer to pull based"))
-        }
+        (false, true) => Err(error::CONSUMER_CREATE.with("can not update pull consumer to push based")),
+        (true, false) => Err(error::CONSUMER_CREATE.with("can not update push consumer to pull based")),
         _ => Ok(()),
     }
 }

@@ -54,7 +54,14 @@ impl AckWriter {
     }
 
     /// The subject of one delivery.
-    pub fn write(&mut self, deliveries: u64, stream_seq: u64, consumer_seq: u64, time_ns: i64, pending: u64) -> &[u8] {
+    pub fn write(
+        &mut self,
+        deliveries: u64,
+        stream_seq: u64,
+        consumer_seq: u64,
+        time_ns: i64,
+        pending: u64,
+    ) -> &[u8] {
         self.text.truncate(self.prefix_len);
         for (n, number) in
             [deliveries, stream_seq, consumer_seq, time_ns.unsigned_abs(), pending].into_iter().enumerate()
@@ -87,11 +94,17 @@ fn push_number(out: &mut Vec<u8>, mut value: u64) {
 pub enum Answer<'a> {
     Ack,
     /// Again, after so many nanoseconds.
-    Nak { delay_ns: i64 },
+    Nak {
+        delay_ns: i64,
+    },
     InProgress,
-    Term { reason: &'a str },
+    Term {
+        reason: &'a str,
+    },
     /// An acknowledgement and a request for more.
-    Next { request: &'a [u8] },
+    Next {
+        request: &'a [u8],
+    },
     /// Nothing that has a meaning.
     Other,
 }

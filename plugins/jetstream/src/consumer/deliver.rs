@@ -144,7 +144,8 @@ impl Consumer {
         let reply = writer.write(deliveries, seq, consumer_seq, message.time_ns, self.num_pending);
         let size = message.subject.len() + reply.len() + message.headers.len() + message.payload.len();
         let headers = added_headers(&message, target.pin.as_deref(), self.config.headers_only);
-        let payload = if self.config.headers_only { Content::Copied(&[]) } else { Content::Shared(message.payload) };
+        let payload =
+            if self.config.headers_only { Content::Copied(&[]) } else { Content::Shared(message.payload) };
         ctx.out.push(Post {
             subject: &target.subject,
             shown: &message.subject,

@@ -181,7 +181,8 @@ impl Consumer {
         let start = start.max(1);
         self.delivered = Position { consumer_seq: 0, stream_seq: start - 1 };
         self.floor = self.delivered;
-        self.next_seq = if self.config.deliver_policy == DeliverPolicy::LastPerSubject { last + 1 } else { start };
+        self.next_seq =
+            if self.config.deliver_policy == DeliverPolicy::LastPerSubject { last + 1 } else { start };
         if self.config.deliver_policy != DeliverPolicy::LastPerSubject {
             self.recount(ctx)?;
         }
@@ -353,7 +354,13 @@ impl Consumer {
         if let Some(pending) = self.pending.get(&seq).copied() {
             // JC-099.
             let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
-            self.advise_terminated(seq, pending.consumer_seq, deliveries, "Unacknowledged message was deleted", ctx);
+            self.advise_terminated(
+                seq,
+                pending.consumer_seq,
+                deliveries,
+                "Unacknowledged message was deleted",
+                ctx,
+            );
             self.forget(seq);
             self.raise_floor();
             self.changes.acknowledged(seq);

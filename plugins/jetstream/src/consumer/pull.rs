@@ -313,7 +313,8 @@ impl Consumer {
         if !self.config.priority_groups.contains(&body.group) {
             return Err("400 Bad Request - Invalid Priority Group".to_owned());
         }
-        if policy == PriorityPolicy::PinnedClient && !body.id.is_empty() && body.id != self.pulls.pinned_id() {
+        if policy == PriorityPolicy::PinnedClient && !body.id.is_empty() && body.id != self.pulls.pinned_id()
+        {
             return Err("423 Nats-Pin-Id mismatch".to_owned());
         }
         Ok(())
@@ -329,7 +330,12 @@ impl Consumer {
     }
 
     /// The request that gets a message, or the push's subject.
-    pub(super) fn taker(&mut self, message: &Message, deliveries: u64, ctx: &mut Context<'_>) -> Option<Target> {
+    pub(super) fn taker(
+        &mut self,
+        message: &Message,
+        deliveries: u64,
+        ctx: &mut Context<'_>,
+    ) -> Option<Target> {
         if self.push.is_some() {
             return Some(self.push_target());
         }
@@ -366,9 +372,7 @@ impl Consumer {
 
     fn next_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
         match self.config.priority_policy {
-            PriorityPolicy::None | PriorityPolicy::Prioritized => {
-                (!self.pulls.is_empty()).then_some(0)
-            }
+            PriorityPolicy::None | PriorityPolicy::Prioritized => (!self.pulls.is_empty()).then_some(0),
             PriorityPolicy::Overflow => {
                 let (pending, unacked) = (self.num_pending as i64, self.pending.len() as i64);
                 self.pulls.waiting.iter().position(|request| {
@@ -471,8 +475,7 @@ impl Consumer {
 fn parse(body: &[u8]) -> Result<(Body, bool), String> {
     let text = std::str::from_utf8(body).unwrap_or_default().trim();
     if text.starts_with('{') {
-        let parsed: Body =
-            serde_json::from_str(text).map_err(|why| format!("400 Bad Request - {why}"))?;
+        let parsed: Body = serde_json::from_str(text).map_err(|why| format!("400 Bad Request - {why}"))?;
         return Ok((parsed, true));
     }
     let batch = text.parse::<i64>().unwrap_or(1);

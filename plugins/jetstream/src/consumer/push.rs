@@ -1,8 +1,8 @@
 //! Push delivery: to whoever listens on the deliver subject, with heartbeats, flow control and rate limit
 //! (JC-115, JC-150 to JC-154).
 
-use super::deliver::Target;
 use super::Consumer;
+use super::deliver::Target;
 use crate::context::{Context, unique_id};
 use crate::outbox::{Content, Post};
 use crate::wire::{AckPolicy, ConsumerConfig, ReplayPolicy};
@@ -91,9 +91,9 @@ impl Push {
         if !self.active {
             return i64::MAX;
         }
-        let heartbeat =
-            if self.heartbeat_ns > 0 { self.last_sent_ns + self.heartbeat_ns } else { i64::MAX };
-        let rate = if self.rate_bps > 0 && self.next_ns > self.last_sent_ns { self.next_ns } else { i64::MAX };
+        let heartbeat = if self.heartbeat_ns > 0 { self.last_sent_ns + self.heartbeat_ns } else { i64::MAX };
+        let rate =
+            if self.rate_bps > 0 && self.next_ns > self.last_sent_ns { self.next_ns } else { i64::MAX };
         let replay = if self.replay_ns > self.last_sent_ns { self.replay_ns } else { i64::MAX };
         heartbeat.min(rate).min(replay)
     }
@@ -158,13 +158,7 @@ impl Consumer {
 
     /// The client has taken what was sent before the request (JC-151). With ack policy flow control it
     /// acknowledges (JC-154).
-    pub fn flow(
-        &mut self,
-        headers: &[u8],
-        subject: &[u8],
-        ctx: &mut Context<'_>,
-        acked: &mut Vec<u64>,
-    ) {
+    pub fn flow(&mut self, headers: &[u8], subject: &[u8], ctx: &mut Context<'_>, acked: &mut Vec<u64>) {
         let Some(push) = &mut self.push else { return };
         if push.asked.as_ref().is_none_or(|(reply, _)| reply != subject) {
             return;

@@ -219,8 +219,7 @@ impl Consumer {
     }
 
     pub(super) fn advise(&self, event: &str, kind: &str, fields: Map<String, Value>, ctx: &mut Context<'_>) {
-        let subject =
-            format!("$JS.EVENT.ADVISORY.CONSUMER.{event}.{}.{}", ctx.stream.name, self.config.name);
+        let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.{event}.{}.{}", ctx.stream.name, self.config.name);
         ctx.advise(&subject, &format!("io.nats.jetstream.advisory.v1.{kind}"), fields);
     }
 

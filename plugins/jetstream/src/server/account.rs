@@ -128,7 +128,8 @@ impl Account {
         let name_of = |message: &MessageRef<'_>| {
             let subject = message.subject();
             // The longer form has domain and account hash before the stream's name (JC-082, JC-150).
-            let long = subject.iter().filter(|&&byte| byte == b'.').count() >= LONG_DOTS[usize::from(kind == Kind::Flow)];
+            let long = subject.iter().filter(|&&byte| byte == b'.').count()
+                >= LONG_DOTS[usize::from(kind == Kind::Flow)];
             token_range(subject, at + if long { 2 } else { 0 })
         };
         let mut rest = messages;

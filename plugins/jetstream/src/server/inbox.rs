@@ -120,7 +120,8 @@ impl<T> Batch<T> {
 
     fn push(&mut self, kind: Kind, message: &MessageRef<'_>) {
         let (subject, reply) = (message.subject(), message.reply());
-        let (Ok(subject_len), Ok(reply_len)) = (u16::try_from(subject.len()), u16::try_from(reply.len())) else {
+        let (Ok(subject_len), Ok(reply_len)) = (u16::try_from(subject.len()), u16::try_from(reply.len()))
+        else {
             // A control line is far shorter than that.
             return;
         };

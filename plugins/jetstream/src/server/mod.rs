@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::store::StoreEngine;
 use crate::store::file::FileEngine;
 use crate::store::memory::MemoryEngine;
+use crate::stream::BatchLimits;
 use crate::wire::Storage;
 use account::Account;
 use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
@@ -33,6 +34,7 @@ pub struct Server {
     pub identity: ServerIdentity,
     config: RwLock<Arc<Config>>,
     engines: OnceLock<Engines>,
+    batches: Arc<BatchLimits>,
     accounts: RwLock<BTreeMap<String, Arc<Account>>>,
     tasks: Mutex<Vec<Task<()>>>,
 }
@@ -51,6 +53,7 @@ impl Server {
             identity,
             config: RwLock::new(config),
             engines: OnceLock::new(),
+            batches: Arc::default(),
             accounts: RwLock::default(),
             tasks: Mutex::default(),
         }))

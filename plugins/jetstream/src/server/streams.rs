@@ -85,7 +85,11 @@ impl Server {
     }
 
     fn home(&self, account: &Account) -> Home {
-        Home { account: account.name.to_string(), domain: self.config().domain.clone() }
+        Home {
+            account: account.name.to_string(),
+            domain: self.config().domain.clone(),
+            batches: self.batches.clone(),
+        }
     }
 
     /// Makes a stream of a checked configuration, and runs it.
@@ -129,11 +133,7 @@ impl Server {
     }
 
     /// Ends a stream and removes everything of it.
-    pub(super) async fn delete(
-        &self,
-        account: &Account,
-        stream: &Arc<StreamHandle>,
-    ) -> Result<(), ApiError> {
+    pub(super) async fn delete(&self, account: &Account, stream: &Arc<StreamHandle>) -> Result<(), ApiError> {
         account.streams.write().remove(&stream.name);
         let store = stream.stop("Stream Deleted").await;
         let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };

@@ -60,7 +60,13 @@ impl Interest for HostInterest<'_> {
 }
 
 impl Worker {
-    pub fn new(host: Host, account: Arc<str>, inbox: Arc<Inbox<Self>>, stream: Stream, gauges: Arc<Gauges>) -> Self {
+    pub fn new(
+        host: Host,
+        account: Arc<str>,
+        inbox: Arc<Inbox<Self>>,
+        stream: Stream,
+        gauges: Arc<Gauges>,
+    ) -> Self {
         Self {
             stream,
             out: Outbox::default(),
@@ -117,8 +123,7 @@ impl Worker {
                 continue;
             }
             let inbox = self.inbox.clone();
-            let watch =
-                self.host.watch_interest(&self.account, &subject, move || inbox.interest_changed());
+            let watch = self.host.watch_interest(&self.account, &subject, move || inbox.interest_changed());
             match watch {
                 Ok(watch) => drop(self.watches.insert(subject, watch)),
                 Err(error) => tracing::warn!(

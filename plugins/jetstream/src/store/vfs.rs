@@ -1,7 +1,7 @@
 //! The file system as the store sees it: the host's, or a simulated one in tests.
 
 use natsd_plugin_api::files::{File, Files, OpenOptions};
-use natsd_plugin_api::{ErrorKind, Result};
+use natsd_plugin_api::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
 /// Directories and whole files. Paths are the host's; calls block.
@@ -48,7 +48,7 @@ impl Vfs for Files {
 
     fn list(&self, path: &str) -> Result<Vec<String>> {
         match Files::list(self, path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if is_missing(&error) => Ok(Vec::new()),
             listed => listed,
         }
     }
@@ -72,6 +72,11 @@ impl Vfs for Files {
     fn sync_dir(&self, path: &str) -> Result<()> {
         Files::sync_dir(self, path)
     }
+}
+
+/// The host's files say what the system said.
+fn is_missing(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.to_string().contains("(os error 2)")
 }
 
 impl VfsFile for File {

@@ -65,7 +65,8 @@ impl Call<'_> {
         self.in_task(&stream, kind, move |worker| {
             let CreateRequest { mut config, action, pedantic, .. } = request;
             if config.name.is_empty() {
-                config.name = if config.durable_name.is_empty() { new_name } else { config.durable_name.clone() };
+                config.name =
+                    if config.durable_name.is_empty() { new_name } else { config.durable_name.clone() };
             }
             let name = config.name.clone();
             let consumers = worker.stream.consumers();
@@ -176,9 +177,7 @@ impl Call<'_> {
             let offset = offset(page.offset, names.len());
             let shown: Vec<Value> =
                 names.iter().skip(offset).take(limit).filter_map(|name| show(worker, name)).collect();
-            Ok(fields(
-                &json!({"total": names.len(), "offset": offset, "limit": limit, "consumers": shown}),
-            ))
+            Ok(fields(&json!({"total": names.len(), "offset": offset, "limit": limit, "consumers": shown})))
         })
     }
 

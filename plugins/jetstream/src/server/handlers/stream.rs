@@ -100,7 +100,11 @@ impl Call<'_> {
 
     fn configs_but(&self, name: &str) -> Vec<std::sync::Arc<StreamConfig>> {
         let streams = self.account.streams.read();
-        streams.values().filter(|stream| stream.name != name).map(|stream| stream.config.read().clone()).collect()
+        streams
+            .values()
+            .filter(|stream| stream.name != name)
+            .map(|stream| stream.config.read().clone())
+            .collect()
     }
 
     pub(super) fn update_stream(&self, name: &str, kind: &'static str) -> Option<Body> {
@@ -151,9 +155,7 @@ impl Call<'_> {
         let offset = offset(page.offset, names.len());
         let shown: Vec<&String> = names.iter().skip(offset).take(NAMES_MAX).collect();
         let shown = if shown.is_empty() { Value::Null } else { json!(shown) };
-        Ok(fields(
-            &json!({"total": names.len(), "offset": offset, "limit": NAMES_MAX, "streams": shown}),
-        ))
+        Ok(fields(&json!({"total": names.len(), "offset": offset, "limit": NAMES_MAX, "streams": shown})))
     }
 
     pub(super) async fn stream_list(&self) -> Body {
@@ -172,9 +174,8 @@ impl Call<'_> {
                 infos.push(Value::Object(info));
             }
         }
-        let mut body = fields(
-            &json!({"total": names.len(), "offset": offset, "limit": INFOS_MAX, "streams": infos}),
-        );
+        let mut body =
+            fields(&json!({"total": names.len(), "offset": offset, "limit": INFOS_MAX, "streams": infos}));
         let damaged = self.account.damaged.lock();
         if !damaged.is_empty() {
             body.insert("missing".to_owned(), json!(damaged.keys().collect::<Vec<_>>()));
@@ -211,8 +212,7 @@ impl Call<'_> {
             let now_ns = worker.now_ns;
             let mut page = worker.stream.info(&options, now_ns);
             reply::dynamic(&mut page.info.config.metadata, &version);
-            let mut body =
-                fields(&json!({"total": page.total, "offset": page.offset, "limit": page.limit}));
+            let mut body = fields(&json!({"total": page.total, "offset": page.offset, "limit": page.limit}));
             body.extend(fields(&page.info));
             body.insert("cluster".to_owned(), json!({"leader": leader}));
             Ok(body)
@@ -235,8 +235,8 @@ impl Call<'_> {
             Err(why) => return Some(Err(why)),
         };
         self.in_task(name, kind, move |worker| {
-            let purged = worker
-                .call(|stream, call| stream.purge(&request.filter, request.seq, request.keep, call))?;
+            let purged =
+                worker.call(|stream, call| stream.purge(&request.filter, request.seq, request.keep, call))?;
             let mut body = success();
             body.insert("purged".to_owned(), purged.into());
             Ok(body)

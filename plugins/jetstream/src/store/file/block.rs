@@ -150,8 +150,7 @@ impl Block {
                 let seq = self.first_seq + record::take_varint(&mut body)?;
                 let time_ns = take_time(&mut body, self.base_time_ns)?;
                 let subject = record::take_bytes(&mut body)?;
-                let headers =
-                    if kind == MESSAGE_WITH_HEADERS { record::take_bytes(&mut body)? } else { &[] };
+                let headers = if kind == MESSAGE_WITH_HEADERS { record::take_bytes(&mut body)? } else { &[] };
                 Some(Entry::Message { seq, time_ns, flags, subject, headers, payload: body })
             }
             _ => None,
@@ -205,12 +204,6 @@ impl Block {
         }
         let offset = *self.offsets.as_ref()?.get((seq - self.first_seq) as usize)?;
         (offset != NONE).then_some(u64::from(offset))
-    }
-
-    /// Whether something lies there, removed or not.
-    pub fn has(&self, seq: u64) -> bool {
-        let at = (seq - self.first_seq) as usize;
-        self.offsets.as_ref().and_then(|offsets| offsets.get(at)).is_some_and(|&offset| offset != NONE)
     }
 
     pub fn is_dead(&self, seq: u64) -> bool {

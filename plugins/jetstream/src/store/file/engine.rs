@@ -30,8 +30,12 @@ impl FileEngine {
     ) -> Result<Self, StoreError> {
         vfs.create_dir_all(root).map_err(|error| failed(root, &error))?;
         let writer = Writer::new(vfs.clone(), sync);
-        let shared =
-            Arc::new(Shared { vfs, writer: writer.clone(), inline: spawn.is_none(), random: AtomicU64::new(random) });
+        let shared = Arc::new(Shared {
+            vfs,
+            writer: writer.clone(),
+            inline: spawn.is_none(),
+            random: AtomicU64::new(random),
+        });
         if let Some(spawn) = spawn {
             spawn(Box::new(move || writer.run()));
         }
@@ -74,8 +78,7 @@ impl StoreEngine for FileEngine {
         let slot = Slot::new(&dir, "state.1");
         let size = content.len() as u64;
         self.write(Op::Create { slot: slot.clone(), content: content.into() })?;
-        let log =
-            Log { slot, generation: 1, salt, size, next_number: 2, short_size: size, open: Vec::new() };
+        let log = Log { slot, generation: 1, salt, size, next_number: 2, short_size: size, open: Vec::new() };
         let mut store = FileStore::new(self.shared.clone(), dir, *settings, log);
         store.meta = meta.to_vec().into();
         Ok(Box::new(store))

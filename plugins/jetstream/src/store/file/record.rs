@@ -53,7 +53,10 @@ pub fn read(buffer: &[u8], at: usize, base: u64, salt: u64) -> Result<Record<'_>
     let place = base + at as u64;
     let len = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
     let size = len as usize;
-    if size < HEAD || size > SIZE_MAX + HEAD || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]]) {
+    if size < HEAD
+        || size > SIZE_MAX + HEAD
+        || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]])
+    {
         return Err(Bad::Head);
     }
     let Some(body) = rest.get(HEAD..size) else { return Err(Bad::Short) };

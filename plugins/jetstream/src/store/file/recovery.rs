@@ -147,7 +147,12 @@ fn read_blocks(store: &mut FileStore, found: &Found) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read_block(store: &mut FileStore, found: &Found, dead: &[(u64, u64)], number: u64) -> Result<(), StoreError> {
+fn read_block(
+    store: &mut FileStore,
+    found: &Found,
+    dead: &[(u64, u64)],
+    number: u64,
+) -> Result<(), StoreError> {
     let slot = Slot::new(&store.msgs_dir(), &format!("{number}.blk"));
     let content = store.shared.vfs.read(&slot.path).map_err(|error| failed(&slot.path, &error))?;
     let Some(mut block) = Block::open(number, slot.clone(), &content) else {

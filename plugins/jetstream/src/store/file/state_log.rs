@@ -39,10 +39,17 @@ pub enum Fact<'a> {
     /// Removed, from first to last.
     Dead(u64, u64),
     /// Everything below the first is gone, and the last sequence and time are at least these.
-    Floor { first_seq: u64, last_seq: u64, last_time_ns: i64 },
+    Floor {
+        first_seq: u64,
+        last_seq: u64,
+        last_time_ns: i64,
+    },
     /// What block files of now have above this is not the stream's any more; numbers of blocks from the second on
     /// are later.
-    Truncated { last_seq: u64, next_block: u64 },
+    Truncated {
+        last_seq: u64,
+        next_block: u64,
+    },
 }
 
 pub fn header(salt: u64) -> Vec<u8> {

@@ -182,7 +182,12 @@ impl FileStore {
         block.size = at + content.len() as u64;
         self.open_at = block.size;
         self.tail_bytes += content.len();
-        self.tail.push_back(Tail { block: block.number, at, content: content.clone(), commit: self.commits + 1 });
+        self.tail.push_back(Tail {
+            block: block.number,
+            at,
+            content: content.clone(),
+            commit: self.commits + 1,
+        });
         self.ops.push(Op::Write { slot: block.slot.clone(), at, content });
     }
 
@@ -434,7 +439,11 @@ impl FileStore {
         Ok(None)
     }
 
-    fn scan_last(&mut self, meant: &dyn Fn(&[u8]) -> bool, up_to: u64) -> Result<Option<Message>, StoreError> {
+    fn scan_last(
+        &mut self,
+        meant: &dyn Fn(&[u8]) -> bool,
+        up_to: u64,
+    ) -> Result<Option<Message>, StoreError> {
         for at in (0..self.blocks.len()).rev() {
             let block = &self.blocks[at];
             if block.first_seq > up_to || block.live == 0 {
@@ -526,7 +535,8 @@ impl StreamStore for FileStore {
     }
 
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError> {
-        let (subject, headers, payload) = (message.subject.len(), message.headers.len(), message.payload.len());
+        let (subject, headers, payload) =
+            (message.subject.len(), message.headers.len(), message.payload.len());
         if subject + headers + payload > record::SIZE_MAX {
             return Err(StoreError::TooLarge);
         }
@@ -547,10 +557,10 @@ impl StreamStore for FileStore {
             self.state.first_seq = seq;
             self.state.first_time_ns = message.time_ns;
         }
-        let facts = self.subjects.entry_ref(message.subject).or_insert_with(|| SubjectFacts {
-            first_seq: seq,
-            ..SubjectFacts::default()
-        });
+        let facts = self
+            .subjects
+            .entry_ref(message.subject)
+            .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
         facts.messages += 1;
         facts.last_seq = seq;
         Ok(Appended { seq, size_bytes, subject_messages: facts.messages })
@@ -685,7 +695,9 @@ impl StreamStore for FileStore {
         }
         let partly: hashbrown::HashSet<Box<[u8]>> = scan.into_iter().collect();
         let mut from = from;
-        while let Some(message) = self.scan_next(&|subject| partly.contains(subject), Flags::default(), from)? {
+        while let Some(message) =
+            self.scan_next(&|subject| partly.contains(subject), Flags::default(), from)?
+        {
             count += 1;
             from = message.seq + 1;
         }

@@ -47,10 +47,19 @@ impl Slot {
 /// What is to be done to the files of a stream, in order.
 pub enum Op {
     /// A file that was not there: its directory is synced too.
-    Create { slot: Arc<Slot>, content: Bytes },
-    Write { slot: Arc<Slot>, at: u64, content: Bytes },
+    Create {
+        slot: Arc<Slot>,
+        content: Bytes,
+    },
+    Write {
+        slot: Arc<Slot>,
+        at: u64,
+        content: Bytes,
+    },
     /// Gone for good; after everything before is durable.
-    Remove { slot: Arc<Slot> },
+    Remove {
+        slot: Arc<Slot>,
+    },
 }
 
 /// A stream's changes up to a commit.

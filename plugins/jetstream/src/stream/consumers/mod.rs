@@ -198,7 +198,7 @@ impl Consumers {
         let id = self.id(name)?;
         self.catch_up(id, ctx);
         let slot = self.slots.get(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
-        Ok(slot.consumer.info(ctx.now_ns))
+        Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx.now_ns) })
     }
 
     fn id(&self, name: &str) -> Result<u32, ApiError> {
