@@ -2,6 +2,7 @@
 
 use crate::wire::{ApiError, StreamConfig, error};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A body that must be there.
 pub fn body<T: DeserializeOwned>(text: &[u8], strict: bool) -> Result<T, ApiError> {
@@ -36,20 +37,32 @@ pub fn empty(text: &[u8]) -> Result<(), ApiError> {
     if is_empty { Ok(()) } else { Err(error::NOT_EMPTY_REQUEST) }
 }
 
+/// `null` means, as in Go, that the member is not there.
 fn parse<T: DeserializeOwned>(text: &[u8], strict: bool) -> Result<T, ApiError> {
+    let mut value: Value = serde_json::from_slice(text).map_err(|why| error::INVALID_JSON.with(why))?;
+    drop_nulls(&mut value);
     let mut unknown = None;
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_ignored::deserialize(&mut deserializer, |path| {
+    let parsed = serde_ignored::deserialize(value, |path| {
         let path = path.to_string();
         let field = path.rsplit('.').next().unwrap_or(&path).to_owned();
         unknown.get_or_insert(field);
     });
-    let value = value.map_err(|why| error::INVALID_JSON.with(why))?;
-    deserializer.end().map_err(|why| error::INVALID_JSON.with(why))?;
+    let parsed = parsed.map_err(|why| error::INVALID_JSON.with(why))?;
     match unknown {
         Some(field) if strict => {
             Err(error::INVALID_JSON.with(format_args!("json: unknown field \"{field}\"")))
         }
-        _ => Ok(value),
+        _ => Ok(parsed),
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
