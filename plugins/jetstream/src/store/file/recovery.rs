@@ -138,6 +138,7 @@ fn read_blocks(store: &mut FileStore, found: &Found) -> Result<(), StoreError> {
             store.state.first_time_ns = block.first_time_ns;
         }
     }
+    store.go_on();
     // Only the last blocks keep their offsets in memory.
     let many = store.blocks.len().saturating_sub(2);
     for block in &mut store.blocks[..many] {

@@ -141,6 +141,11 @@ impl FileStore {
         format!("{}/msgs", self.dir)
     }
 
+    /// After a recovery: the next message goes behind the last one.
+    pub(super) fn go_on(&mut self) {
+        self.open_at = self.blocks.last().map_or(0, |block| block.size);
+    }
+
     fn note(&mut self, fact: &Fact<'_>) {
         let Log { open, size, salt, next_number, .. } = &mut self.log;
         state_log::push(open, *size, *salt, *next_number, fact);
