@@ -12,6 +12,7 @@ pub mod outbox;
 pub mod server;
 pub mod store;
 pub mod stream;
+pub mod transform;
 pub mod wire;
 
 use config::Config;
