@@ -1,7 +1,7 @@
 //! What an account has and may have (JS-290), and advisories of the API.
 
 use super::reply::{API_LEVEL, Body, fields};
-use super::{Call, decode};
+use super::Call;
 use crate::context::unique_id;
 use crate::wire::{Storage, Time};
 use natsd_plugin_api::{PublishRef, tracing};
@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 impl Call<'_> {
     pub(super) fn account_info(&self) -> Body {
-        decode::empty(&self.request.body)?;
         let (mut memory, mut storage, mut consumers) = (0u64, 0u64, 0u64);
         let (mut reserved_memory, mut reserved_storage) = (0u64, 0u64);
         let streams = self.account.streams.read();
