@@ -84,7 +84,6 @@ impl Transform {
         let mut is_over = false;
         for token in destination.split('.') {
             if token.is_empty() || is_over {
-                // The text ends after `in` for an empty token, as nats-server's does not.
                 return Err(match token {
                     "" => TransformError::Destination,
                     token => TransformError::DestinationToken(token.to_owned()),

@@ -29,8 +29,13 @@ fn functions() {
         ("a.*", "p.{{random(5)}}", "a.b", "p.2"),
         ("a", "p.{{partition(0)}}", "a", "p.0"),
         // Recorded from nats-server: FNV-1a of the tokens without dots.
-        ("foo.*.*", "p.{{partition(10,1,2)}}", "foo.a.b", "p.0"),
-        ("foo.*.*", "p.{{partition(10)}}", "foo.a.b", "p.2"),
+        ("foo.*.*", "p.{{partition(10,1,2)}}", "foo.a.b", "p.6"),
+        ("foo.*.*", "p.{{partition(10)}}", "foo.a.b", "p.4"),
+        ("foo.*.*", "p.{{partition(7,2,1)}}", "foo.hello.world", "p.6"),
+        ("foo.x", "q.{{partition(5,9)}}", "foo.x", "q.0"),
+        ("foo.*", "x.{{partition(-3,1)}}", "foo.12345", "x.1136836824"),
+        ("foo.*", "x.$0", "foo.1", "x.foo"),
+        ("foo.*", "x.{{ Right( 1 , 2 ) }}", "foo.12345", "x.45"),
     ] {
         assert_eq!(apply(source, destination, subject).as_deref(), Some(expected), "{source} {destination}");
     }
