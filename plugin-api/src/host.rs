@@ -13,7 +13,7 @@ use crate::events::ConnectionFacts;
 use crate::files::Files;
 use crate::net::{ByteStream, DialOptions, ListenOptions, Listener};
 use crate::services::ServiceClient;
-use crate::subscribe::{SubscribeOptions, Subscription};
+use crate::subscribe::{InterestWatch, SubscribeOptions, Subscription};
 use crate::task::{Task, task};
 use crate::transport::CloseReason;
 use serde::{Deserialize, Serialize};
@@ -192,6 +192,23 @@ impl Host {
         callback: impl Fn(&[MessageRef<'_>]) + Send + Sync + 'static,
     ) -> Result<Subscription> {
         Subscription::new(self, options, callback)
+    }
+
+    /// How many subscriptions of the account match the subject; with a queue name only members of that group.
+    /// Those of plugins count too. Since 1.1.
+    pub fn interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        import::interest_count(&self.tables, account, subject, queue)
+    }
+
+    /// Calls `changed` after each subscription that matches the subject (without wildcards) has come or gone. It
+    /// runs on the thread of whoever subscribed, and must not block. Since 1.1.
+    pub fn watch_interest(
+        &self,
+        account: &str,
+        subject: &[u8],
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<InterestWatch> {
+        InterestWatch::new(self, account, subject, changed)
     }
 }
 

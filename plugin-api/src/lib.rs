@@ -46,7 +46,7 @@ pub use net::{ByteStream, DialOptions, ListenOptions, Listener};
 pub use plugin::{Apply, Health, Manifest, Plugin, Section};
 pub use points::{Registrar, Registration};
 pub use services::{Service, ServiceClient};
-pub use subscribe::{Delivery, SubscribeOptions, Subscription};
+pub use subscribe::{Delivery, InterestWatch, SubscribeOptions, Subscription};
 pub use task::Task;
 pub use transport::{
     Attributes, Close, CloseReason, ListenerFacts, ListenerSpec, Peer, Transport, TransportFactory,

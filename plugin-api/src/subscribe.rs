@@ -69,3 +69,27 @@ impl Drop for Subscription {
         import::unsubscribe(&self.host.tables, self.id);
     }
 }
+
+/// Tells when the interest in a subject may have changed. Ends when dropped.
+pub struct InterestWatch {
+    host: Host,
+    id: u64,
+}
+
+impl InterestWatch {
+    pub(crate) fn new(
+        host: &Host,
+        account: &str,
+        subject: &[u8],
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let id = import::interest_watch(&host.tables, account, subject, FfiSink::new(move |_| changed()))?;
+        Ok(Self { host: host.clone(), id })
+    }
+}
+
+impl Drop for InterestWatch {
+    fn drop(&mut self) {
+        import::interest_unwatch(&self.host.tables, self.id);
+    }
+}

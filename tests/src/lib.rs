@@ -15,6 +15,7 @@
 pub mod certs;
 pub mod client;
 pub mod exchange;
+pub mod jetstream;
 pub mod log;
 pub mod monitored;
 pub mod nkey;

@@ -1,7 +1,7 @@
 //! Accounts: separate subject spaces (ACC-001), their limits and who is in them.
 
 use crate::config::options::{AccountOptions, AccountsOptions};
-use crate::interest::Sublist;
+use crate::interest::{Sublist, Watches};
 use crate::runtime::{RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct Account {
     pub id: u32,
     pub name: Arc<str>,
     pub sublist: RwLock<Sublist>,
+    /// Who is told when the interest in a subject changes.
+    pub watches: Watches,
     generation: AtomicU64,
     limits: RwLock<AccountLimits>,
     connections: AtomicUsize,
@@ -37,6 +39,7 @@ impl Account {
             id,
             name: name.into(),
             sublist: RwLock::default(),
+            watches: Watches::default(),
             generation: AtomicU64::new(1),
             limits: RwLock::default(),
             connections: AtomicUsize::new(0),

@@ -9,7 +9,7 @@ use crate::routing::receiver::Receiver;
 use std::sync::Arc;
 
 /// Deliver early after this much work (input times receivers): others' latency stays low under fan-out.
-const WORK_BYTES: usize = 1 << 20;
+const WORK_BYTES: usize = 4 << 20;
 
 /// What the operations of one read share.
 pub(super) struct Pass<'a> {

@@ -9,7 +9,9 @@ pub mod matched;
 pub mod sid;
 pub mod sublist;
 pub mod trie;
+mod watches;
 
 pub use matched::{Matched, Target};
 pub use sid::Sid;
 pub use sublist::Sublist;
+pub use watches::Watches;

@@ -94,6 +94,16 @@ impl Sublist {
         own
     }
 
+    /// Matching subscriptions; with a queue name only members of that group.
+    pub fn count_interest(&self, subject: &[u8], queue: &[u8]) -> usize {
+        let mut count = 0;
+        self.trie.matches(subject, |_, sub| {
+            let meant = queue.is_empty() || (sub.queue != 0 && self.trie.queue_name(sub.queue) == queue);
+            count += usize::from(meant);
+        });
+        count
+    }
+
     pub fn has_interest(&self, subject: &[u8]) -> bool {
         let mut any = false;
         self.trie.matches(subject, |_, _| any = true);

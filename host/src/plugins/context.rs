@@ -35,6 +35,7 @@ struct Held {
     next_task: u64,
     tasks: HashMap<u64, Box<dyn TaskHandle>>,
     subscriptions: BTreeSet<u64>,
+    watches: BTreeSet<u64>,
     listeners: BTreeSet<u64>,
     authenticators: BTreeSet<u64>,
     observers: BTreeSet<u64>,
@@ -64,6 +65,7 @@ impl Context {
         shared.calls.lock().retain(|_, (plugin, _)| *plugin != self.name);
         let Some(services) = shared.services.get() else { return };
         held.subscriptions.iter().for_each(|id| services.unsubscribe(*id));
+        held.watches.iter().for_each(|id| services.unwatch_interest(*id));
         held.listeners.iter().for_each(|id| services.remove_listener(*id));
         for kind in &held.info_kinds {
             // Only a field of the core is refused, and none is set here.
@@ -238,6 +240,31 @@ impl HostSide for Lent {
             },
             |id| services.unsubscribe(id),
         )
+    }
+
+    fn count_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        self.0.services()?.count_interest(account, subject, queue)
+    }
+
+    fn watch_interest(&self, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
+        let context = &self.0;
+        let services = context.services()?;
+        let changed = Arc::new(Subscriber::inline(sink, context.faults.clone()));
+        let id = services.watch_interest(account, subject, changed)?;
+        context.hold(
+            id,
+            |held, id| {
+                held.watches.insert(id);
+            },
+            |id| services.unwatch_interest(id),
+        )
+    }
+
+    fn unwatch_interest(&self, watch: u64) {
+        let own = self.0.held.lock().watches.remove(&watch);
+        if own && let Ok(services) = self.0.services() {
+            services.unwatch_interest(watch);
+        }
     }
 
     fn unsubscribe(&self, subscription: u64) {

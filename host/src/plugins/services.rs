@@ -58,6 +58,12 @@ pub trait HostServices: Send + Sync + 'static {
     ) -> Result<u64>;
     fn unsubscribe(&self, subscription: u64);
 
+    /// Matching subscriptions; with a queue name only members of that group.
+    fn count_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64>;
+    /// Calls `changed` with one empty message after a matching subscription came or went.
+    fn watch_interest(&self, account: &str, subject: &[u8], changed: Arc<Subscriber>) -> Result<u64>;
+    fn unwatch_interest(&self, watch: u64);
+
     fn accounts(&self) -> Vec<String>;
     fn account(&self, name: &str) -> Result<AccountFacts>;
     fn connection(&self, id: u64) -> Result<ConnectionFacts>;

@@ -121,9 +121,13 @@ impl SubTable {
         };
         let (number, _) = entry.remove();
         let index = trie.sub(number).index & SubFlags::INDEX;
+        let subject = account.watches.any().then(|| trie.subject(number));
         remove_from_trie(trie, number, account);
         account.changed();
         drop(sublist);
+        if let Some(subject) = subject {
+            account.watches.notify(&subject);
+        }
         self.free.push_back(index);
         let mut out = receiver.out.lock();
         out.set_limit(index, None);
@@ -173,6 +177,9 @@ pub fn subscribe(
     let trie = &sublist.trie;
     table.by_sid.insert_unique(sid.hash(), number, |&n| trie.sub(n).sid.hash());
     account.changed();
+    drop(sublist);
+    drop(table);
+    account.watches.notify(subject);
     Subscribed::New(index)
 }
 
@@ -215,10 +222,14 @@ pub fn remove_spent(receiver: &Receiver, account: &Account, sid: Sid, index: u32
 
 /// Removes all of a receiver's subscriptions, and the receiver from the account.
 pub fn remove_all(receiver: &Receiver, account: &Account) {
+    let mut subjects = Vec::new();
     let mut table = receiver.subs.lock();
     let numbers: Vec<u32> = table.by_sid.drain().collect();
     if let Some(member) = table.member.take() {
         let mut sublist = account.sublist.write();
+        if account.watches.any() {
+            subjects = numbers.iter().map(|&number| sublist.trie.subject(number)).collect();
+        }
         for number in &numbers {
             remove_from_trie(&mut sublist.trie, *number, account);
         }
@@ -226,9 +237,13 @@ pub fn remove_all(receiver: &Receiver, account: &Account) {
         account.changed();
     }
     *table = SubTable::default();
-    let mut out = receiver.out.lock();
-    out.long_sids = Vec::new();
-    out.reset_counts();
+    {
+        let mut out = receiver.out.lock();
+        out.long_sids = Vec::new();
+        out.reset_counts();
+    }
+    drop(table);
+    subjects.iter().for_each(|subject| account.watches.notify(subject));
 }
 
 /// Asks `verdict` about each subscription again: `None` removes it, `Some(filtered)` keeps it. Gives the

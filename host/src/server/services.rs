@@ -34,6 +34,8 @@ const BATCH: usize = 64;
 pub struct Services {
     server: OnceLock<Weak<Server>>,
     subscriptions: Mutex<HashMap<u64, Subscription>>,
+    /// Watched subjects by number.
+    watches: Mutex<HashMap<u64, Watch>>,
     next_id: AtomicU64,
     /// Listeners of plugins by id, to make their INFO anew.
     listeners: Mutex<HashMap<u64, Arc<SessionListener>>>,
@@ -46,6 +48,9 @@ struct Subscription {
     receiver: Arc<Receiver>,
     account: Arc<Account>,
 }
+
+/// A watched subject of an account.
+type Watch = (Arc<Account>, Arc<[u8]>);
 
 /// Hands deliveries to a plugin.
 struct ToPlugin(Arc<Subscriber>);
@@ -130,7 +135,8 @@ impl HostServices for Services {
         let mut at = 0;
         let mut valid = Vec::with_capacity(messages.len());
         for (i, m) in messages.iter().enumerate() {
-            let fits = m.header_block().len() + m.payload().len() <= max;
+            // A plugin may add headers to what a client has published.
+            let fits = m.header_block().len() <= max && m.payload().len() <= max;
             if fits && crate::subject::is_valid_literal(m.match_subject()) {
                 let deliver_as = if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
                 valid.push(Message {
@@ -204,6 +210,38 @@ impl HostServices for Services {
         subscriptions::remove_all(&receiver, &account);
         if let Ok(server) = self.server() {
             server.context.registry.free_id(receiver.id);
+        }
+    }
+
+    fn count_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        let account = self.account_named(account)?;
+        let count = account.sublist.read().count_interest(subject, queue);
+        Ok(count as u64)
+    }
+
+    fn watch_interest(&self, account: &str, subject: &[u8], changed: Arc<Subscriber>) -> Result<u64> {
+        if !crate::subject::is_valid_literal(subject) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "only a valid subject without wildcards can be watched",
+            ));
+        }
+        let account = self.account_named(account)?;
+        let number = self.next_id.fetch_add(1, Relaxed) + 1;
+        let watched: Arc<[u8]> = subject.into();
+        let call = watched.clone();
+        account.watches.add(
+            &watched,
+            number,
+            Arc::new(move || changed.deliver(&[MessageRef::new(&call, &[], &[], &[])])),
+        );
+        self.watches.lock().insert(number, (account, watched));
+        Ok(number)
+    }
+
+    fn unwatch_interest(&self, watch: u64) {
+        if let Some((account, subject)) = self.watches.lock().remove(&watch) {
+            account.watches.remove(&subject, watch);
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Tables {
     files: FilesTableRef,
     publisher: PublisherTableRef,
     subscriptions: SubscriptionsTableRef,
+    /// Since 1.1.
+    interest: Option<InterestTableRef>,
     accounts: AccountsTableRef,
     connections: ConnectionsTableRef,
     server: ServerTableRef,
@@ -57,6 +59,7 @@ impl Tables {
             files: host.query()?,
             publisher: host.query()?,
             subscriptions: host.query()?,
+            interest: host.query().ok(),
             accounts: host.query()?,
             connections: host.query()?,
             server: host.query()?,
@@ -134,6 +137,29 @@ calls! {
     introspect => introspect.read(plugin: &str as plugin.into(), query: &str as query.into()) -> Result<String>, text;
     provide => services.provide(service: &str as service.into(), call: FfiCall as call) -> Result<()>, answer;
     find => services.find(service: &str as service.into()) -> Result<FfiCall>, answer;
+}
+
+fn interest(tables: &Tables) -> Result<InterestTableRef> {
+    tables.interest.ok_or_else(|| Error::unsupported("this natsd does not tell plugins of interest"))
+}
+
+pub fn interest_count(tables: &Tables, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+    let count = interest(tables)?.count();
+    // SAFETY: `host` is the one that the table came from.
+    answer(unsafe { count(tables.host, account.into(), subject.into(), queue.into()) })
+}
+
+pub fn interest_watch(tables: &Tables, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
+    let watch = interest(tables)?.watch();
+    // SAFETY: as above.
+    answer(unsafe { watch(tables.host, account.into(), subject.into(), sink) })
+}
+
+pub fn interest_unwatch(tables: &Tables, watch: u64) {
+    if let Ok(table) = interest(tables) {
+        // SAFETY: as above.
+        unsafe { table.unwatch()(tables.host, watch) }
+    }
 }
 
 pub fn read(tables: &Tables, path: &str) -> Result<Bytes> {

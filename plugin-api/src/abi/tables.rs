@@ -180,6 +180,20 @@ interface!(SubscriptionsTableRef, "natsd.subscriptions/1");
 
 #[repr(C)]
 #[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = InterestTableRef)))]
+#[sabi(missing_field(option))]
+pub struct InterestTable {
+    /// Account, subject, queue group or nothing: how many subscriptions match.
+    pub count: unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, u8>, RSlice<'_, u8>) -> Answer<u64>,
+    /// Account, subject without wildcards, and whom to call with one empty message on that subject.
+    pub watch: unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, u8>, FfiSink) -> Answer<u64>,
+    #[sabi(last_prefix_field)]
+    pub unwatch: unsafe extern "C" fn(Host, u64),
+}
+interface!(InterestTableRef, "natsd.interest/1");
+
+#[repr(C)]
+#[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = AccountsTableRef)))]
 #[sabi(missing_field(option))]
 pub struct AccountsTable {

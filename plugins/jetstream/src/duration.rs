@@ -1,23 +1,26 @@
 //! Durations in Go's notation (`1h2m3.5s`), as nanoseconds: read from configuration, written in errors.
 
-const NANOS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("\u{b5}s", 1e3),
-    ("\u{3bc}s", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
+const UNITS: [(&str, i128); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("\u{b5}s", 1_000),
+    ("\u{3bc}s", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
+
+/// Decimals beyond these are less than a nanosecond even of hours.
+const DECIMALS_MAX: usize = 15;
 
 /// Nanoseconds, or nats-server's words for what is wrong.
 pub fn parse(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (sign, mut rest) = match text.as_bytes().first() {
-        Some(b'-') => (-1.0, &text[1..]),
-        Some(b'+') => (1.0, &text[1..]),
-        _ => (1.0, text),
+        Some(b'-') => (-1, &text[1..]),
+        Some(b'+') => (1, &text[1..]),
+        _ => (1, text),
     };
     if rest == "0" {
         return Ok(0);
@@ -25,28 +28,32 @@ pub fn parse(text: &str) -> Result<i64, String> {
     if rest.is_empty() {
         return Err(invalid());
     }
-    let mut total = 0.0;
+    let mut total_ns: i128 = 0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = match &rest[..digits] {
-            "" | "." => return Err(invalid()),
-            number => number.parse().map_err(|_| invalid())?,
-        };
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = &rest[..letters];
+        let len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(len);
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && decimals.is_empty()) || decimals.contains('.') {
+            return Err(invalid());
+        }
+        let len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(len);
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {text:?}"));
         }
-        let Some((_, nanos)) = NANOS.iter().find(|(name, _)| *name == unit) else {
+        let Some((_, unit_ns)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
         };
-        total += number * nanos;
-        rest = &rest[letters..];
+        let decimals = &decimals[..decimals.len().min(DECIMALS_MAX)];
+        let digits = |digits: &str| match digits {
+            "" => Some(0),
+            digits => digits.parse::<i64>().ok().map(i128::from),
+        };
+        let (whole, fraction) = digits(whole).zip(digits(decimals)).ok_or_else(invalid)?;
+        total_ns += whole * unit_ns + fraction * unit_ns / 10_i128.pow(decimals.len() as u32);
+        rest = after;
     }
-    // Floats hold whole nanoseconds exactly for over a hundred days; beyond, nobody counts them.
-    let nanos = (sign * total).round();
-    if nanos.abs() >= i64::MAX as f64 { Err(invalid()) } else { Ok(nanos as i64) }
+    i64::try_from(sign * total_ns).map_err(|_| invalid())
 }
 
 /// As Go writes it: `2m0s`, `1.5s`, `250ms`.

@@ -1,7 +1,7 @@
 //! JetStream: streams that keep messages, and consumers that read them.
 //!
 //! Reading order: `wire` is what clients send and see, `store` keeps messages, `stream` and `consumer` are the
-//! state machines, `api` answers requests.
+//! state machines, `api` has the rules of configurations, `server` runs it all.
 
 pub mod api;
 pub mod config;
@@ -10,6 +10,130 @@ pub mod context;
 mod duration;
 pub mod filter;
 pub mod outbox;
+pub mod server;
 pub mod store;
+pub mod stream;
 pub mod transform;
 pub mod wire;
+
+use config::Config;
+use natsd_plugin_api::serde_json::{Map, Value, json};
+use natsd_plugin_api::{
+    Apply, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar, Registration, Result,
+    Section, export_plugin, tracing,
+};
+use parking_lot::Mutex;
+use server::Server;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// The folder for streams whose place is not configured.
+const TEMPORARY: &str = "/tmp";
+
+/// The configuration, without what nothing here can do yet.
+fn read(section: &Section) -> Result<Config> {
+    let config = Config::read(section)?;
+    let unsupported = |place: &str, what: &str| {
+        Err(Error::config(place, format_args!("natsd's JetStream does not support {what} yet: remove this")))
+    };
+    if config.encryption.is_some() {
+        return unsupported("jetstream.key", "encryption");
+    }
+    if config.default_domains.values().any(|domain| !domain.is_empty()) {
+        return unsupported("default_js_domain", "leaf nodes");
+    }
+    Ok(config)
+}
+
+pub struct JetStream {
+    host: Host,
+    config: Mutex<Arc<Config>>,
+    server: OnceLock<Arc<Server>>,
+    observer: Mutex<Option<Registration>>,
+}
+
+export_plugin!(JetStream, "jetstream");
+
+impl Plugin for JetStream {
+    fn manifest() -> Manifest {
+        Manifest { config_keys: config::KEYS.map(str::to_owned).into(), ..Manifest::default() }
+    }
+
+    fn create(host: Host, section: &Section) -> Result<Self> {
+        let config = read(section)?;
+        Ok(Self {
+            host,
+            config: Mutex::new(Arc::new(config)),
+            server: OnceLock::new(),
+            observer: Mutex::default(),
+        })
+    }
+
+    async fn start(self: Arc<Self>, register: Registrar) -> Result<()> {
+        let config = self.config.lock().clone();
+        if !config.enabled {
+            return Ok(());
+        }
+        tracing::info!("Starting JetStream");
+        tracing::info!("  Store Directory: \"{}\"", config.store_dir(TEMPORARY));
+        let server = Server::new(self.host.clone(), config.clone())?;
+        server.start().await?;
+        let mut info = Map::new();
+        info.insert("jetstream".to_owned(), true.into());
+        if !config.domain.is_empty() {
+            info.insert("domain".to_owned(), config.domain.clone().into());
+        }
+        for kind in ["client", "websocket"] {
+            register.info(kind, &info)?;
+        }
+        let accounts = Accounts(Arc::downgrade(&server));
+        *self.observer.lock() = Some(register.observer(accounts)?);
+        // `start` is called once.
+        let _ = self.server.set(server);
+        Ok(())
+    }
+
+    async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
+        let (before, after) = (self.config.lock().clone(), Arc::new(read(&section)?));
+        if before.enabled != after.enabled {
+            return Err(Error::unsupported("config reload not supported for jetstream: restart the server"));
+        }
+        before.check_reload(&after).map_err(Error::unsupported)?;
+        Ok(Box::new(move || {
+            *self.config.lock() = after.clone();
+            if let Some(server) = self.server.get() {
+                server.reconfigure(after);
+            }
+        }))
+    }
+
+    async fn stop(self: Arc<Self>) -> Result<()> {
+        self.observer.lock().take();
+        if let Some(server) = self.server.get() {
+            server.stop().await;
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.server.get().map(|server| server.trouble()) {
+            Some(trouble) if !trouble.is_empty() => Health::failing(trouble),
+            _ => Health::ok(),
+        }
+    }
+
+    fn introspect(&self, _query: &Value) -> Result<Value> {
+        let config = self.config.lock().clone();
+        Ok(json!({"enabled": config.enabled, "store_dir": config.store_dir(TEMPORARY), "domain": config.domain}))
+    }
+}
+
+/// Notes accounts that come later.
+struct Accounts(Weak<Server>);
+
+impl EventObserver for Accounts {
+    fn on_event(&self, event: &Event) {
+        if let (Event::AccountAdded { account }, Some(server)) = (event, self.0.upgrade()) {
+            server.account_added(account);
+        }
+    }
+}

@@ -130,6 +130,11 @@ impl Outbox {
         self.messages.iter().map(|entry| self.view(entry))
     }
 
+    /// The marks of the deliveries in here.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.messages.iter().filter_map(|entry| entry.delivery.as_ref())
+    }
+
     fn view<'a>(&'a self, entry: &'a Entry) -> PublishRef<'a> {
         PublishRef::new(&self.buffer[entry.subject.clone()], self.read(&entry.payload))
             .deliver_as(&self.buffer[entry.shown.clone()])

@@ -46,6 +46,19 @@ pub trait HostSide: Send + Sync + 'static {
     fn publish(&self, account: &str, messages: &[PublishRef<'_>], outcomes: &mut [Outcome]) -> Result<u64>;
     fn subscribe(&self, options: SubscribeOptions, sink: FfiSink) -> Result<u64>;
     fn unsubscribe(&self, subscription: u64);
+    /// With an empty queue all subscriptions count.
+    /// Since 1.1, as the two after it: a host written for 1.0 still builds.
+    fn count_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        let _ = (account, subject, queue);
+        Err(no_interest())
+    }
+    fn watch_interest(&self, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
+        let _ = (account, subject, sink);
+        Err(no_interest())
+    }
+    fn unwatch_interest(&self, watch: u64) {
+        let _ = watch;
+    }
 
     fn accounts(&self) -> Result<Value>;
     fn account(&self, name: &str) -> Result<Value>;
@@ -70,6 +83,10 @@ pub trait HostSide: Send + Sync + 'static {
     fn introspect(&self, plugin: &str, query: Value) -> Result<Value>;
     fn provide(&self, service: &str, call: FfiCall) -> Result<()>;
     fn find(&self, service: &str) -> Result<FfiCall>;
+}
+
+fn no_interest() -> crate::error::Error {
+    crate::error::Error::unsupported("this host does not tell plugins of interest")
 }
 
 type Side = Box<dyn HostSide>;
@@ -119,6 +136,7 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(FilesTableRef(files::FILES.static_as_prefix())),
         entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
+        entry(InterestTableRef(INTEREST.static_as_prefix())),
         entry(AccountsTableRef(ACCOUNTS.static_as_prefix())),
         entry(ConnectionsTableRef(CONNECTIONS.static_as_prefix())),
         entry(ServerTableRef(SERVER.static_as_prefix())),
@@ -256,6 +274,34 @@ unsafe extern "C" fn subscribe(host: *const (), options: RStr<'_>, sink: FfiSink
 unsafe extern "C" fn unsubscribe(host: *const (), subscription: u64) {
     // SAFETY: see above.
     guarded_or((), || unsafe { side(host) }.unsubscribe(subscription))
+}
+
+static INTEREST: &WithMetadata<InterestTable> =
+    &WithMetadata::new(InterestTable { count: count_interest, watch: watch_interest, unwatch });
+
+unsafe extern "C" fn count_interest(
+    host: *const (),
+    account: RStr<'_>,
+    subject: RSlice<'_, u8>,
+    queue: RSlice<'_, u8>,
+) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.count_interest(account.as_str(), subject.as_slice(), queue.as_slice()))
+}
+
+unsafe extern "C" fn watch_interest(
+    host: *const (),
+    account: RStr<'_>,
+    subject: RSlice<'_, u8>,
+    sink: FfiSink,
+) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.watch_interest(account.as_str(), subject.as_slice(), sink))
+}
+
+unsafe extern "C" fn unwatch(host: *const (), watch: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.unwatch_interest(watch))
 }
 
 /// A JSON answer as text.

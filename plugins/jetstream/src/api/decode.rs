@@ -147,7 +147,7 @@ impl Input<'_> {
         level::check_required(self.required_level)?;
         let request: UnpinRequest = self.lenient(&shapes::CONSUMER_UNPIN)?;
         if request.group.is_empty() {
-            return Err(error::INVALID_JS_ON.with("consumer group not specified"));
+            return Err(error::INVALID_JSON.with("consumer group not specified"));
         }
         if !is_valid_group(&request.group) {
             return Err(error::CONSUMER_INVALID_GROUP_NAME);
@@ -213,12 +213,12 @@ impl Input<'_> {
     }
 
     fn strict<T: DeserializeOwned>(&self, shape: &'static Struct) -> Result<T, ApiError> {
-        json::decode(self.body, shape, self.is_strict).map_err(|why| error::INVALID_JS_ON.with(why))
+        json::decode(self.body, shape, self.is_strict).map_err(|why| error::INVALID_JSON.with(why))
     }
 
     /// For those that nats-server reads leniently, whatever `strict` says.
     fn lenient<T: DeserializeOwned>(&self, shape: &'static Struct) -> Result<T, ApiError> {
-        json::decode_leniently(self.body, shape).map_err(|why| error::INVALID_JS_ON.with(why))
+        json::decode_leniently(self.body, shape).map_err(|why| error::INVALID_JSON.with(why))
     }
 
     fn allowed(&self) -> Result<(), ApiError> {

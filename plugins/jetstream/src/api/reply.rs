@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use serde::{Serialize, Serializer};
 
-use super::subject::Request;
 use crate::wire::consumer::ConsumerInfo;
 use crate::wire::{ApiError, StreamConfig, StreamInfo, StreamState, Time, is_default};
 
@@ -16,24 +15,24 @@ pub const LIST_LIMIT: usize = 256;
 /// Subjects on a page of `STREAM.INFO` (JS-050).
 pub const SUBJECTS_LIMIT: usize = 100_000;
 
-/// A reply that is no error.
-pub fn success(request: &Request<'_>, body: &impl Serialize) -> Vec<u8> {
-    envelope(request.reply_type(), None, body)
+/// A reply of a type ([`super::subject::Request::reply_type`]) that is no error.
+pub fn success(kind: &str, body: &impl Serialize) -> Vec<u8> {
+    envelope(kind, None, body)
 }
 
-/// An error, with the fields that such a reply has in any case.
-pub fn failure(request: &Request<'_>, error: &ApiError) -> Vec<u8> {
-    let (kind, error) = (request.reply_type(), Some(error));
-    match request {
-        Request::StreamNames => envelope(kind, error, &StreamNames::default()),
-        Request::StreamList => envelope(kind, error, &StreamList::default()),
-        Request::StreamInfo { .. } => envelope(kind, error, &Page::default()),
-        Request::StreamPurge { .. } => envelope(kind, error, &Purged::default()),
-        Request::StreamRestore { .. } => envelope(kind, error, &Restoring::default()),
-        Request::ConsumerNames { .. } => envelope(kind, error, &ConsumerNames::default()),
-        Request::ConsumerList { .. } => envelope(kind, error, &ConsumerList::default()),
-        Request::ConsumerPause { .. } => envelope(kind, error, &Paused::default()),
-        Request::ConsumerReset { .. } => envelope(kind, error, &NotReset::default()),
+/// An error, with the fields that a reply of this type has in any case.
+pub fn failure(kind: &str, error: &ApiError) -> Vec<u8> {
+    let error = Some(error);
+    match kind.rsplit('.').next().unwrap_or_default() {
+        "stream_names_response" => envelope(kind, error, &StreamNames::default()),
+        "stream_list_response" => envelope(kind, error, &StreamList::default()),
+        "stream_info_response" => envelope(kind, error, &Page::default()),
+        "stream_purge_response" => envelope(kind, error, &Purged::default()),
+        "stream_restore_response" => envelope(kind, error, &Restoring::default()),
+        "consumer_names_response" => envelope(kind, error, &ConsumerNames::default()),
+        "consumer_list_response" => envelope(kind, error, &ConsumerList::default()),
+        "consumer_pause_response" => envelope(kind, error, &Paused::default()),
+        "consumer_reset_response" => envelope(kind, error, &NotReset::default()),
         _ => envelope(kind, error, &Done::default()),
     }
 }
@@ -253,7 +252,7 @@ mod tests {
         ] {
             let subject = format!("$JS.API.{subject}");
             let request = Request::parse(subject.as_bytes()).unwrap();
-            let reply = text(failure(&request, &error::STREAM_NOT_FOUND));
+            let reply = text(failure(request.reply_type(), &error::STREAM_NOT_FOUND));
             let error = r#""error":{"code":404,"err_code":10059,"description":"stream not found"}"#;
             assert_eq!(reply, format!(r#"{{"type":"{}",{error}{rest}}}"#, request.reply_type()));
         }
@@ -261,12 +260,13 @@ mod tests {
 
     #[test]
     fn replies_as_recorded() {
-        let delete = Request::StreamDelete { stream: "S" };
+        let delete = Request::StreamDelete { stream: "S" }.reply_type();
+        let get = Request::MsgGet { stream: "S" }.reply_type();
         let expected = r#"{"type":"io.nats.jetstream.api.v1.stream_delete_response","success":true}"#;
-        assert_eq!(text(success(&delete, &Done::YES)), expected);
-        assert!(text(success(&Request::StreamNames, &StreamNames::default())).ends_with(r#""streams":null}"#));
+        assert_eq!(text(success(delete, &Done::YES)), expected);
+        assert!(text(success(Request::StreamNames.reply_type(), &StreamNames::default())).ends_with(r#""streams":null}"#));
         let message = StoredMessage { subject: b"a", seq: 3, hdrs: b"", data: b"hi", time: Time(1) };
-        let reply = text(success(&Request::MsgGet { stream: "S" }, &Message { message }));
+        let reply = text(success(get, &Message { message }));
         let expected = r#""message":{"subject":"a","seq":3,"data":"aGk=","time":"1970-01-01T00:00:00.000000001Z"}}"#;
         assert!(reply.ends_with(expected), "{reply}");
     }

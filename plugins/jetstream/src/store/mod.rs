@@ -6,6 +6,10 @@
 //! none waits for a sync. Time is an argument: a store has no clock.
 
 use crate::filter::Filter;
+pub mod file;
+pub mod memory;
+pub mod vfs;
+
 use bytes::Bytes;
 
 /// A message to store.
@@ -31,6 +35,8 @@ impl Flags {
     pub const SCHEDULE: Self = Self(2);
     /// It came from a source, which its headers name.
     pub const SOURCED: Self = Self(4);
+    /// It belongs to an atomic batch, of which more follows.
+    pub const UNFINISHED: Self = Self(8);
 
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

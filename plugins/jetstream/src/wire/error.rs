@@ -61,7 +61,7 @@ errors! {
     STREAM_EXTERNAL_DEL_PREFIX_OVERLAPS = 400, 10022, "stream external delivery prefix {prefix} overlaps with stream subject {subject}";
     INSUFFICIENT_RESOURCES = 503, 10023, "insufficient resources";
     STREAM_INVALID_EXTERNAL_DELIVERY_SUBJ = 400, 10024, "stream external delivery prefix {prefix} must not contain wildcards";
-    INVALID_JS_ON = 400, 10025, "invalid JSON: {err}";
+    INVALID_JSON = 400, 10025, "invalid JSON: {err}";
     MAXIMUM_CONSUMERS_LIMIT = 400, 10026, "maximum consumers limit reached";
     MAXIMUM_STREAMS_LIMIT = 400, 10027, "maximum number of streams reached";
     MEMORY_RESOURCES_EXCEEDED = 500, 10028, "insufficient memory resources available";

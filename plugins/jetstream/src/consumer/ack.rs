@@ -1,0 +1,169 @@
+//! The subject of an acknowledgement: what was delivered, and when (JC-081 to JC-083).
+
+/// A parsed `$JS.ACK.…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckSubject<'a> {
+    pub stream: &'a str,
+    pub consumer: &'a str,
+    pub deliveries: u64,
+    pub stream_seq: u64,
+    pub consumer_seq: u64,
+}
+
+impl<'a> AckSubject<'a> {
+    /// Both forms: nine tokens, or eleven and more with domain and account.
+    pub fn parse(subject: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(subject).ok()?;
+        let mut tokens = [""; 11];
+        let mut count = 0;
+        for token in text.split('.') {
+            if let Some(place) = tokens.get_mut(count) {
+                *place = token;
+            }
+            count += 1;
+        }
+        let at = match count {
+            9 => 2,
+            count if count >= 11 => 4,
+            _ => return None,
+        };
+        if tokens[0] != "$JS" || tokens[1] != "ACK" {
+            return None;
+        }
+        let number = |place: usize| tokens[place].parse::<u64>().ok();
+        Some(Self {
+            stream: tokens[at],
+            consumer: tokens[at + 1],
+            deliveries: number(at + 2)?,
+            stream_seq: number(at + 3)?,
+            consumer_seq: number(at + 4)?,
+        })
+    }
+}
+
+/// The beginning of all ack subjects of a consumer, and the numbers after it.
+pub struct AckWriter {
+    text: Vec<u8>,
+    prefix_len: usize,
+}
+
+impl AckWriter {
+    pub fn new(stream: &str, consumer: &str) -> Self {
+        let text = format!("$JS.ACK.{stream}.{consumer}.").into_bytes();
+        Self { prefix_len: text.len(), text }
+    }
+
+    /// The subject of one delivery.
+    pub fn write(
+        &mut self,
+        deliveries: u64,
+        stream_seq: u64,
+        consumer_seq: u64,
+        time_ns: i64,
+        pending: u64,
+    ) -> &[u8] {
+        self.text.truncate(self.prefix_len);
+        for (n, number) in
+            [deliveries, stream_seq, consumer_seq, time_ns.unsigned_abs(), pending].into_iter().enumerate()
+        {
+            if n > 0 {
+                self.text.push(b'.');
+            }
+            push_number(&mut self.text, number);
+        }
+        &self.text
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// What an acknowledgement says (JC-090 to JC-095).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    Ack,
+    /// Again, after so many nanoseconds.
+    Nak {
+        delay_ns: i64,
+    },
+    InProgress,
+    Term {
+        reason: &'a str,
+    },
+    /// An acknowledgement and a request for more.
+    Next {
+        request: &'a [u8],
+    },
+    /// Nothing that has a meaning.
+    Other,
+}
+
+impl<'a> Answer<'a> {
+    pub fn parse(payload: &'a [u8]) -> Self {
+        let trimmed = |rest: &'a [u8]| std::str::from_utf8(rest).unwrap_or_default().trim();
+        match payload {
+            b"" | b"+ACK" | b"+OK" => Self::Ack,
+            b"+WPI" => Self::InProgress,
+            _ => {
+                if let Some(rest) = payload.strip_prefix(b"-NAK") {
+                    Self::Nak { delay_ns: delay_ns(trimmed(rest)) }
+                } else if let Some(rest) = payload.strip_prefix(b"+TERM") {
+                    Self::Term { reason: trimmed(rest) }
+                } else if let Some(rest) = payload.strip_prefix(b"+NXT") {
+                    Self::Next { request: rest.trim_ascii() }
+                } else {
+                    Self::Other
+                }
+            }
+        }
+    }
+}
+
+/// JC-091: what cannot be read means at once.
+fn delay_ns(text: &str) -> i64 {
+    if text.starts_with('{') {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        return value["delay"].as_i64().unwrap_or(0).max(0);
+    }
+    crate::duration::parse(text).unwrap_or(0).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AckSubject, AckWriter, Answer};
+
+    #[test]
+    fn subjects_go_both_ways() {
+        let mut writer = AckWriter::new("S", "C");
+        let subject = writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5).to_vec();
+        assert_eq!(subject, b"$JS.ACK.S.C.1.22.3.1700000000000000000.5");
+        let ack = AckSubject::parse(&subject);
+        let expected =
+            AckSubject { stream: "S", consumer: "C", deliveries: 1, stream_seq: 22, consumer_seq: 3 };
+        assert_eq!(ack, Some(expected));
+        assert_eq!(AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5"), Some(expected));
+        assert_eq!(AckSubject::parse(b"$JS.ACK.x.S.C.1.22.3.7.5"), None);
+        assert_eq!(AckSubject::parse(b"$JS.ACK.S.C.x.22.3.7.5"), None);
+    }
+
+    #[test]
+    fn answers_are_understood() {
+        assert_eq!(Answer::parse(b"-NAK {\"delay\": 5}"), Answer::Nak { delay_ns: 5 });
+        assert_eq!(Answer::parse(b"-NAK 2s"), Answer::Nak { delay_ns: 2_000_000_000 });
+        assert_eq!(Answer::parse(b"-NAK soon"), Answer::Nak { delay_ns: 0 });
+        assert_eq!(Answer::parse(b"+TERM  why "), Answer::Term { reason: "why" });
+        assert_eq!(Answer::parse(b"+NXT 5"), Answer::Next { request: b"5" });
+        assert_eq!(Answer::parse(b"+ACK "), Answer::Other);
+    }
+}

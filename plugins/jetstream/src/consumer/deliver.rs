@@ -1,0 +1,226 @@
+//! Messages go out: those due again first, then new ones, to the next who wants one.
+
+use super::ack::AckWriter;
+use super::{Consumer, Delivery};
+use crate::context::Context;
+use crate::outbox::{Content, Post};
+use crate::store::{Message, StoreError};
+use crate::wire::{AckPolicy, ReplayPolicy};
+
+/// Where the next message goes.
+pub(super) struct Target {
+    pub subject: Vec<u8>,
+    /// 0: a push.
+    pub request: u64,
+    /// Added to the headers: the pinned client's id.
+    pub pin: Option<String>,
+}
+
+impl Consumer {
+    /// Delivers up to `budget` messages. `acked` gets those that count as acknowledged by that. `true`: there is
+    /// more to do at once.
+    pub fn run(&mut self, budget: usize, ctx: &mut Context<'_>, acked: &mut Vec<u64>) -> bool {
+        if self.paused_until(ctx.now_ns).is_some() || self.closed {
+            return false;
+        }
+        let mut more = true;
+        for _ in 0..budget {
+            if !self.deliver_one(ctx, acked) {
+                more = false;
+                break;
+            }
+        }
+        if !more {
+            self.end_of_messages(ctx);
+        }
+        self.record(ctx);
+        more
+    }
+
+    fn deliver_one(&mut self, ctx: &mut Context<'_>, acked: &mut Vec<u64>) -> bool {
+        if !self.has_taker(ctx) {
+            return false;
+        }
+        let (message, deliveries) = match self.next_message(ctx) {
+            Ok(Some(found)) => found,
+            // The stream finds out at its next write or read.
+            Ok(None) | Err(_) => return false,
+        };
+        let Some(target) = self.taker(&message, deliveries, ctx) else {
+            self.put_back(message.seq, deliveries);
+            return !self.pulls.is_empty();
+        };
+        self.send(message, deliveries, &target, ctx, acked);
+        true
+    }
+
+    /// A message due again, else a new one, with the number of this delivery.
+    fn next_message(&mut self, ctx: &mut Context<'_>) -> Result<Option<(Message, u64)>, StoreError> {
+        while let Some(seq) = self.again.pop_first() {
+            let deliveries = self.counts.get(&seq).copied().unwrap_or(1) + 1;
+            let max = self.config.max_deliver;
+            if max > 0 && deliveries > max as u64 {
+                self.give_up(seq, deliveries - 1, ctx);
+                continue;
+            }
+            match ctx.store.load(seq) {
+                Ok(Some(message)) => return Ok(Some((message, deliveries))),
+                Ok(None) | Err(StoreError::Damaged { .. }) => {
+                    self.forget(seq);
+                    self.changes.acknowledged(seq);
+                    self.raise_floor();
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        let max = self.config.max_ack_pending;
+        if self.acks() && max > 0 && self.pending.len() as i64 >= max {
+            return Ok(None);
+        }
+        while let Some(&seq) = self.chosen.front() {
+            match ctx.store.load(seq) {
+                Ok(Some(message)) => return Ok(Some((message, 1))),
+                Ok(None) | Err(StoreError::Damaged { .. }) => {
+                    self.chosen.pop_front();
+                    self.num_pending = self.num_pending.saturating_sub(1);
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        if self.num_pending == 0 {
+            return Ok(None);
+        }
+        if !self.replay_due(ctx) {
+            return Ok(None);
+        }
+        match ctx.store.next(&self.filter, self.next_seq)? {
+            Some(message) => Ok(Some((message, 1))),
+            None => {
+                self.num_pending = 0;
+                Ok(None)
+            }
+        }
+    }
+
+    fn put_back(&mut self, seq: u64, deliveries: u64) {
+        if deliveries > 1 {
+            self.again.insert(seq);
+        }
+    }
+
+    fn send(
+        &mut self,
+        message: Message,
+        deliveries: u64,
+        target: &Target,
+        ctx: &mut Context<'_>,
+        acked: &mut Vec<u64>,
+    ) {
+        let seq = message.seq;
+        let is_new = deliveries == 1;
+        let waits = self.acks() && self.config.ack_policy != AckPolicy::FlowControl || self.waits_for_flow();
+        if is_new {
+            self.advance(seq);
+            self.num_pending = self.num_pending.saturating_sub(1);
+            self.changes.delivered(seq, waits);
+        } else {
+            self.delivered.consumer_seq += 1;
+            self.counts.insert(seq, deliveries);
+            self.changes.delivered_again(seq);
+        }
+        let consumer_seq = self.delivered.consumer_seq;
+        if waits {
+            self.await_ack(seq, consumer_seq, ctx.now_ns);
+        } else {
+            self.floor = self.delivered;
+            acked.push(seq);
+        }
+        self.last_delivery_ns = ctx.now_ns;
+        self.active_ns = ctx.now_ns;
+        if self.ack.is_none() {
+            self.ack = Some(Box::new(AckWriter::new(&ctx.stream.name, &self.config.name)));
+        }
+        let Some(writer) = &mut self.ack else { return };
+        let reply = writer.write(deliveries, seq, consumer_seq, message.time_ns, self.num_pending);
+        let size = message.subject.len() + reply.len() + message.headers.len() + message.payload.len();
+        let headers = added_headers(&message, target.pin.as_deref(), self.config.headers_only);
+        let payload =
+            if self.config.headers_only { Content::Copied(&[]) } else { Content::Shared(message.payload) };
+        ctx.out.push(Post {
+            subject: &target.subject,
+            shown: &message.subject,
+            reply,
+            headers: match headers {
+                Some(headers) => Content::Shared(headers.into()),
+                None => Content::Shared(message.headers),
+            },
+            payload,
+            delivery: Some(Delivery {
+                consumer: self.id,
+                stream_seq: seq,
+                consumer_seq,
+                request: target.request,
+            }),
+        });
+        match &mut self.push {
+            Some(push) => push.sent(size, message.time_ns, ctx.now_ns),
+            None => self.pulls.sent(target.request, size, ctx),
+        }
+    }
+
+    /// What became of a delivery: without a receiver it is due again, as if it had not been sent (JC-129).
+    pub fn delivered(&mut self, delivery: &Delivery, receivers: u32, ctx: &mut Context<'_>) {
+        if receivers > 0 {
+            return;
+        }
+        if delivery.request > 0 {
+            self.pulls.gone(delivery.request);
+        } else if let Some(push) = &mut self.push {
+            push.set_active(false);
+        }
+        if self.pending.get(&delivery.stream_seq).is_some_and(|p| p.consumer_seq == delivery.consumer_seq) {
+            self.again.insert(delivery.stream_seq);
+        } else if !self.acks() && delivery.stream_seq + 1 <= self.next_seq {
+            // Nobody acknowledges: the place itself goes back.
+            self.next_seq = self.next_seq.min(delivery.stream_seq);
+            self.delivered.stream_seq = self.next_seq - 1;
+            self.delivered.consumer_seq = self.delivered.consumer_seq.min(delivery.consumer_seq - 1);
+            self.floor = self.delivered;
+            let _ = self.recount(ctx);
+        }
+    }
+
+    /// JC-087.
+    fn replay_due(&mut self, ctx: &mut Context<'_>) -> bool {
+        if self.config.replay_policy != ReplayPolicy::Original {
+            return true;
+        }
+        let Some(push) = &mut self.push else { return true };
+        if self.next_seq > push.replay_until || push.last_message_ns == 0 {
+            return true;
+        }
+        let Ok(Some(message)) = ctx.store.next(&self.filter, self.next_seq) else { return true };
+        let apart = message.time_ns - push.last_message_ns;
+        push.replay_ns = self.last_delivery_ns.saturating_add(apart);
+        apart <= 1_000_000 || push.replay_ns <= ctx.now_ns
+    }
+}
+
+/// JC-084: the stored headers, with what a delivery adds; `None` when it adds nothing.
+fn added_headers(message: &Message, pin: Option<&str>, headers_only: bool) -> Option<Vec<u8>> {
+    if pin.is_none() && !headers_only {
+        return None;
+    }
+    let mut block = match message.headers.strip_suffix(b"\r\n") {
+        Some(lines) => lines.to_vec(),
+        None => b"NATS/1.0\r\n".to_vec(),
+    };
+    if headers_only {
+        block.extend_from_slice(format!("Nats-Msg-Size: {}\r\n", message.payload.len()).as_bytes());
+    }
+    if let Some(pin) = pin {
+        block.extend_from_slice(format!("Nats-Pin-Id: {pin}\r\n").as_bytes());
+    }
+    block.extend_from_slice(b"\r\n");
+    Some(block)
+}

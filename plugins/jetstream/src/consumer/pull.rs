@@ -1,0 +1,484 @@
+//! Pull requests: who waits for how much, and how each ends (JC-120 to JC-142, JC-160 to JC-164).
+
+use super::Consumer;
+use super::deliver::Target;
+use super::push::idle_heartbeat;
+use crate::context::{Context, unique_id};
+use crate::outbox::{Content, Post};
+use crate::store::Message;
+use crate::duration;
+use crate::stream::headers;
+use crate::wire::{ApiError, PriorityPolicy, error};
+use serde::Deserialize;
+use serde_json::Map;
+use std::collections::VecDeque;
+
+/// What natsd's API can do (JS-006).
+const API_LEVEL: u64 = 5;
+/// After all numbers, which are 0 to 9: a request without a priority (JC-163).
+const NO_PRIORITY: i64 = 10;
+
+/// The body of a request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Body {
+    batch: i64,
+    expires: i64,
+    max_bytes: i64,
+    no_wait: bool,
+    idle_heartbeat: i64,
+    group: String,
+    min_pending: i64,
+    min_ack_pending: i64,
+    id: String,
+    priority: i64,
+}
+
+struct Request {
+    id: u64,
+    reply: Box<[u8]>,
+    remaining: u64,
+    delivered: u64,
+    /// `None`: no limit.
+    remaining_bytes: Option<u64>,
+    /// `i64::MAX`: never.
+    expires_ns: i64,
+    heartbeat_ns: i64,
+    last_sent_ns: i64,
+    body: Box<Body>,
+    no_wait: bool,
+    priority: i64,
+}
+
+/// The requests that wait, and the pinned client.
+#[derive(Default)]
+pub(super) struct Pulls {
+    waiting: VecDeque<Request>,
+    next_id: u64,
+    /// The least time at which something happens by itself.
+    deadline_ns: Option<i64>,
+    pin: Option<Box<Pin>>,
+}
+
+struct Pin {
+    id: String,
+    since_ns: i64,
+    used_ns: i64,
+}
+
+impl Pulls {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub fn pinned_id(&self) -> &str {
+        self.pin.as_ref().map_or("", |pin| &pin.id)
+    }
+
+    pub fn pinned_ns(&self) -> i64 {
+        self.pin.as_ref().map_or(0, |pin| pin.since_ns)
+    }
+
+    pub fn deadline_ns(&self) -> i64 {
+        self.deadline_ns.unwrap_or(i64::MAX)
+    }
+
+    fn find_deadline(&mut self) {
+        let each = self.waiting.iter().map(|request| {
+            let heartbeat = match request.heartbeat_ns {
+                0 => i64::MAX,
+                every => request.last_sent_ns + every,
+            };
+            request.expires_ns.min(heartbeat)
+        });
+        self.deadline_ns = each.min().filter(|deadline| *deadline != i64::MAX);
+    }
+
+    /// Everyone is told the same.
+    pub fn end_all(&mut self, status: &str, ctx: &mut Context<'_>) {
+        for request in std::mem::take(&mut self.waiting) {
+            let line = format!("409 {status}");
+            // JC-137, JC-138.
+            let counts = (status == "Server Shutdown").then_some(&request);
+            end(&request.reply, &line, counts, ctx);
+        }
+        self.deadline_ns = None;
+    }
+
+    /// A message of `size` bytes went to a request.
+    pub fn sent(&mut self, id: u64, size: usize, ctx: &mut Context<'_>) {
+        let Some(at) = self.waiting.iter().position(|request| request.id == id) else { return };
+        let Some(request) = self.waiting.get_mut(at) else { return };
+        request.remaining = request.remaining.saturating_sub(1);
+        request.delivered += 1;
+        request.last_sent_ns = ctx.now_ns;
+        if let Some(bytes) = &mut request.remaining_bytes {
+            *bytes = bytes.saturating_sub(size as u64);
+        }
+        if request.remaining > 0 {
+            return;
+        }
+        if let Some(request) = self.waiting.remove(at) {
+            if request.remaining_bytes.is_some_and(|bytes| bytes > 0) {
+                end(&request.reply, "409 Batch Completed", Some(&request), ctx);
+            }
+            self.find_deadline();
+        }
+    }
+
+    /// Nobody listens for it any more.
+    pub fn gone(&mut self, id: u64) {
+        self.waiting.retain(|request| request.id != id);
+        self.find_deadline();
+    }
+
+    /// Requests that do not wait end when there is nothing for them (JC-123).
+    pub fn nothing_left(&mut self, _last: (u64, u64), num_pending: u64, ctx: &mut Context<'_>) {
+        if num_pending > 0 || !self.waiting.iter().any(|request| request.no_wait) {
+            return;
+        }
+        let mut kept = VecDeque::new();
+        for request in std::mem::take(&mut self.waiting) {
+            let ends = request.no_wait && (request.delivered > 0 || request.expires_ns == i64::MAX);
+            if ends {
+                end(&request.reply, "404 No Messages", None, ctx);
+            } else {
+                kept.push_back(request);
+            }
+        }
+        self.waiting = kept;
+        self.find_deadline();
+    }
+
+    /// Ends what has expired and sends heartbeats. Whether the consumer was in use.
+    pub fn tick(&mut self, last: (u64, u64), ctx: &mut Context<'_>) -> bool {
+        if self.deadline_ns() > ctx.now_ns {
+            return !self.is_empty();
+        }
+        let mut used = false;
+        let mut kept = VecDeque::with_capacity(self.waiting.len());
+        for mut request in std::mem::take(&mut self.waiting) {
+            if request.expires_ns <= ctx.now_ns {
+                used = true;
+                end(&request.reply, "408 Request Timeout", Some(&request), ctx);
+                continue;
+            }
+            if request.heartbeat_ns > 0 && request.last_sent_ns + request.heartbeat_ns <= ctx.now_ns {
+                request.last_sent_ns = ctx.now_ns;
+                if !ctx.interest.has(&request.reply, b"") {
+                    continue;
+                }
+                let headers = idle_heartbeat(last.0, last.1);
+                let headers = Content::Copied(&headers);
+                ctx.out.push(Post { subject: &request.reply, headers, ..Post::default() });
+            }
+            kept.push_back(request);
+        }
+        used |= !kept.is_empty();
+        self.waiting = kept;
+        self.find_deadline();
+        used
+    }
+}
+
+/// A status without counts, or with what the request still wanted.
+fn end(reply: &[u8], line: &str, counts: Option<&Request>, ctx: &mut Context<'_>) {
+    let mut block = format!("NATS/1.0 {line}\r\n");
+    if let Some(request) = counts {
+        let bytes = request.remaining_bytes.unwrap_or(0);
+        block += &format!("Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {bytes}\r\n", request.remaining);
+    }
+    block += "\r\n";
+    ctx.out.push(Post { subject: reply, headers: Content::Copied(block.as_bytes()), ..Post::default() });
+}
+
+impl Consumer {
+    /// A request for messages; its answers go to `reply`.
+    pub fn pull(&mut self, header_block: &[u8], body: &[u8], reply: &[u8], ctx: &mut Context<'_>) {
+        if reply.is_empty() {
+            return;
+        }
+        self.active_ns = ctx.now_ns;
+        if let Err(line) = self.enqueue(header_block, body, reply, ctx)
+            && !line.is_empty()
+        {
+            end(reply, &line, None, ctx);
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        header_block: &[u8],
+        body: &[u8],
+        reply: &[u8],
+        ctx: &mut Context<'_>,
+    ) -> Result<(), String> {
+        if self.config.is_push() {
+            return Err("409 Consumer is push based".to_owned());
+        }
+        if let Some(level) = headers::value(header_block, "Nats-Required-Api-Level") {
+            let level = std::str::from_utf8(level).ok().and_then(|text| text.trim().parse::<u64>().ok());
+            if level.is_none_or(|level| level > API_LEVEL) {
+                return Err("412 Required Api Level".to_owned());
+            }
+        }
+        let (body, is_json) = parse(body)?;
+        self.check_limits(&body)?;
+        self.check_group(&body, is_json)?;
+        if body.idle_heartbeat > 0 && body.idle_heartbeat > body.expires / 2 {
+            return Err("400 Bad Request - heartbeat value too large".to_owned());
+        }
+        let batch = u64::try_from(body.batch).unwrap_or(1).max(1);
+        if body.no_wait {
+            let ready = self.num_pending + self.again.len() as u64;
+            let wanted: u64 = self.pulls.waiting.iter().map(|request| request.remaining).sum();
+            if ready == 0 && body.expires <= 0 {
+                return Err("404 No Messages".to_owned());
+            }
+            if wanted > 0 && ready < wanted {
+                return Err("408 Requests Pending".to_owned());
+            }
+        }
+        let max_waiting = self.config.max_waiting;
+        if max_waiting > 0 && self.pulls.waiting.len() as i64 >= max_waiting {
+            self.drop_unheard(ctx);
+            if self.pulls.waiting.len() as i64 >= max_waiting {
+                let silent = body.idle_heartbeat > 0;
+                return Err(if silent { String::new() } else { "409 Exceeded MaxWaiting".to_owned() });
+            }
+        }
+        let prioritized = self.config.priority_policy == PriorityPolicy::Prioritized;
+        let priority = match (prioritized, is_json) {
+            (false, _) => 0,
+            (true, false) => NO_PRIORITY,
+            (true, true) if !(0..=9).contains(&body.priority) => {
+                return Err("400 Bad Request - Priority must be between 0 and 9".to_owned());
+            }
+            (true, true) => body.priority,
+        };
+        self.pulls.next_id += 1;
+        let request = Request {
+            id: self.pulls.next_id,
+            reply: reply.into(),
+            remaining: batch,
+            delivered: 0,
+            remaining_bytes: u64::try_from(body.max_bytes).ok().filter(|bytes| *bytes > 0),
+            expires_ns: if body.expires > 0 { ctx.now_ns.saturating_add(body.expires) } else { i64::MAX },
+            heartbeat_ns: body.idle_heartbeat.max(0),
+            last_sent_ns: ctx.now_ns,
+            no_wait: body.no_wait,
+            body: Box::new(body),
+            priority,
+        };
+        // In the order of priorities, and of arrival within one.
+        let at = self.pulls.waiting.partition_point(|other| other.priority <= priority);
+        self.pulls.waiting.insert(at, request);
+        self.pulls.find_deadline();
+        Ok(())
+    }
+
+    fn check_limits(&self, body: &Body) -> Result<(), String> {
+        let config = &self.config;
+        if config.max_batch > 0 && body.batch > config.max_batch {
+            return Err(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch));
+        }
+        if config.max_expires > 0 && body.expires > config.max_expires {
+            let limit = duration::show(config.max_expires);
+            return Err(format!("409 Exceeded MaxRequestExpires of {limit}"));
+        }
+        if config.max_bytes > 0 && body.max_bytes > config.max_bytes {
+            return Err(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes));
+        }
+        Ok(())
+    }
+
+    /// JC-160 to JC-162.
+    fn check_group(&mut self, body: &Body, is_json: bool) -> Result<(), String> {
+        let policy = self.config.priority_policy;
+        if policy != PriorityPolicy::Overflow && (body.min_pending > 0 || body.min_ack_pending > 0) {
+            return Err("400 Bad Request - Not a Overflow Priority consumer".to_owned());
+        }
+        if policy != PriorityPolicy::PinnedClient && !body.id.is_empty() {
+            return Err("400 Bad Request - Not a Pinned Client Priority consumer".to_owned());
+        }
+        if policy == PriorityPolicy::None || !is_json {
+            return Ok(());
+        }
+        if body.group.is_empty() {
+            return Err("400 Bad Request - Priority Group missing".to_owned());
+        }
+        if !self.config.priority_groups.contains(&body.group) {
+            return Err("400 Bad Request - Invalid Priority Group".to_owned());
+        }
+        if policy == PriorityPolicy::PinnedClient && !body.id.is_empty() && body.id != self.pulls.pinned_id()
+        {
+            return Err("423 Nats-Pin-Id mismatch".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Requests whose client is gone make place.
+    fn drop_unheard(&mut self, ctx: &mut Context<'_>) {
+        let now_ns = ctx.now_ns;
+        self.pulls
+            .waiting
+            .retain(|request| request.expires_ns > now_ns && ctx.interest.has(&request.reply, b""));
+        self.pulls.find_deadline();
+    }
+
+    /// The request that gets a message, or the push's subject.
+    pub(super) fn taker(
+        &mut self,
+        message: &Message,
+        deliveries: u64,
+        ctx: &mut Context<'_>,
+    ) -> Option<Target> {
+        if self.push.is_some() {
+            return Some(self.push_target());
+        }
+        let size = self.size_of(message, deliveries, ctx);
+        loop {
+            let at = self.next_request(ctx)?;
+            let request = self.pulls.waiting.get_mut(at)?;
+            if request.remaining_bytes.is_some_and(|bytes| bytes < size) {
+                let request = self.pulls.waiting.remove(at)?;
+                end(&request.reply, "409 Message Size Exceeds MaxBytes", Some(&request), ctx);
+                self.pulls.find_deadline();
+                continue;
+            }
+            let pinned = self.config.priority_policy == PriorityPolicy::PinnedClient;
+            let target = Target {
+                subject: request.reply.to_vec(),
+                request: request.id,
+                pin: pinned.then(|| self.pulls.pinned_id().to_owned()),
+            };
+            if self.config.priority_policy == PriorityPolicy::Prioritized {
+                self.requeue(at);
+            }
+            return Some(target);
+        }
+    }
+
+    /// JC-163: behind those of the same priority.
+    fn requeue(&mut self, at: usize) {
+        if let Some(request) = self.pulls.waiting.remove(at) {
+            let to = self.pulls.waiting.partition_point(|other| other.priority <= request.priority);
+            self.pulls.waiting.insert(to, request);
+        }
+    }
+
+    fn next_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
+        match self.config.priority_policy {
+            PriorityPolicy::None | PriorityPolicy::Prioritized => (!self.pulls.is_empty()).then_some(0),
+            PriorityPolicy::Overflow => {
+                let (pending, unacked) = (self.num_pending as i64, self.pending.len() as i64);
+                self.pulls.waiting.iter().position(|request| {
+                    let body = &request.body;
+                    let (min, min_acks) = (body.min_pending, body.min_ack_pending);
+                    (min <= 0 && min_acks <= 0)
+                        || (min > 0 && pending >= min)
+                        || (min_acks > 0 && unacked >= min_acks)
+                })
+            }
+            PriorityPolicy::PinnedClient => self.pinned_request(ctx),
+        }
+    }
+
+    /// The pinned client's request; the first that waits becomes the pinned one when there is none (JC-162).
+    fn pinned_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
+        if self.pulls.pin.is_none() {
+            let first = self.pulls.waiting.iter().position(|request| request.body.id.is_empty())?;
+            let id = unique_id(ctx.random);
+            if let Some(request) = self.pulls.waiting.get_mut(first) {
+                request.body.id = id.clone();
+            }
+            let mut fields = Map::new();
+            fields.insert("account".to_owned(), ctx.stream.account.clone().into());
+            fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
+            fields.insert("consumer".to_owned(), self.config.name.clone().into());
+            let group = self.config.priority_groups.first().cloned().unwrap_or_default();
+            fields.insert("group".to_owned(), group.into());
+            fields.insert("pinned_id".to_owned(), id.clone().into());
+            self.pulls.pin = Some(Box::new(Pin { id, since_ns: ctx.now_ns, used_ns: ctx.now_ns }));
+            self.advise("PINNED", "consumer_group_pinned", fields, ctx);
+        }
+        let pin = self.pulls.pin.as_mut()?;
+        let at = self.pulls.waiting.iter().position(|request| request.body.id == pin.id)?;
+        pin.used_ns = ctx.now_ns;
+        Some(at)
+    }
+
+    pub(super) fn pin_timeout(&mut self, ctx: &mut Context<'_>) {
+        let timeout = self.config.priority_timeout;
+        let Some(pin) = &self.pulls.pin else { return };
+        let waits = self.pulls.waiting.iter().any(|request| request.body.id == pin.id);
+        if timeout > 0 && !waits && pin.used_ns + timeout <= ctx.now_ns {
+            self.drop_pin("timeout", ctx);
+        }
+    }
+
+    fn drop_pin(&mut self, reason: &str, ctx: &mut Context<'_>) {
+        let Some(pin) = self.pulls.pin.take() else { return };
+        let mut kept = VecDeque::new();
+        for request in std::mem::take(&mut self.pulls.waiting) {
+            if request.body.id == pin.id {
+                end(&request.reply, "423 Nats-Wrong-Pin-Id", Some(&request), ctx);
+            } else {
+                kept.push_back(request);
+            }
+        }
+        self.pulls.waiting = kept;
+        self.pulls.find_deadline();
+        let mut fields = Map::new();
+        fields.insert("account".to_owned(), ctx.stream.account.clone().into());
+        fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
+        fields.insert("consumer".to_owned(), self.config.name.clone().into());
+        let group = self.config.priority_groups.first().cloned().unwrap_or_default();
+        fields.insert("group".to_owned(), group.into());
+        fields.insert("reason".to_owned(), reason.into());
+        self.advise("UNPINNED", "consumer_group_unpinned", fields, ctx);
+    }
+
+    /// JC-164.
+    pub fn unpin(&mut self, group: &str, ctx: &mut Context<'_>) -> Result<(), ApiError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "/_=-".contains(c);
+        if group.len() > 16 || !group.chars().all(allowed) {
+            return Err(error::CONSUMER_INVALID_GROUP_NAME);
+        }
+        if !self.config.priority_groups.iter().any(|own| own == group) {
+            return Err(error::CONSUMER_INVALID_PRIORITY_GROUP);
+        }
+        self.drop_pin("admin", ctx);
+        Ok(())
+    }
+
+    /// What a delivery counts for in a request's bytes (JC-124).
+    fn size_of(&self, message: &Message, deliveries: u64, ctx: &Context<'_>) -> u64 {
+        let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let numbers = [
+            deliveries,
+            message.seq,
+            self.delivered.consumer_seq + 1,
+            message.time_ns.unsigned_abs(),
+            self.num_pending.saturating_sub(u64::from(deliveries == 1)),
+        ];
+        let reply = "$JS.ACK...".len() + ctx.stream.name.len() + self.config.name.len() + 4;
+        let reply: usize = reply + numbers.into_iter().map(digits).sum::<usize>();
+        (reply + message.subject.len() + message.headers.len() + message.payload.len()) as u64
+    }
+}
+
+/// JC-120: a number, JSON, or one message. Whether it was JSON.
+fn parse(body: &[u8]) -> Result<(Body, bool), String> {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim();
+    if text.starts_with('{') {
+        let parsed: Body = serde_json::from_str(text).map_err(|why| format!("400 Bad Request - {why}"))?;
+        return Ok((parsed, true));
+    }
+    let batch = text.parse::<i64>().unwrap_or(1);
+    Ok((Body { batch, ..Body::default() }, false))
+}

@@ -1,0 +1,212 @@
+//! Push delivery: to whoever listens on the deliver subject, with heartbeats, flow control and rate limit
+//! (JC-115, JC-150 to JC-154).
+
+use super::Consumer;
+use super::deliver::Target;
+use crate::context::{Context, unique_id};
+use crate::outbox::{Content, Post};
+use crate::wire::{AckPolicy, ConsumerConfig, ReplayPolicy};
+
+/// JC-150.
+const WINDOW_MIN: u64 = 2 * 1024 * 1024;
+const WINDOW_MAX: u64 = 32 * 1024 * 1024;
+const SECOND: i64 = 1_000_000_000;
+
+pub(super) struct Push {
+    active: bool,
+    flow_control: bool,
+    heartbeat_ns: i64,
+    rate_bps: u64,
+    /// Of the last delivery or heartbeat.
+    last_sent_ns: i64,
+    /// Bytes sent and not answered for by flow control.
+    outstanding: u64,
+    window: u64,
+    /// The reply subject of the flow control request under way, and how much it answers for.
+    asked: Option<(Vec<u8>, u64)>,
+    /// Rate limit: nothing before this time.
+    next_ns: i64,
+    /// Replay in the original pace, up to this sequence.
+    pub replay_until: u64,
+    pub last_message_ns: i64,
+    pub replay_ns: i64,
+}
+
+impl Push {
+    pub fn new(config: &ConsumerConfig) -> Self {
+        let mut push = Self {
+            active: false,
+            flow_control: false,
+            heartbeat_ns: 0,
+            rate_bps: 0,
+            last_sent_ns: 0,
+            outstanding: 0,
+            window: WINDOW_MIN,
+            asked: None,
+            next_ns: 0,
+            replay_until: 0,
+            last_message_ns: 0,
+            replay_ns: 0,
+        };
+        push.configure(config);
+        push
+    }
+
+    pub fn configure(&mut self, config: &ConsumerConfig) {
+        self.flow_control = config.flow_control;
+        self.heartbeat_ns = config.idle_heartbeat;
+        self.rate_bps = config.rate_limit_bps;
+        if config.replay_policy != ReplayPolicy::Original {
+            self.replay_until = 0;
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    pub fn set_active(&mut self, active: bool) {
+        self.active = active;
+        if !active {
+            self.outstanding = 0;
+            self.asked = None;
+            self.window = WINDOW_MIN;
+        }
+    }
+
+    pub fn sent(&mut self, size: usize, message_ns: i64, now_ns: i64) {
+        self.last_sent_ns = now_ns;
+        self.last_message_ns = message_ns;
+        self.outstanding += size as u64;
+        if let Some(cost) = (size as u64 * 8 * SECOND as u64).checked_div(self.rate_bps) {
+            self.next_ns = self.next_ns.max(now_ns - SECOND / 10) + cost as i64;
+        }
+    }
+
+    fn may_send(&self, now_ns: i64) -> bool {
+        self.active && self.next_ns <= now_ns && (!self.flow_control || self.outstanding <= self.window)
+    }
+
+    pub fn deadline_ns(&self) -> i64 {
+        if !self.active {
+            return i64::MAX;
+        }
+        let heartbeat = if self.heartbeat_ns > 0 { self.last_sent_ns + self.heartbeat_ns } else { i64::MAX };
+        let rate =
+            if self.rate_bps > 0 && self.next_ns > self.last_sent_ns { self.next_ns } else { i64::MAX };
+        let replay = if self.replay_ns > self.last_sent_ns { self.replay_ns } else { i64::MAX };
+        heartbeat.min(rate).min(replay)
+    }
+}
+
+impl Consumer {
+    /// Whether anyone would take a message now.
+    pub(super) fn has_taker(&self, ctx: &Context<'_>) -> bool {
+        match &self.push {
+            Some(push) => push.may_send(ctx.now_ns),
+            None => !self.pulls.is_empty(),
+        }
+    }
+
+    pub(super) fn push_target(&self) -> Target {
+        Target { subject: self.config.deliver_subject.clone().into_bytes(), request: 0, pin: None }
+    }
+
+    /// The interest in the deliver subject, or in the replies of waiting requests, may have changed.
+    pub fn interest_changed(&mut self, ctx: &mut Context<'_>) {
+        let (subject, group) = (&self.config.deliver_subject, &self.config.deliver_group);
+        let Some(push) = &mut self.push else { return };
+        let active = ctx.interest.has(subject.as_bytes(), group.as_bytes());
+        if active != push.is_active() {
+            push.set_active(active);
+            push.last_sent_ns = ctx.now_ns;
+            self.active_ns = ctx.now_ns;
+            if active {
+                // What was sent to nobody is due by its own time.
+                push.last_message_ns = 0;
+            }
+        }
+    }
+
+    /// After a turn of deliveries: asks for flow control when enough is under way.
+    pub(super) fn end_of_messages(&mut self, ctx: &mut Context<'_>) {
+        self.ask_for_flow(false, ctx);
+        if self.push.is_none() {
+            let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
+            self.pulls.nothing_left(last, self.num_pending, ctx);
+        }
+    }
+
+    fn ask_for_flow(&mut self, at_end: bool, ctx: &mut Context<'_>) {
+        let by_acks = self.config.ack_policy == AckPolicy::FlowControl;
+        let full = by_acks && self.pending.len() as i64 >= self.config.max_ack_pending;
+        let Some(push) = &mut self.push else { return };
+        let due = push.outstanding > push.window / 2 || full || at_end && by_acks && !self.pending.is_empty();
+        if !push.flow_control || push.asked.is_some() || !due || !push.active {
+            return;
+        }
+        let id = unique_id(ctx.random);
+        let reply = format!("$JS.FC.{}.{}.{}", ctx.stream.name, self.config.name, &id[..4]).into_bytes();
+        ctx.out.push(Post {
+            subject: self.config.deliver_subject.as_bytes(),
+            reply: &reply,
+            headers: Content::Copied(b"NATS/1.0 100 FlowControl Request\r\n\r\n"),
+            ..Post::default()
+        });
+        push.asked = Some((reply, push.outstanding));
+    }
+
+    /// The client has taken what was sent before the request (JC-151). With ack policy flow control it
+    /// acknowledges (JC-154).
+    pub fn flow(&mut self, headers: &[u8], subject: &[u8], ctx: &mut Context<'_>, acked: &mut Vec<u64>) {
+        let Some(push) = &mut self.push else { return };
+        if push.asked.as_ref().is_none_or(|(reply, _)| reply != subject) {
+            return;
+        }
+        if let Some((_, answered)) = push.asked.take() {
+            push.outstanding = push.outstanding.saturating_sub(answered);
+            push.window = (push.window * 2).min(WINDOW_MAX);
+        }
+        self.active_ns = ctx.now_ns;
+        if self.config.ack_policy == AckPolicy::FlowControl {
+            let last = crate::stream::headers::value(headers, "Nats-Last-Stream");
+            let last = last.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
+            if let Some(seq) = last.filter(|seq| *seq <= self.delivered.stream_seq) {
+                self.acknowledge_up_to(seq, acked);
+            }
+        }
+        self.record(ctx);
+    }
+
+    pub(super) fn push_tick(&mut self, ctx: &mut Context<'_>) {
+        let due = self.push.as_ref().is_some_and(|push| {
+            push.active && push.heartbeat_ns > 0 && push.last_sent_ns + push.heartbeat_ns <= ctx.now_ns
+        });
+        if !due {
+            return;
+        }
+        self.ask_for_flow(true, ctx);
+        let Some(push) = &mut self.push else { return };
+        push.last_sent_ns = ctx.now_ns;
+        let mut headers = idle_heartbeat(self.delivered.consumer_seq, self.delivered.stream_seq);
+        if let Some((reply, _)) = &push.asked {
+            headers.truncate(headers.len() - 2);
+            headers.extend_from_slice(b"Nats-Consumer-Stalled: ");
+            headers.extend_from_slice(reply);
+            headers.extend_from_slice(b"\r\n\r\n");
+        }
+        ctx.out.push(Post {
+            subject: self.config.deliver_subject.as_bytes(),
+            headers: Content::Copied(&headers),
+            ..Post::default()
+        });
+    }
+}
+
+/// JC-130.
+pub(super) fn idle_heartbeat(consumer_seq: u64, stream_seq: u64) -> Vec<u8> {
+    format!(
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {consumer_seq}\r\nNats-Last-Stream: {stream_seq}\r\n\r\n"
+    )
+    .into_bytes()
+}

@@ -1,0 +1,253 @@
+//! Acknowledgements come in (JC-090 to JC-099).
+
+use super::{AckSubject, Answer, Consumer};
+use crate::context::Context;
+use crate::wire::{AckPolicy, ApiError, DeliverPolicy, error};
+use serde_json::{Map, Value};
+
+impl Consumer {
+    /// A message on its ack subject. `acked` gets the sequences that are done by it.
+    pub fn ack(
+        &mut self,
+        ack: &AckSubject<'_>,
+        payload: &[u8],
+        reply: &[u8],
+        ctx: &mut Context<'_>,
+        acked: &mut Vec<u64>,
+    ) {
+        // JC-096, JC-098.
+        if !self.acks() || ack.stream_seq == 0 || ack.stream_seq > self.delivered.stream_seq {
+            return;
+        }
+        self.active_ns = ctx.now_ns;
+        let answer = Answer::parse(payload);
+        match answer {
+            Answer::Ack | Answer::Next { .. } => self.acknowledge(ack, ctx, acked),
+            Answer::Term { reason } => {
+                if self.pending.contains_key(&ack.stream_seq) {
+                    self.advise_terminated(ack.stream_seq, ack.consumer_seq, ack.deliveries, reason, ctx);
+                }
+                self.acknowledge_one(ack.stream_seq, acked);
+            }
+            Answer::Nak { delay_ns } => self.nak(ack, delay_ns, ctx),
+            Answer::InProgress => {
+                if self.pending.contains_key(&ack.stream_seq) {
+                    let consumer_seq = self.pending[&ack.stream_seq].consumer_seq;
+                    self.postpone(ack.stream_seq, consumer_seq, ctx.now_ns + self.wait_ns(ack.stream_seq));
+                }
+            }
+            Answer::Other => {}
+        }
+        self.record(ctx);
+        if let Answer::Next { request } = answer {
+            self.pull(b"", request, reply, ctx);
+        } else {
+            ctx.out.answer(reply, b"", b"");
+        }
+    }
+
+    fn acknowledge(&mut self, ack: &AckSubject<'_>, ctx: &mut Context<'_>, acked: &mut Vec<u64>) {
+        self.last_ack_ns = ctx.now_ns;
+        if let Some(pending) = self.pending.get(&ack.stream_seq) {
+            let sent_ns = pending.deadline_ns - self.wait_ns(ack.stream_seq);
+            self.sample(ack, ctx.now_ns - sent_ns, ctx);
+        }
+        match self.config.ack_policy {
+            AckPolicy::All => self.acknowledge_up_to(ack.stream_seq, acked),
+            _ => self.acknowledge_one(ack.stream_seq, acked),
+        }
+    }
+
+    fn acknowledge_one(&mut self, seq: u64, acked: &mut Vec<u64>) {
+        // One that was given up is done by a late acknowledgement too (JC-111).
+        let known = self.pending.contains_key(&seq) || self.counts.contains_key(&seq);
+        if !known {
+            return;
+        }
+        self.forget(seq);
+        self.changes.acknowledged(seq);
+        self.raise_floor();
+        acked.push(seq);
+    }
+
+    pub(super) fn acknowledge_up_to(&mut self, seq: u64, acked: &mut Vec<u64>) {
+        let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
+        if done.is_empty() {
+            return;
+        }
+        for &seq in &done {
+            self.forget(seq);
+        }
+        self.changes.acknowledged_all(seq);
+        self.raise_floor();
+        acked.extend(done);
+    }
+
+    fn nak(&mut self, ack: &AckSubject<'_>, delay_ns: i64, ctx: &mut Context<'_>) {
+        if !self.pending.contains_key(&ack.stream_seq) {
+            return;
+        }
+        if delay_ns > 0 {
+            let consumer_seq = self.pending[&ack.stream_seq].consumer_seq;
+            self.postpone(ack.stream_seq, consumer_seq, ctx.now_ns.saturating_add(delay_ns));
+        } else {
+            self.again.insert(ack.stream_seq);
+        }
+        let fields = self.delivery_fields(ack.stream_seq, ack.consumer_seq, ack.deliveries, ctx);
+        self.advise("MSG_NAKED", "nak", fields, ctx);
+    }
+
+    /// It is neither pending nor due any more.
+    pub(super) fn forget(&mut self, seq: u64) {
+        self.pending.remove(&seq);
+        self.counts.remove(&seq);
+        self.again.remove(&seq);
+        // What is first in the queue is outdated when it is not pending: so the queue stays short.
+        while let Some(&(_, first)) = self.due.front()
+            && !self.pending.contains_key(&first)
+        {
+            self.due.pop_front();
+        }
+    }
+
+    /// Moves the floor up to before the first that is pending.
+    pub(super) fn raise_floor(&mut self) {
+        if self.config.ack_policy == AckPolicy::None {
+            self.floor = self.delivered;
+            return;
+        }
+        match self.pending.first_key_value() {
+            Some((&seq, pending)) => {
+                self.floor.stream_seq = self.floor.stream_seq.max(seq - 1);
+                self.floor.consumer_seq = self.floor.consumer_seq.max(pending.consumer_seq - 1);
+            }
+            None => self.floor = self.delivered,
+        }
+    }
+
+    /// JC-111.
+    pub(super) fn give_up(&mut self, seq: u64, deliveries: u64, ctx: &mut Context<'_>) {
+        if self.pending.remove(&seq).is_none() {
+            return;
+        }
+        self.counts.insert(seq, deliveries);
+        self.changes.given_up(seq);
+        self.raise_floor();
+        let mut fields = self.asset_fields(ctx);
+        fields.insert("stream_seq".to_owned(), seq.into());
+        fields.insert("deliveries".to_owned(), deliveries.into());
+        self.advise("MAX_DELIVERIES", "max_deliver", fields, ctx);
+    }
+
+    /// JC-173: the sequence that it goes on from.
+    pub fn reset(&mut self, seq: u64, ctx: &mut Context<'_>) -> Result<u64, ApiError> {
+        let refuse = |why: &str| Err(error::CONSUMER_INVALID_RESET.with(why));
+        let to = if seq == 0 { self.floor.stream_seq + 1 } else { seq };
+        if seq > 0 {
+            match self.config.deliver_policy {
+                DeliverPolicy::All => {}
+                DeliverPolicy::ByStartSequence if seq < self.config.opt_start_seq => {
+                    return refuse("below start seq");
+                }
+                DeliverPolicy::ByStartTime => {
+                    let time = self.config.opt_start_time.unwrap_or_default();
+                    let first = ctx.store.seq_from_time(time.0).map_err(super::failed)?;
+                    if seq < first {
+                        return refuse("below start time");
+                    }
+                }
+                DeliverPolicy::ByStartSequence => {}
+                _ => return refuse("not allowed"),
+            }
+        }
+        self.go_to(to);
+        self.changes.reset(to);
+        self.recount(ctx).map_err(super::failed)?;
+        self.record(ctx);
+        Ok(to)
+    }
+}
+
+/// What it tells the account.
+impl Consumer {
+    pub(super) fn advise_terminated(
+        &mut self,
+        seq: u64,
+        consumer_seq: u64,
+        deliveries: u64,
+        reason: &str,
+        ctx: &mut Context<'_>,
+    ) {
+        let mut fields = self.delivery_fields(seq, consumer_seq, deliveries, ctx);
+        if !reason.is_empty() {
+            fields.insert("reason".to_owned(), reason.into());
+        }
+        self.advise("MSG_TERMINATED", "terminated", fields, ctx);
+    }
+
+    /// JC-113, JS-282.
+    fn sample(&mut self, ack: &AckSubject<'_>, ack_time_ns: i64, ctx: &mut Context<'_>) {
+        let freq = self.config.sample_freq.trim_end_matches('%').parse::<u64>().unwrap_or(0);
+        if freq == 0 || (freq < 100 && (ctx.random)() % 100 >= freq) {
+            return;
+        }
+        let subject = format!("$JS.EVENT.METRIC.CONSUMER.ACK.{}.{}", ctx.stream.name, self.config.name);
+        let mut fields = self.delivery_fields(ack.stream_seq, ack.consumer_seq, ack.deliveries, ctx);
+        fields.insert("ack_time".to_owned(), ack_time_ns.into());
+        ctx.advise(&subject, "io.nats.jetstream.metric.v1.consumer_ack", fields);
+    }
+
+    fn asset_fields(&self, ctx: &Context<'_>) -> Map<String, Value> {
+        let mut fields = Map::new();
+        fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
+        fields.insert("consumer".to_owned(), self.config.name.clone().into());
+        fields
+    }
+
+    fn delivery_fields(
+        &self,
+        seq: u64,
+        consumer_seq: u64,
+        deliveries: u64,
+        ctx: &Context<'_>,
+    ) -> Map<String, Value> {
+        let mut fields = self.asset_fields(ctx);
+        fields.insert("consumer_seq".to_owned(), consumer_seq.into());
+        fields.insert("stream_seq".to_owned(), seq.into());
+        fields.insert("deliveries".to_owned(), deliveries.into());
+        fields
+    }
+
+    pub(super) fn advise(&self, event: &str, kind: &str, fields: Map<String, Value>, ctx: &mut Context<'_>) {
+        let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.{event}.{}.{}", ctx.stream.name, self.config.name);
+        ctx.advise(&subject, &format!("io.nats.jetstream.advisory.v1.{kind}"), fields);
+    }
+
+    /// How long a delivery of a message waits for its acknowledgement (JC-110).
+    pub(super) fn wait_ns(&self, seq: u64) -> i64 {
+        if self.config.backoff.is_empty() {
+            return if self.config.ack_wait > 0 { self.config.ack_wait } else { i64::MAX / 4 };
+        }
+        let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
+        let place = (deliveries as usize - 1).min(self.config.backoff.len() - 1);
+        self.config.backoff[place]
+    }
+
+    pub(super) fn waits_for_flow(&self) -> bool {
+        self.config.ack_policy == AckPolicy::FlowControl
+    }
+
+    /// The wait of a pending message ends at another time.
+    fn postpone(&mut self, seq: u64, consumer_seq: u64, deadline_ns: i64) {
+        self.pending.insert(seq, super::Pending { consumer_seq, deadline_ns });
+        self.again.remove(&seq);
+        self.due_apart.insert((deadline_ns, seq));
+    }
+
+    pub(super) fn note_due(&mut self, deadline_ns: i64, seq: u64) {
+        match self.due.back() {
+            Some((last, _)) if *last > deadline_ns => drop(self.due_apart.insert((deadline_ns, seq))),
+            _ => self.due.push_back((deadline_ns, seq)),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What survives a restart: configuration, a whole state now and then, and changes between (JC-210).
+//!
+//! Changes name deliveries and acknowledgements in their order, so a state is never ahead of what was acknowledged.
+
+use super::{Consumer, Pending, Position};
+use crate::context::Context;
+use crate::store::StoreError;
+use crate::wire::{AckPolicy, ConsumerConfig};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// After so many bytes of changes the whole state is written.
+const CHANGES_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    config: ConsumerConfig,
+    created_ns: i64,
+}
+
+pub(super) fn encode_meta(config: &ConsumerConfig, created_ns: i64) -> Vec<u8> {
+    // A configuration is plain data: it can always be written.
+    serde_json::to_vec(&Meta { config: config.clone(), created_ns }).unwrap_or_default()
+}
+
+pub(super) fn decode_meta(meta: &[u8]) -> Option<(ConsumerConfig, i64)> {
+    let meta: Meta = serde_json::from_slice(meta).ok()?;
+    Some((meta.config, meta.created_ns))
+}
+
+const DELIVERED: u8 = 1;
+const DELIVERED_AGAIN: u8 = 2;
+const ACKNOWLEDGED: u8 = 3;
+const ACKNOWLEDGED_ALL: u8 = 4;
+const RESET: u8 = 5;
+const GIVEN_UP: u8 = 6;
+
+/// Changes that the store has not been told of.
+pub(super) struct Changes {
+    text: Vec<u8>,
+    /// In the store since the last whole state.
+    recorded: usize,
+    /// A consumer whose place does not matter after a restart records nothing.
+    silent: bool,
+}
+
+impl Changes {
+    pub fn new(config: &ConsumerConfig) -> Self {
+        let forgettable = config.ack_policy == AckPolicy::None && !config.is_durable();
+        Self { text: Vec::new(), recorded: 0, silent: config.mem_storage || forgettable }
+    }
+
+    fn push(&mut self, kind: u8, numbers: &[u64]) {
+        if self.silent {
+            return;
+        }
+        self.text.push(kind);
+        numbers.iter().for_each(|&number| varint(&mut self.text, number));
+    }
+
+    pub fn delivered(&mut self, stream_seq: u64, waits: bool) {
+        self.push(DELIVERED, &[stream_seq, u64::from(waits)]);
+    }
+
+    pub fn delivered_again(&mut self, stream_seq: u64) {
+        self.push(DELIVERED_AGAIN, &[stream_seq]);
+    }
+
+    pub fn acknowledged(&mut self, stream_seq: u64) {
+        self.push(ACKNOWLEDGED, &[stream_seq]);
+    }
+
+    pub fn acknowledged_all(&mut self, stream_seq: u64) {
+        self.push(ACKNOWLEDGED_ALL, &[stream_seq]);
+    }
+
+    /// Delivered as often as allowed: not pending any more, nor acknowledged.
+    pub fn given_up(&mut self, stream_seq: u64) {
+        self.push(GIVEN_UP, &[stream_seq]);
+    }
+
+    pub fn reset(&mut self, next_seq: u64) {
+        self.push(RESET, &[next_seq]);
+    }
+}
+
+impl Consumer {
+    /// Hands changes to the store. A failed write stops the stream anyway, which its next commit tells.
+    pub(super) fn record(&mut self, ctx: &mut Context<'_>) {
+        if self.changes.text.is_empty() || self.closed {
+            return;
+        }
+        self.changes.recorded += self.changes.text.len();
+        let done = if self.changes.recorded > CHANGES_BYTES_MAX.max(16 * self.pending.len()) {
+            self.save(ctx)
+        } else {
+            ctx.store.record_consumer(&self.config.name, &self.changes.text)
+        };
+        self.changes.text.clear();
+        drop(done);
+    }
+
+    /// The whole state.
+    pub(super) fn save(&mut self, ctx: &mut Context<'_>) -> Result<(), StoreError> {
+        self.changes.text.clear();
+        self.changes.recorded = 0;
+        if self.config.mem_storage {
+            return Ok(());
+        }
+        let mut out = vec![1];
+        let (delivered, floor) = (self.delivered, self.floor);
+        for number in [
+            delivered.consumer_seq,
+            delivered.stream_seq,
+            floor.consumer_seq,
+            floor.stream_seq,
+            self.next_seq,
+            self.pending.len() as u64,
+        ] {
+            varint(&mut out, number);
+        }
+        let mut before = 0;
+        for (seq, pending) in &self.pending {
+            varint(&mut out, seq - before);
+            varint(&mut out, pending.consumer_seq);
+            before = *seq;
+        }
+        varint(&mut out, self.counts.len() as u64);
+        for (seq, count) in &self.counts {
+            varint(&mut out, *seq);
+            varint(&mut out, *count);
+        }
+        varint(&mut out, self.chosen.len() as u64);
+        self.chosen.iter().for_each(|seq| varint(&mut out, *seq));
+        ctx.store.put_consumer_state(&self.config.name, &out)
+    }
+
+    /// Takes over a state and the changes after it. `false`: there is no state.
+    pub(super) fn restore(&mut self, state: &[u8], changes: &[Bytes], now_ns: i64) -> bool {
+        if self.read_state(state, now_ns).is_none() {
+            return false;
+        }
+        for change in changes {
+            let mut rest = &change[..];
+            while !rest.is_empty() && self.apply(&mut rest, now_ns).is_some() {}
+        }
+        self.raise_floor();
+        true
+    }
+
+    fn read_state(&mut self, state: &[u8], now_ns: i64) -> Option<()> {
+        let (version, mut rest) = state.split_first()?;
+        if *version != 1 {
+            return None;
+        }
+        let rest = &mut rest;
+        self.delivered = Position { consumer_seq: take(rest)?, stream_seq: take(rest)? };
+        self.floor = Position { consumer_seq: take(rest)?, stream_seq: take(rest)? };
+        self.next_seq = take(rest)?.max(1);
+        let mut seq = 0u64;
+        for _ in 0..take(rest)? {
+            seq = seq.checked_add(take(rest)?)?;
+            let consumer_seq = take(rest)?;
+            self.await_ack(seq, consumer_seq, now_ns);
+        }
+        for _ in 0..take(rest)? {
+            let seq = take(rest)?;
+            self.counts.insert(seq, take(rest)?);
+        }
+        for _ in 0..take(rest)? {
+            self.chosen.push_back(take(rest)?);
+        }
+        Some(())
+    }
+
+    fn apply(&mut self, rest: &mut &[u8], now_ns: i64) -> Option<()> {
+        let (&kind, tail) = rest.split_first()?;
+        *rest = tail;
+        let seq = take(rest)?;
+        match kind {
+            DELIVERED => {
+                let waits = take(rest)? == 1;
+                self.advance(seq);
+                if waits {
+                    self.await_ack(seq, self.delivered.consumer_seq, now_ns);
+                }
+            }
+            DELIVERED_AGAIN => {
+                self.delivered.consumer_seq += 1;
+                let count = self.counts.entry(seq).or_insert(1);
+                *count += 1;
+                if let Some(pending) = self.pending.get_mut(&seq) {
+                    pending.consumer_seq = self.delivered.consumer_seq;
+                }
+            }
+            ACKNOWLEDGED => self.forget(seq),
+            GIVEN_UP => {
+                self.pending.remove(&seq);
+                self.again.remove(&seq);
+            }
+            ACKNOWLEDGED_ALL => {
+                let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
+                done.into_iter().for_each(|seq| self.forget(seq));
+            }
+            RESET => self.go_to(seq),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A new message was delivered: both countings go on.
+    pub(super) fn advance(&mut self, seq: u64) {
+        self.delivered.consumer_seq += 1;
+        if self.chosen.front() == Some(&seq) {
+            self.chosen.pop_front();
+        } else {
+            self.next_seq = self.next_seq.max(seq + 1);
+        }
+        self.delivered.stream_seq = self.delivered.stream_seq.max(seq);
+    }
+
+    pub(super) fn await_ack(&mut self, seq: u64, consumer_seq: u64, now_ns: i64) {
+        let deadline_ns = now_ns.saturating_add(self.wait_ns(seq));
+        self.pending.insert(seq, Pending { consumer_seq, deadline_ns });
+        self.note_due(deadline_ns, seq);
+    }
+
+    /// Everything before is as if it had never been delivered.
+    pub(super) fn go_to(&mut self, seq: u64) {
+        self.pending.clear();
+        self.counts.clear();
+        self.again.clear();
+        self.due.clear();
+        self.due_apart.clear();
+        self.chosen.clear();
+        self.next_seq = seq.max(1);
+        self.delivered = Position { consumer_seq: 0, stream_seq: self.next_seq - 1 };
+        self.floor = self.delivered;
+    }
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

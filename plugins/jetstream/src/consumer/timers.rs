@@ -1,0 +1,88 @@
+//! What happens by the passing of time: messages due again, heartbeats, requests and pauses that end, inactivity.
+
+use super::{Consumer, Tick};
+use crate::context::Context;
+use crate::wire::{ApiError, Time};
+use serde_json::{Map, Value};
+
+impl Consumer {
+    /// When to call [`Consumer::tick`]; `i64::MAX`: never.
+    pub fn deadline_ns(&self) -> i64 {
+        let due = self.due.front().map_or(i64::MAX, |(deadline, _)| *deadline);
+        let apart = self.due_apart.first().map_or(i64::MAX, |(deadline, _)| *deadline);
+        let taker = match &self.push {
+            Some(push) => push.deadline_ns(),
+            None => self.pulls.deadline_ns(),
+        };
+        let pause = self.config.pause_until.map_or(i64::MAX, |until| until.0);
+        due.min(apart).min(taker).min(pause).min(self.inactive_ns())
+    }
+
+    /// When it has been unused for too long.
+    fn inactive_ns(&self) -> i64 {
+        let threshold = self.config.inactive_threshold;
+        let used = match &self.push {
+            Some(push) => push.is_active(),
+            None => !self.pulls.is_empty(),
+        };
+        if threshold <= 0 || used { i64::MAX } else { self.active_ns.saturating_add(threshold) }
+    }
+
+    pub fn tick(&mut self, ctx: &mut Context<'_>) -> Tick {
+        let now_ns = ctx.now_ns;
+        if let Some(until) = self.config.pause_until
+            && until.0 <= now_ns
+        {
+            self.config.pause_until = None;
+            self.advise_pause(ctx);
+        }
+        while let Some(&(deadline_ns, seq)) = self.due.front()
+            && deadline_ns <= now_ns
+        {
+            self.due.pop_front();
+            self.fall_due(deadline_ns, seq);
+        }
+        while let Some(&(deadline_ns, seq)) = self.due_apart.first()
+            && deadline_ns <= now_ns
+        {
+            self.due_apart.pop_first();
+            self.fall_due(deadline_ns, seq);
+        }
+        if self.push.is_some() {
+            self.push_tick(ctx);
+        } else {
+            let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
+            if self.pulls.tick(last, ctx) {
+                self.active_ns = now_ns;
+            }
+            self.pin_timeout(ctx);
+        }
+        if self.inactive_ns() <= now_ns { Tick::Delete } else { Tick::Idle }
+    }
+
+    fn fall_due(&mut self, deadline_ns: i64, seq: u64) {
+        if self.pending.get(&seq).is_some_and(|pending| pending.deadline_ns == deadline_ns) {
+            self.again.insert(seq);
+        }
+    }
+
+    /// JC-172. `None` and what is past resume.
+    pub fn pause(&mut self, until: Option<Time>, ctx: &mut Context<'_>) -> Result<(), ApiError> {
+        self.config.pause_until = until.filter(|until| until.0 > ctx.now_ns);
+        self.config.metadata.insert("_nats.req.level".to_owned(), "1".to_owned());
+        ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(super::failed)?;
+        self.advise_pause(ctx);
+        Ok(())
+    }
+
+    fn advise_pause(&mut self, ctx: &mut Context<'_>) {
+        let mut fields = Map::new();
+        fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
+        fields.insert("consumer".to_owned(), self.config.name.clone().into());
+        fields.insert("paused".to_owned(), self.config.pause_until.is_some().into());
+        if let Some(until) = self.config.pause_until {
+            fields.insert("pause_until".to_owned(), Value::from(until.to_string()));
+        }
+        self.advise("PAUSE", "consumer_pause", fields, ctx);
+    }
+}

@@ -1,0 +1,241 @@
+//! An account with JetStream: its streams by name, and the way of its messages to them.
+
+use super::Server;
+use super::inbox::{Inbox, Kind};
+use super::queue::Request;
+use super::worker::Worker;
+use crate::api::assets::Assets;
+use crate::api::limits::Tiers;
+use crate::wire::StreamConfig;
+use bytes::Bytes;
+use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+pub const API_PREFIX: &[u8] = b"$JS.API.";
+
+/// An account of the server. Accounts without JetStream are here too, to be answered that (JS-007).
+pub struct Account {
+    pub name: Arc<str>,
+    pub enabled: bool,
+    /// What it may have.
+    pub tiers: RwLock<Tiers>,
+    /// The configurations of its streams.
+    pub assets: RwLock<Assets>,
+    /// Held while a stream is made, changed or deleted: what one request found must still be so when it is done.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
+    pub is_system: bool,
+    /// Streams that cannot run, and why: they are left alone (SD-126).
+    pub damaged: Mutex<BTreeMap<String, String>>,
+    pub streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
+    pub api_total: AtomicU64,
+    pub api_errors: AtomicU64,
+    subscriptions: Mutex<Vec<Subscription>>,
+}
+
+/// A running stream, from outside its task.
+pub struct StreamHandle {
+    pub name: String,
+    pub inbox: Arc<Inbox<Worker>>,
+    pub config: RwLock<Arc<StreamConfig>>,
+    pub gauges: Arc<Gauges>,
+    task: Mutex<Option<Task<Worker>>>,
+    /// By subject.
+    subscriptions: Mutex<BTreeMap<String, Subscription>>,
+}
+
+impl Account {
+    /// `tiers`: None without JetStream.
+    pub fn new(name: &str, tiers: Option<Tiers>, is_system: bool) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            enabled: tiers.is_some(),
+            tiers: RwLock::new(tiers.unwrap_or_default()),
+            assets: RwLock::default(),
+            changing: Arc::default(),
+            is_system,
+            damaged: Mutex::default(),
+            streams: RwLock::default(),
+            api_total: AtomicU64::new(0),
+            api_errors: AtomicU64::new(0),
+            subscriptions: Mutex::default(),
+        })
+    }
+
+    pub fn stream(&self, name: &str) -> Option<Arc<StreamHandle>> {
+        self.streams.read().get(name).cloned()
+    }
+
+    /// Subscribes to requests and acknowledgements. `domain` gives the API's second name (JS-060).
+    pub fn open(self: &Arc<Self>, host: &Host, server: &Weak<Server>, domain: &str) -> Result<()> {
+        let mut subscriptions = Vec::new();
+        let mut prefixes = vec!["$JS.API.".to_owned()];
+        if !domain.is_empty() {
+            prefixes.push(format!("$JS.{domain}.API."));
+        }
+        for prefix in prefixes {
+            let (account, server, prefix_len) = (Arc::downgrade(self), server.clone(), prefix.len());
+            subscriptions.push(host.subscribe(&self.inline(format!("{prefix}>")), move |messages| {
+                if let (Some(account), Some(server)) = (account.upgrade(), server.upgrade()) {
+                    account.requests(&server, prefix_len, messages);
+                }
+            })?);
+        }
+        if self.enabled {
+            for (subject, kind, token) in [("$JS.ACK.>", Kind::Ack, 2), ("$JS.FC.>", Kind::Flow, 2)] {
+                let account = Arc::downgrade(self);
+                subscriptions.push(host.subscribe(&self.inline(subject.to_owned()), move |messages| {
+                    if let Some(account) = account.upgrade() {
+                        account.to_streams(kind, token, messages);
+                    }
+                })?);
+            }
+        }
+        *self.subscriptions.lock() = subscriptions;
+        Ok(())
+    }
+
+    /// Takes no more requests.
+    pub fn close(&self) {
+        self.subscriptions.lock().clear();
+        for stream in self.streams.read().values() {
+            stream.subscriptions.lock().clear();
+        }
+    }
+
+    fn inline(&self, subject: String) -> SubscribeOptions {
+        SubscribeOptions { account: self.name.to_string(), ..SubscribeOptions::to(subject) }
+    }
+
+    /// What is asked of one stream all the time goes straight to its task, the rest to the API's queue.
+    fn requests(self: &Arc<Self>, server: &Server, prefix_len: usize, messages: &[MessageRef<'_>]) {
+        for message in messages {
+            let request = &message.subject()[prefix_len..];
+            let straight = [(&b"CONSUMER.MSG.NEXT."[..], Kind::Pull), (b"DIRECT.GET.", Kind::DirectGet)]
+                .into_iter()
+                .find_map(|(start, kind)| Some((request.strip_prefix(start)?, kind)));
+            if let Some((rest, kind)) = straight
+                && let Some(stream) = token(rest, 0).and_then(|name| self.stream_named(name))
+            {
+                stream.inbox.letters(kind, std::slice::from_ref(message));
+                continue;
+            }
+            let mut subject = API_PREFIX.to_vec();
+            subject.extend_from_slice(request);
+            server.queue.push(Request {
+                account: self.clone(),
+                subject: subject.into(),
+                reply: Bytes::copy_from_slice(message.reply()),
+                headers: message.headers_bytes(),
+                body: message.payload_bytes(),
+                connection: message.origin(),
+            });
+        }
+    }
+
+    /// Hands messages to the streams that their subjects name.
+    fn to_streams(&self, kind: Kind, at: usize, messages: &[MessageRef<'_>]) {
+        let name_of = |message: &MessageRef<'_>| {
+            let subject = message.subject();
+            // The longer form has domain and account hash before the stream's name (JC-082, JC-150).
+            let long = subject.iter().filter(|&&byte| byte == b'.').count()
+                >= LONG_DOTS[usize::from(kind == Kind::Flow)];
+            token_range(subject, at + if long { 2 } else { 0 })
+        };
+        let mut rest = messages;
+        while let Some(first) = rest.first() {
+            let Some(name) = name_of(first).map(|range| &first.subject()[range]) else {
+                rest = &rest[1..];
+                continue;
+            };
+            let same = |message: &&MessageRef<'_>| {
+                name_of(message).is_some_and(|range| &message.subject()[range] == name)
+            };
+            let len = rest.iter().take_while(same).count();
+            if let Some(stream) = self.stream_named(name) {
+                stream.inbox.letters(kind, &rest[..len]);
+            }
+            rest = &rest[len..];
+        }
+    }
+
+    fn stream_named(&self, name: &[u8]) -> Option<Arc<StreamHandle>> {
+        self.stream(std::str::from_utf8(name).ok()?)
+    }
+}
+
+/// What a stream's task lets others see, as of its last turn.
+#[derive(Default)]
+pub struct Gauges {
+    pub stored_bytes: AtomicU64,
+    pub messages: AtomicU64,
+    pub consumers: AtomicU64,
+    pub failed: AtomicBool,
+}
+
+/// Dots of the longer forms of ack and flow control subjects.
+const LONG_DOTS: [usize; 2] = [10, 6];
+
+impl StreamHandle {
+    pub fn new(inbox: Arc<Inbox<Worker>>, config: StreamConfig) -> Arc<Self> {
+        Arc::new(Self {
+            name: config.name.clone(),
+            inbox,
+            config: RwLock::new(Arc::new(config)),
+            gauges: Arc::default(),
+            task: Mutex::default(),
+            subscriptions: Mutex::default(),
+        })
+    }
+
+    /// Subscribes to what the stream's configuration wants, and to nothing else.
+    pub fn listen(&self, host: &Host, account: &str) -> Result<()> {
+        let config = self.config.read().clone();
+        let mut subscriptions = self.subscriptions.lock();
+        subscriptions.retain(|subject, _| config.subjects.contains(subject));
+        for subject in &config.subjects {
+            if subscriptions.contains_key(subject) {
+                continue;
+            }
+            let inbox = self.inbox.clone();
+            let options = SubscribeOptions { account: account.to_owned(), ..SubscribeOptions::to(subject) };
+            let subscription =
+                host.subscribe(&options, move |messages| inbox.letters(Kind::Publish, messages))?;
+            subscriptions.insert(subject.clone(), subscription);
+        }
+        Ok(())
+    }
+
+    /// Hears no more messages.
+    pub fn deafen(&self) {
+        self.subscriptions.lock().clear();
+    }
+
+    pub(super) fn started(&self, task: Task<Worker>) {
+        *self.task.lock() = Some(task);
+    }
+
+    pub(super) fn take_task(&self) -> Option<Task<Worker>> {
+        self.task.lock().take()
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.gauges.failed.load(Relaxed)
+    }
+}
+
+/// The token at a place.
+pub fn token(subject: &[u8], at: usize) -> Option<&[u8]> {
+    token_range(subject, at).map(|range| &subject[range])
+}
+
+fn token_range(subject: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
+    let mut start = 0;
+    for _ in 0..at {
+        start += memchr::memchr(b'.', &subject[start..])? + 1;
+    }
+    let end = memchr::memchr(b'.', &subject[start..]).map_or(subject.len(), |len| start + len);
+    Some(start..end)
+}

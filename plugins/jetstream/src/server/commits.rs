@@ -1,0 +1,72 @@
+//! Answers that wait for the disk: outboxes in order, each with the commit that must be done before it leaves.
+
+use crate::outbox::Outbox;
+use crate::store::{Commit, StoreError};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+type Waiting = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// Outboxes on their way out.
+#[derive(Default)]
+pub struct Commits {
+    queue: VecDeque<(Option<Waiting>, Outbox)>,
+    /// Emptied outboxes, to be used again.
+    spare: Vec<Outbox>,
+}
+
+/// Kept for reuse.
+const SPARE_MAX: usize = 2;
+
+impl Commits {
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// An empty outbox.
+    pub fn fresh(&mut self) -> Outbox {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub fn give_back(&mut self, mut outbox: Outbox) {
+        outbox.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(outbox);
+        }
+    }
+
+    pub fn push(&mut self, commit: Commit, outbox: Outbox) {
+        let waiting: Option<Waiting> = match commit {
+            Commit::Done => None,
+            commit => Some(Box::pin(commit.wait())),
+        };
+        self.queue.push_back((waiting, outbox));
+    }
+
+    /// The first outbox, when its commit is done: with what the commit says.
+    pub async fn next(&mut self) -> (Outbox, Result<(), StoreError>) {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Ready as soon as the first outbox may leave; never while there is none.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Outbox, Result<(), StoreError>)> {
+        let Some((waiting, _)) = self.queue.front_mut() else { return Poll::Pending };
+        let done = match waiting {
+            None => Ok(()),
+            Some(waiting) => match waiting.as_mut().poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(done) => done,
+            },
+        };
+        match self.queue.pop_front() {
+            Some((_, outbox)) => Poll::Ready((outbox, done)),
+            None => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What an account has and may have (JS-290), and advisories of the API.
+
+use super::Call;
+use super::reply::{Body, ok};
+use crate::api::advisory::Advisory;
+use crate::api::info::{AccountInfo, ApiStats, Held};
+use crate::context::unique_id;
+use crate::wire::{Storage, Time};
+use natsd_plugin_api::{PublishRef, tracing};
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Call<'_> {
+    pub(super) fn account_info(&self) -> Body {
+        self.input.ignored()?;
+        let streams = self.account.streams.read();
+        let held: Vec<Held> = streams
+            .values()
+            .map(|stream| {
+                let config = stream.config.read().clone();
+                let stored = stream.gauges.stored_bytes.load(Relaxed);
+                let (memory, storage) = match config.storage {
+                    Storage::Memory => (stored, 0),
+                    Storage::File => (0, stored),
+                };
+                let consumers = stream.gauges.consumers.load(Relaxed);
+                Held { replicas: config.num_replicas, memory, storage, streams: 1, consumers }
+            })
+            .collect();
+        // The request at hand does not count itself.
+        let total = self.account.api_total.load(Relaxed).saturating_sub(1);
+        let api = ApiStats::new(total, self.account.api_errors.load(Relaxed), 0);
+        let domain = &self.server.config().domain;
+        let (tiers, assets) = (self.account.tiers.read(), self.account.assets.read());
+        ok(self.kind, &AccountInfo::new(&tiers, &assets, &held, domain, api))
+    }
+
+    /// Tells the account, if anyone there listens.
+    pub(super) fn advise(&self, advisory: &Advisory) {
+        let (host, account) = (&self.server.host, &self.account.name);
+        let subject = advisory.subject.as_bytes();
+        if !host.interest(account, subject, b"").is_ok_and(|count| count > 0) {
+            return;
+        }
+        let id = unique_id(&mut || host.random_u64());
+        let text = advisory.to_json(&id, Time(host.unix_ns() as i64), &self.server.config().domain);
+        if let Err(why) = host.publish(account, PublishRef::new(subject, &text)) {
+            tracing::debug!("JetStream's advisory on {} was not published: {why}", advisory.subject);
+        }
+    }
+}

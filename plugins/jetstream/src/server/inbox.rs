@@ -1,0 +1,263 @@
+//! What waits for a stream's task: messages as publishers' threads left them, and commands of the API.
+//!
+//! Filled by inline subscribers, so nothing here blocks for long: a message is copied once, into a buffer that the
+//! task takes whole and gives back empty.
+
+use natsd_plugin_api::MessageRef;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// JS-142: more than this is refused.
+const MESSAGES_MAX: usize = 100_000;
+const BYTES_MAX: usize = 128 * 1024 * 1024;
+/// A buffer that grew beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a message is to the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Publish,
+    /// An acknowledgement; the subject says of what.
+    Ack,
+    /// A request for the next messages of a consumer.
+    Pull,
+    /// The answer to flow control.
+    Flow,
+    DirectGet,
+    /// The inbox was full: only the reply is there.
+    Overrun,
+}
+
+/// One message in the buffer: the lengths of its parts, which follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    kind: Kind,
+    subject: u16,
+    reply: u16,
+    headers: u32,
+    payload: u32,
+}
+
+/// A message for the stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    pub kind: Kind,
+    pub subject: &'a [u8],
+    pub reply: &'a [u8],
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+/// Something to do in the stream's task.
+pub type Command<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+pub enum Item<'a, T> {
+    Letter(Letter<'a>),
+    Command(Command<T>),
+}
+
+/// Letters and commands in the order in which they came.
+pub struct Batch<T> {
+    buffer: Vec<u8>,
+    heads: Vec<Head>,
+    /// Each with the number of letters before it.
+    commands: Vec<(usize, Command<T>)>,
+    interest_changed: bool,
+    closed: bool,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::new(),
+            heads: Vec::new(),
+            commands: Vec::new(),
+            interest_changed: false,
+            closed: false,
+        }
+    }
+}
+
+impl<T> Batch<T> {
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.commands.is_empty() && !self.interest_changed
+    }
+
+    /// Who listens may have changed for something that the stream's consumers watch.
+    pub fn interest_changed(&self) -> bool {
+        self.interest_changed
+    }
+
+    /// Everything in order; the batch is empty afterwards.
+    pub fn drain(&mut self, mut take: impl FnMut(Item<'_, T>)) {
+        let mut commands = std::mem::take(&mut self.commands).into_iter().peekable();
+        let mut at = 0;
+        for (n, head) in self.heads.iter().enumerate() {
+            while let Some((_, command)) = commands.next_if(|(before, _)| *before <= n) {
+                take(Item::Command(command));
+            }
+            let mut part = |len: usize| {
+                at += len;
+                &self.buffer[at - len..at]
+            };
+            take(Item::Letter(Letter {
+                kind: head.kind,
+                subject: part(usize::from(head.subject)),
+                reply: part(usize::from(head.reply)),
+                headers: part(head.headers as usize),
+                payload: part(head.payload as usize),
+            }));
+        }
+        commands.for_each(|(_, command)| take(Item::Command(command)));
+        self.interest_changed = false;
+        self.heads.clear();
+        self.buffer.clear();
+        if self.buffer.capacity() > KEPT_BYTES_MAX {
+            self.buffer = Vec::new();
+        }
+    }
+
+    fn push(&mut self, kind: Kind, message: &MessageRef<'_>) {
+        let (subject, reply) = (message.subject(), message.reply());
+        let (Ok(subject_len), Ok(reply_len)) = (u16::try_from(subject.len()), u16::try_from(reply.len()))
+        else {
+            // A control line is far shorter than that.
+            return;
+        };
+        let full = self.heads.len() >= MESSAGES_MAX || self.buffer.len() >= BYTES_MAX;
+        if full && kind == Kind::Publish {
+            if !reply.is_empty() {
+                let head = Head { kind: Kind::Overrun, subject: 0, reply: reply_len, headers: 0, payload: 0 };
+                self.heads.push(head);
+                self.buffer.extend_from_slice(reply);
+            }
+            return;
+        }
+        let (headers, payload) = (message.headers(), message.payload());
+        self.heads.push(Head {
+            kind,
+            subject: subject_len,
+            reply: reply_len,
+            headers: headers.len() as u32,
+            payload: payload.len() as u32,
+        });
+        for part in [subject, reply, headers, payload] {
+            self.buffer.extend_from_slice(part);
+        }
+    }
+}
+
+/// The inbox of a stream. Shared by all that send to it.
+pub struct Inbox<T> {
+    waiting: Mutex<Batch<T>>,
+    wake: Notify,
+}
+
+impl<T> Inbox<T> {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new(Batch::default()), wake: Notify::new() })
+    }
+
+    pub fn letters(&self, kind: Kind, messages: &[MessageRef<'_>]) {
+        let was_empty = {
+            let mut waiting = self.waiting.lock();
+            let was_empty = waiting.is_empty();
+            messages.iter().for_each(|message| waiting.push(kind, message));
+            was_empty
+        };
+        if was_empty {
+            self.wake.notify_one();
+        }
+    }
+
+    /// `false`: the task has ended, and the command is gone.
+    pub fn command(&self, command: impl FnOnce(&mut T) + Send + 'static) -> bool {
+        let was_empty = {
+            let mut waiting = self.waiting.lock();
+            if waiting.closed {
+                return false;
+            }
+            let was_empty = waiting.is_empty();
+            let before = waiting.heads.len();
+            waiting.commands.push((before, Box::new(command)));
+            was_empty
+        };
+        if was_empty {
+            self.wake.notify_one();
+        }
+        true
+    }
+
+    pub fn interest_changed(&self) {
+        self.waiting.lock().interest_changed = true;
+        self.wake.notify_one();
+    }
+
+    /// Exchanges what waits for an empty batch.
+    pub fn take(&self, batch: &mut Batch<T>) {
+        let mut waiting = self.waiting.lock();
+        batch.closed = waiting.closed;
+        std::mem::swap(&mut *waiting, batch);
+    }
+
+    /// Nothing is taken any more. What waits stays to be drained.
+    pub fn close(&self) {
+        self.waiting.lock().closed = true;
+    }
+
+    /// Until something may have come.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Batch, Inbox, Item, Kind};
+    use natsd_plugin_api::MessageRef;
+
+    #[test]
+    fn letters_and_commands_come_in_order() {
+        let inbox = Inbox::<Vec<String>>::new();
+        inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"r", b"", b"one")]);
+        assert!(inbox.command(|log| log.push("command".into())));
+        inbox.letters(Kind::Ack, &[MessageRef::new(b"b", b"", b"NATS/1.0\r\n\r\n", b"")]);
+        let (mut batch, mut log) = (Batch::default(), Vec::new());
+        inbox.take(&mut batch);
+        batch.drain(|item| match item {
+            Item::Command(command) => command(&mut log),
+            Item::Letter(letter) => {
+                let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
+                log.push(format!(
+                    "{:?} {} {} {}",
+                    letter.kind,
+                    text(letter.subject),
+                    text(letter.reply),
+                    text(letter.payload)
+                ));
+            }
+        });
+        assert_eq!(log, ["Publish a r one", "command", "Ack b  "]);
+        assert!(batch.is_empty());
+        inbox.close();
+        assert!(!inbox.command(|_| ()));
+    }
+
+    #[test]
+    fn a_full_inbox_keeps_the_replies() {
+        let inbox = Inbox::<()>::new();
+        let message = MessageRef::new(b"a", b"r", b"", b"");
+        inbox.letters(Kind::Publish, &vec![message; super::MESSAGES_MAX + 2]);
+        let (mut batch, mut refused) = (Batch::default(), 0);
+        inbox.take(&mut batch);
+        batch.drain(|item| {
+            if let Item::Letter(letter) = item {
+                refused += usize::from(letter.kind == Kind::Overrun && letter.reply == b"r");
+            }
+        });
+        assert_eq!(refused, 2);
+    }
+}

@@ -1,0 +1,224 @@
+//! The plugin at work: its accounts, their streams, each with a task of its own, and the API's queue.
+//!
+//! Reading order: `account` (how messages find their stream), `inbox`, `worker` (the task of a stream), `queue` and
+//! `handlers` (the API).
+
+pub mod account;
+mod commits;
+mod handlers;
+pub mod inbox;
+pub mod queue;
+mod streams;
+pub mod worker;
+
+use crate::config::Config;
+use crate::store::StoreEngine;
+use crate::store::file::FileEngine;
+use crate::store::memory::MemoryEngine;
+use crate::stream::BatchLimits;
+use crate::wire::Storage;
+use account::Account;
+use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
+use parking_lot::{Mutex, RwLock};
+use queue::Queue;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// Answers to requests that are being worked on at once.
+const API_TASKS: usize = 4;
+
+/// Everything that runs.
+pub struct Server {
+    pub host: Host,
+    pub queue: Queue,
+    pub identity: ServerIdentity,
+    config: RwLock<Arc<Config>>,
+    engines: OnceLock<Engines>,
+    batches: Arc<BatchLimits>,
+    accounts: RwLock<BTreeMap<String, Arc<Account>>>,
+    tasks: Mutex<Vec<Task<()>>>,
+    /// Of the machine, if it says.
+    memory_bytes: Option<u64>,
+}
+
+struct Engines {
+    file: Arc<dyn StoreEngine>,
+    memory: Arc<dyn StoreEngine>,
+}
+
+impl Server {
+    pub fn new(host: Host, config: Arc<Config>) -> Result<Arc<Self>> {
+        let identity = host.identity()?;
+        Ok(Arc::new(Self {
+            memory_bytes: memory_bytes(&host),
+            queue: Queue::new(config.queues.requests_max),
+            host,
+            identity,
+            config: RwLock::new(config),
+            engines: OnceLock::new(),
+            batches: Arc::default(),
+            accounts: RwLock::default(),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().clone()
+    }
+
+    pub fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.accounts.read().get(name).cloned()
+    }
+
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.accounts.read().values().cloned().collect()
+    }
+
+    pub fn engine(&self, storage: Storage) -> Result<Arc<dyn StoreEngine>> {
+        let engines = self.engines.get().ok_or_else(|| Error::other("the store is not open"))?;
+        Ok(match storage {
+            Storage::File => engines.file.clone(),
+            Storage::Memory => engines.memory.clone(),
+        })
+    }
+
+    /// Memory and file bytes that the streams of all accounts have reserved.
+    pub fn reserved(&self) -> (i64, i64) {
+        self.accounts().iter().fold((0, 0), |(memory, file), account| {
+            let (of_memory, of_file) = account.assets.read().reserved_on_server(None);
+            (memory + of_memory, file + of_file)
+        })
+    }
+
+    /// What memory streams may hold together.
+    pub fn memory_bytes_max(&self) -> i64 {
+        self.config().memory_bytes_max(self.memory_bytes)
+    }
+
+    /// What is wrong, for the health report; empty when nothing is.
+    pub fn trouble(&self) -> String {
+        let mut trouble = self.engines.get().map(|engines| engines.file.trouble()).unwrap_or_default();
+        for account in self.accounts() {
+            for stream in account.streams.read().values().filter(|stream| stream.has_failed()) {
+                if !trouble.is_empty() {
+                    trouble += "; ";
+                }
+                trouble += &format!("the store of stream '{} > {}' failed", account.name, stream.name);
+            }
+        }
+        trouble
+    }
+
+    /// Opens the store, brings back what is in it, and takes requests.
+    pub async fn start(self: &Arc<Self>) -> Result<()> {
+        let config = self.config();
+        let engine = self.open_engine(&config).await?;
+        let engines = Engines { file: engine.clone(), memory: Arc::new(MemoryEngine::default()) };
+        if self.engines.set(engines).is_err() {
+            return Err(Error::other("JetStream has been started before"));
+        }
+        for name in self.host.accounts()? {
+            self.add_account(&name);
+        }
+        self.recover(engine).await?;
+        for account in self.accounts() {
+            account.open(&self.host, &Arc::downgrade(self), &config.domain)?;
+        }
+        let mut tasks = self.tasks.lock();
+        for _ in 0..API_TASKS {
+            let server = Arc::downgrade(self);
+            tasks.push(self.host.spawn("api", async move {
+                // The server lives until it is stopped, which ends this task.
+                while let Some(server) = server.upgrade() {
+                    let (request, dropped) = server.queue.next().await;
+                    if dropped > 0 {
+                        handlers::tell_dropped(&server, dropped);
+                    }
+                    if let Some(request) = request {
+                        handlers::handle(&server, &request).await;
+                    }
+                }
+            }));
+        }
+        Ok(())
+    }
+
+    async fn open_engine(&self, config: &Config) -> Result<Arc<dyn StoreEngine>> {
+        let (host, config) = (self.host.clone(), config.clone());
+        let opened = self.host.blocking(move || {
+            let spawner = host.clone();
+            let spawn = move |job: Box<dyn FnOnce() + Send>| {
+                let host = spawner.clone();
+                drop(spawner.spawn("log", async move { host.blocking(job).await }));
+            };
+            let vfs = Arc::new(host.files());
+            FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), config.sync, host.random_u64(), Some(&spawn))
+        });
+        let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
+        Ok(Arc::new(engine))
+    }
+
+    /// Notes an account that the server has.
+    fn add_account(&self, name: &str) -> Arc<Account> {
+        let config = self.config();
+        let is_system = name == self.identity.system_account;
+        let tiers = config.account(name).filter(|_| !is_system);
+        let account = Account::new(name, tiers, is_system);
+        self.accounts.write().insert(name.to_owned(), account.clone());
+        account
+    }
+
+    /// An account that came later.
+    pub fn account_added(self: &Arc<Self>, name: &str) {
+        if self.account(name).is_some() {
+            return;
+        }
+        let account = self.add_account(name);
+        if let Err(error) = account.open(&self.host, &Arc::downgrade(self), &self.config().domain) {
+            tracing::error!("JetStream cannot serve account {name}: {error}");
+        }
+    }
+
+    /// Takes over a checked configuration.
+    pub fn reconfigure(&self, config: Arc<Config>) {
+        self.queue.set_limit(config.queues.requests_max);
+        *self.config.write() = config;
+    }
+
+    /// Ends every stream's task, tells waiting clients, and closes the store.
+    pub async fn stop(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        let accounts = self.accounts();
+        accounts.iter().for_each(|account| account.close());
+        let mut stores = Vec::new();
+        for account in accounts {
+            let streams: Vec<_> = account.streams.read().values().cloned().collect();
+            for stream in streams {
+                stores.extend(stream.stop("Server Shutdown").await);
+            }
+            account.streams.write().clear();
+        }
+        let Ok(engine) = self.engine(Storage::File) else { return };
+        let closing = self.host.blocking(move || {
+            for mut store in stores {
+                if let Err(error) = store.close() {
+                    tracing::error!("JetStream: a stream was not closed well: {error}");
+                }
+            }
+            engine.close()
+        });
+        match closing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("JetStream's store was not closed well: {error}"),
+            Err(error) => tracing::error!("JetStream's store was not closed: {error}"),
+        }
+    }
+}
+
+/// As Linux tells it.
+fn memory_bytes(host: &Host) -> Option<u64> {
+    let text = host.files().read_text("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}

@@ -1,0 +1,160 @@
+//! Streams come and go: made by a request or found in the store, started, deleted.
+
+use super::Server;
+use super::account::{Account, StreamHandle};
+use super::inbox::Inbox;
+use super::worker::{self, Worker};
+use crate::context::Interest;
+use crate::outbox::Outbox;
+use crate::store::{StoreEngine, StoreError, StreamStore};
+use crate::stream::{Call, Home, Stream};
+use crate::wire::{ApiError, StreamConfig, error};
+use natsd_plugin_api::{Host, Result, tracing};
+use std::sync::Arc;
+
+/// While a stream is made or recovered nobody is asked for anything.
+struct Nobody;
+
+impl Interest for Nobody {
+    fn has(&self, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
+}
+
+/// Calls into a stream outside of its task, before it has one; what it wants to publish is dropped.
+fn quietly<R>(host: &Host, work: impl FnOnce(&mut Call<'_>) -> R) -> R {
+    let mut out = Outbox::default();
+    let mut random = || host.random_u64();
+    let now_ns = host.unix_ns() as i64;
+    work(&mut Call { now_ns, out: &mut out, interest: &Nobody, random: &mut random })
+}
+
+impl Server {
+    /// Brings back every stream of the store whose account is there.
+    pub(super) async fn recover(self: &Arc<Self>, engine: Arc<dyn StoreEngine>) -> Result<()> {
+        let found = self.host.blocking(move || engine.recover()).await?;
+        let found = found.map_err(|error| natsd_plugin_api::Error::other(error).context("recovery"))?;
+        for stored in found {
+            let Some(account) = self.account(&stored.account).filter(|account| account.enabled) else {
+                tracing::warn!(
+                    "JetStream: the store has stream '{} > {}', but its account has no JetStream: left alone",
+                    stored.account,
+                    stored.name
+                );
+                continue;
+            };
+            let (name, meta) = (stored.name, stored.meta);
+            let store = match stored.store {
+                Ok(store) => store,
+                Err(error) => {
+                    tracing::error!("JetStream stream '{} > {name}' is left alone: {error}", account.name);
+                    account.damaged.lock().insert(name, error.to_string());
+                    continue;
+                }
+            };
+            let (host, home) = (self.host.clone(), self.home(&account));
+            let recovered = self
+                .host
+                .blocking(move || quietly(&host, |call| Stream::recover(&meta, &home, store, call)))
+                .await?;
+            match recovered {
+                Ok(stream) => {
+                    let state = stream.state();
+                    tracing::info!(
+                        "  Restored {} messages for stream '{} > {name}'",
+                        state.messages,
+                        account.name
+                    );
+                    if let Some(lost) = &state.lost {
+                        tracing::warn!(
+                            "JetStream stream '{} > {name}' lost {} messages ({} bytes) to damage",
+                            account.name,
+                            lost.msgs.len(),
+                            lost.bytes
+                        );
+                    }
+                    self.run(&account, stream)?;
+                }
+                Err(error) => {
+                    tracing::error!("JetStream stream '{} > {name}' is offline: {error}", account.name);
+                    account.damaged.lock().insert(name, error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn home(&self, account: &Account) -> Home {
+        Home {
+            account: account.name.to_string(),
+            domain: self.config().domain.clone(),
+            batches: self.batches.clone(),
+        }
+    }
+
+    /// Makes a stream of a checked configuration, and runs it.
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        config: StreamConfig,
+    ) -> Result<Arc<StreamHandle>, ApiError> {
+        let failed = |why: &dyn std::fmt::Display| {
+            tracing::error!("JetStream stream '{} > {}': {why}", account.name, config.name);
+            error::STREAM_STORE_FAILED.with(why)
+        };
+        let engine = self.engine(config.storage).map_err(|why| failed(&why))?;
+        let (host, home, wanted) = (self.host.clone(), self.home(account), config.clone());
+        let made = self.host.blocking(move || {
+            let created_ns = host.unix_ns() as i64;
+            let (settings, meta) = Stream::plan(&wanted, created_ns);
+            let store = engine
+                .create(&home.account, &wanted.name, &settings, &meta)
+                .map_err(|why: StoreError| why.to_string())?;
+            let stream =
+                quietly(&host, |call| Stream::create(wanted.clone(), created_ns, &home, store, call));
+            Ok::<_, String>(stream)
+        });
+        let stream = made.await.map_err(|why| failed(&why))?.map_err(|why| failed(&why))??;
+        self.run(account, stream).map_err(|why| failed(&why))
+    }
+
+    /// Gives a stream its task and its subscriptions.
+    pub(super) fn run(&self, account: &Arc<Account>, stream: Stream) -> Result<Arc<StreamHandle>> {
+        let (inbox, config) = (Inbox::new(), stream.config().clone());
+        let handle = StreamHandle::new(inbox.clone(), config);
+        let mut worker =
+            Worker::new(self.host.clone(), account.name.clone(), inbox, stream, handle.gauges.clone());
+        worker.refresh_watches();
+        let task = self.host.spawn("stream", worker::run(worker));
+        handle.started(task);
+        handle.listen(&self.host, &account.name)?;
+        account.streams.write().insert(handle.name.clone(), handle.clone());
+        account.assets.write().insert(handle.config.read().clone());
+        Ok(handle)
+    }
+
+    /// Ends a stream and removes everything of it.
+    pub(super) async fn delete(&self, account: &Account, stream: &Arc<StreamHandle>) -> Result<(), ApiError> {
+        account.streams.write().remove(&stream.name);
+        account.assets.write().remove(&stream.name);
+        let store = stream.stop("Stream Deleted").await;
+        let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };
+        let destroyed = self.host.blocking(move || store.destroy()).await;
+        let destroyed = destroyed.map_err(|why| error::STREAM_DELETE.with(why))?;
+        destroyed.map_err(|why| error::STREAM_DELETE.with(why))
+    }
+}
+
+impl StreamHandle {
+    /// Ends the task; waiting clients are told `status`. Gives the store back, once.
+    pub(super) async fn stop(&self, status: &'static str) -> Option<Box<dyn StreamStore>> {
+        self.deafen();
+        let task = self.take_task()?;
+        self.inbox.command(move |worker: &mut Worker| {
+            worker.call(|stream, call| stream.close(status, call));
+            worker.end();
+        });
+        let worker = task.await.ok()?;
+        Some(worker.into_store())
+    }
+}

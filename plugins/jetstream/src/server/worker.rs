@@ -1,0 +1,326 @@
+//! The task of one stream: takes what its inbox holds, lets the state machine work, and lets answers go once the
+//! store has committed what they promise.
+
+use super::account::Gauges;
+use super::commits::Commits;
+use super::inbox::{Batch, Inbox, Item, Kind, Letter};
+use crate::context::Interest;
+use crate::outbox::Outbox;
+use crate::store::{StoreError, StreamStore};
+use crate::stream::{Call, Inbound, Stream};
+use hashbrown::HashMap;
+use natsd_plugin_api::{Host, InterestWatch, Outcome, tracing};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+/// Commits under way before the task waits for the first of them.
+const COMMITS_MAX: usize = 8;
+/// Deliveries in one go, before new messages get their turn.
+const DELIVERIES_MAX: usize = 4096;
+/// Changes that no answer promises are committed after this long at the latest.
+const LAZY_COMMIT_NS: i64 = 50_000_000;
+
+/// A stream with everything that its task needs.
+pub struct Worker {
+    pub stream: Stream,
+    pub out: Outbox,
+    /// Nanoseconds since 1970, of this turn.
+    pub now_ns: i64,
+    host: Host,
+    account: Arc<str>,
+    inbox: Arc<Inbox<Worker>>,
+    outcomes: Vec<Outcome>,
+    watches: HashMap<Box<[u8]>, InterestWatch>,
+    /// Something changed that is not committed since.
+    uncommitted_since_ns: Option<i64>,
+    state: State,
+    gauges: Arc<Gauges>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    /// The store refuses writes: nothing is answered any more (SD-035).
+    Failed,
+    Ended,
+}
+
+struct HostInterest<'a> {
+    host: &'a Host,
+    account: &'a str,
+}
+
+impl Interest for HostInterest<'_> {
+    fn has(&self, subject: &[u8], queue: &[u8]) -> bool {
+        self.host.interest(self.account, subject, queue).is_ok_and(|count| count > 0)
+    }
+}
+
+impl Worker {
+    pub fn new(
+        host: Host,
+        account: Arc<str>,
+        inbox: Arc<Inbox<Self>>,
+        stream: Stream,
+        gauges: Arc<Gauges>,
+    ) -> Self {
+        Self {
+            stream,
+            out: Outbox::default(),
+            now_ns: host.unix_ns() as i64,
+            host,
+            account,
+            inbox,
+            outcomes: Vec::new(),
+            watches: HashMap::new(),
+            uncommitted_since_ns: None,
+            state: State::Running,
+            gauges,
+        }
+    }
+
+    /// Calls into the stream.
+    pub fn call<R>(&mut self, work: impl FnOnce(&mut Stream, &mut Call<'_>) -> R) -> R {
+        let interest = HostInterest { host: &self.host, account: &self.account };
+        let host = &self.host;
+        let mut random = || host.random_u64();
+        let mut call =
+            Call { now_ns: self.now_ns, out: &mut self.out, interest: &interest, random: &mut random };
+        work(&mut self.stream, &mut call)
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The task ends after this turn; what is in the outbox leaves first.
+    pub fn end(&mut self) {
+        self.state = State::Ended;
+        self.inbox.close();
+    }
+
+    pub fn into_store(self) -> Box<dyn StreamStore> {
+        self.stream.into_store()
+    }
+
+    /// Lets others see how much there is.
+    fn show(&self) {
+        let state = self.stream.state();
+        self.gauges.stored_bytes.store(state.bytes, Relaxed);
+        self.gauges.messages.store(state.messages, Relaxed);
+        self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
+    }
+
+    /// Tells the host whose interest the stream's consumers want to know of. After consumers changed.
+    pub fn refresh_watches(&mut self) {
+        let wanted: Vec<Box<[u8]>> = self.stream.watched_subjects().map(Into::into).collect();
+        self.watches.retain(|subject, _| wanted.contains(subject));
+        for subject in wanted {
+            if self.watches.contains_key(&subject) {
+                continue;
+            }
+            let inbox = self.inbox.clone();
+            let watch = self.host.watch_interest(&self.account, &subject, move || inbox.interest_changed());
+            match watch {
+                Ok(watch) => drop(self.watches.insert(subject, watch)),
+                Err(error) => tracing::warn!(
+                    "interest in {} cannot be watched: {error}",
+                    String::from_utf8_lossy(&subject)
+                ),
+            }
+        }
+    }
+
+    fn handle(&mut self, item: Item<'_, Self>) {
+        match item {
+            Item::Command(command) => command(self),
+            Item::Letter(_) if self.state != State::Running => {}
+            Item::Letter(letter) => self.letter(letter),
+        }
+    }
+
+    fn letter(&mut self, letter: Letter<'_>) {
+        let Letter { kind, subject, reply, headers, payload } = letter;
+        self.call(|stream, call| match kind {
+            Kind::Publish => stream.publish(&Inbound { subject, reply, headers, payload }, call),
+            Kind::Ack => stream.ack(subject, payload, reply, call),
+            Kind::Pull => stream.pull(subject, headers, payload, reply, call),
+            Kind::Flow => stream.flow(subject, headers, call),
+            Kind::DirectGet => stream.direct_get(subject, headers, payload, reply, call),
+            Kind::Overrun => stream.overrun(reply, call),
+        });
+    }
+
+    /// Commits if an answer promises it or it is time, and queues what is to leave.
+    fn queue(&mut self, commits: &mut Commits) {
+        let promises = self.out.promises();
+        let late = self.uncommitted_since_ns.is_some_and(|since| self.now_ns >= since + LAZY_COMMIT_NS);
+        if promises || late {
+            self.uncommitted_since_ns = None;
+            let commit = self.stream.commit();
+            let fresh = commits.fresh();
+            commits.push(commit, std::mem::replace(&mut self.out, fresh));
+        } else if !self.out.is_empty() {
+            let fresh = commits.fresh();
+            commits.push(crate::store::Commit::Done, std::mem::replace(&mut self.out, fresh));
+        }
+    }
+
+    /// Lets an outbox go, or, if what it promises failed, nothing any more.
+    fn send(&mut self, mut outbox: Outbox, done: Result<(), StoreError>, commits: &mut Commits) {
+        if let Err(error) = done {
+            self.fail(&error);
+        }
+        if self.state == State::Failed {
+            return;
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        let (host, account) = (self.host.clone(), self.account.clone());
+        let sent = outbox.send(&host, &account, &mut outcomes, |delivery, outcome| {
+            self.call(|stream, call| stream.delivered(delivery, outcome.receivers, call));
+        });
+        if let Err(error) = sent {
+            tracing::debug!("JetStream could not publish for account {account}: {error}");
+        }
+        self.outcomes = outcomes;
+        commits.give_back(outbox);
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        if self.state == State::Running {
+            self.state = State::Failed;
+            self.gauges.failed.store(true, Relaxed);
+            tracing::error!(
+                "JetStream stream '{} > {}' stopped, its store failed: {error}",
+                self.account,
+                self.stream.name()
+            );
+        }
+    }
+
+    /// When to look again, in nanoseconds since 1970.
+    fn deadline_ns(&self) -> i64 {
+        let lazy = self.uncommitted_since_ns.map_or(i64::MAX, |since| since + LAZY_COMMIT_NS);
+        self.stream.deadline_ns().min(lazy)
+    }
+}
+
+/// Runs until the worker is ended; gives it back then.
+pub async fn run(mut worker: Worker) -> Worker {
+    let inbox = worker.inbox.clone();
+    let (mut batch, mut commits) = (Batch::default(), Commits::default());
+    let mut alarm = Alarm::new(worker.host.clone());
+    loop {
+        inbox.take(&mut batch);
+        worker.now_ns = worker.host.unix_ns() as i64;
+        let interest_changed = batch.interest_changed();
+        if !batch.is_empty() {
+            worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
+        }
+        batch.drain(|item| worker.handle(item));
+        let mut more = false;
+        if worker.state == State::Running {
+            if interest_changed {
+                worker.call(Stream::interest_changed);
+            }
+            if worker.now_ns >= worker.stream.deadline_ns() {
+                worker.call(Stream::tick);
+                worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
+            }
+            more = worker.call(|stream, call| stream.run(DELIVERIES_MAX, call));
+        }
+        worker.queue(&mut commits);
+        worker.show();
+        while let Some((outbox, done)) = ready(&mut commits).await {
+            worker.send(outbox, done, &mut commits);
+            more = true;
+        }
+        if worker.state == State::Ended {
+            while !commits.is_empty() {
+                let (outbox, done) = commits.next().await;
+                worker.send(outbox, done, &mut commits);
+            }
+            return worker;
+        }
+        if more && commits.len() < COMMITS_MAX {
+            worker.host.yield_now().await;
+            continue;
+        }
+        alarm.set(worker.now_ns, worker.deadline_ns());
+        if let Some((outbox, done)) = wait(&inbox, &mut commits, &mut alarm).await {
+            worker.now_ns = worker.host.unix_ns() as i64;
+            worker.send(outbox, done, &mut commits);
+        }
+    }
+}
+
+/// The first outbox if it may leave now.
+async fn ready(commits: &mut Commits) -> Option<(Outbox, Result<(), StoreError>)> {
+    poll_fn(|context| match commits.poll_next(context) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Until something came, a commit is done, or the alarm rings.
+async fn wait(
+    inbox: &Inbox<Worker>,
+    commits: &mut Commits,
+    alarm: &mut Alarm,
+) -> Option<(Outbox, Result<(), StoreError>)> {
+    let mut woken = pin!(inbox.woken());
+    poll_fn(|context| {
+        if let Poll::Ready(next) = commits.poll_next(context) {
+            return Poll::Ready(Some(next));
+        }
+        // With many commits under way more work would only make the queue longer.
+        if commits.len() < COMMITS_MAX && woken.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        alarm.poll(context).map(|()| None)
+    })
+    .await
+}
+
+/// A timer that is set anew only when it must ring earlier: most turns move the deadline a little.
+struct Alarm {
+    host: Host,
+    /// On the monotonic clock.
+    at_ns: u64,
+    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Alarm {
+    fn new(host: Host) -> Self {
+        Self { host, at_ns: u64::MAX, sleep: None }
+    }
+
+    /// `deadline_ns` on the wall clock, as `now_ns`; never for `i64::MAX`.
+    fn set(&mut self, now_ns: i64, deadline_ns: i64) {
+        if deadline_ns == i64::MAX {
+            return;
+        }
+        let wait_ns = u64::try_from(deadline_ns.saturating_sub(now_ns)).unwrap_or(0);
+        let at_ns = self.host.monotonic_ns().saturating_add(wait_ns);
+        if self.sleep.is_some() && self.at_ns <= at_ns {
+            return;
+        }
+        let host = self.host.clone();
+        self.at_ns = at_ns;
+        self.sleep = Some(Box::pin(async move { host.sleep_until_ns(at_ns).await }));
+    }
+
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        let rung = sleep.as_mut().poll(context);
+        if rung.is_ready() {
+            self.sleep = None;
+            self.at_ns = u64::MAX;
+        }
+        rung
+    }
+}

@@ -1,0 +1,248 @@
+//! A block: a file with messages in the order of their sequences, and what is kept of it in memory.
+
+use super::record::{self, Bad, Record};
+use super::writer::Slot;
+use crate::store::{Flags, NewMessage};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Larger blocks are closed and a new one begun.
+pub const SIZE_MAX: u64 = 8 * 1024 * 1024;
+/// Magic (8), salt (8), first sequence (8), base time (8), hash (8).
+pub const HEADER: usize = 40;
+const MAGIC: &[u8; 8] = b"natsdbk1";
+
+/// Kinds of records; the upper half of the byte holds the message's flags.
+const MESSAGE: u8 = 1;
+const MESSAGE_WITH_HEADERS: u8 = 2;
+const SKIP: u8 = 3;
+const ERASED: u8 = 4;
+
+/// No message at a sequence.
+const NONE: u32 = u32::MAX;
+
+/// What is known of a block without reading it.
+pub struct Block {
+    pub number: u64,
+    pub slot: Arc<Slot>,
+    pub salt: u64,
+    pub base_time_ns: i64,
+    pub first_seq: u64,
+    /// `first_seq - 1` while it is empty.
+    pub last_seq: u64,
+    pub first_time_ns: i64,
+    pub last_time_ns: i64,
+    /// Bytes in the file, or on their way there.
+    pub size: u64,
+    /// Messages that are there.
+    pub live: u64,
+    /// Where each sequence from the first lies; dropped for blocks that nobody reads.
+    pub offsets: Option<Vec<u32>>,
+    /// One bit a sequence: removed.
+    dead: Vec<u64>,
+    /// Flags of all its messages together.
+    pub flags: Flags,
+}
+
+/// A message in a block, as views of a buffer.
+pub struct Parsed {
+    pub seq: u64,
+    pub time_ns: i64,
+    pub flags: Flags,
+    pub subject: Bytes,
+    pub headers: Bytes,
+    pub payload: Bytes,
+}
+
+/// A record of a block.
+pub enum Entry<'a> {
+    Message { seq: u64, time_ns: i64, flags: Flags, subject: &'a [u8], headers: &'a [u8], payload: &'a [u8] },
+    Skip { count: u64, time_ns: i64 },
+    Erased { seq: u64 },
+}
+
+impl Block {
+    /// A new block, and the header of its file.
+    pub fn new(number: u64, slot: Arc<Slot>, salt: u64, first_seq: u64, time_ns: i64) -> (Self, Vec<u8>) {
+        let mut header = MAGIC.to_vec();
+        for value in [salt, first_seq, time_ns as u64] {
+            header.extend_from_slice(&value.to_le_bytes());
+        }
+        let hash = xxhash_rust::xxh3::xxh3_64(&header);
+        header.extend_from_slice(&hash.to_le_bytes());
+        (Self::with(number, slot, salt, first_seq, time_ns), header)
+    }
+
+    fn with(number: u64, slot: Arc<Slot>, salt: u64, first_seq: u64, time_ns: i64) -> Self {
+        Self {
+            number,
+            slot,
+            salt,
+            base_time_ns: time_ns,
+            first_seq,
+            last_seq: first_seq - 1,
+            first_time_ns: time_ns,
+            last_time_ns: time_ns,
+            size: HEADER as u64,
+            live: 0,
+            offsets: Some(Vec::new()),
+            dead: Vec::new(),
+            flags: Flags::default(),
+        }
+    }
+
+    /// Reads the header of a file.
+    pub fn open(number: u64, slot: Arc<Slot>, content: &[u8]) -> Option<Self> {
+        let header = content.get(..HEADER)?;
+        let value = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&header[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        let right = &header[..8] == MAGIC && value(32) == xxhash_rust::xxh3::xxh3_64(&header[..32]);
+        (right && value(16) > 0).then(|| Self::with(number, slot, value(8), value(16), value(24) as i64))
+    }
+
+    /// Encodes a message at the end of `out`, which lies in the file from `base` on.
+    pub fn encode(&self, out: &mut Vec<u8>, base: u64, seq: u64, message: &NewMessage<'_>) {
+        let kind = if message.headers.is_empty() { MESSAGE } else { MESSAGE_WITH_HEADERS };
+        record::push(out, base, self.salt, kind | message.flags.0 << 4, |out| {
+            record::push_varint(out, seq - self.first_seq);
+            push_time(out, message.time_ns, self.base_time_ns);
+            record::push_bytes(out, message.subject);
+            if kind == MESSAGE_WITH_HEADERS {
+                record::push_bytes(out, message.headers);
+            }
+            out.extend_from_slice(message.payload);
+        });
+    }
+
+    pub fn encode_skip(&self, out: &mut Vec<u8>, base: u64, count: u64, time_ns: i64) {
+        record::push(out, base, self.salt, SKIP, |out| {
+            record::push_varint(out, count);
+            push_time(out, time_ns, self.base_time_ns);
+        });
+    }
+
+    /// A record of the same length without any of the content.
+    pub fn erased(&self, at: u64, len: usize, seq: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(len);
+        record::push(&mut out, at, self.salt, ERASED, |out| {
+            record::push_varint(out, seq - self.first_seq);
+            // `out` begins with the record's head: the whole is as long as it was.
+            out.resize(len, 0);
+        });
+        out
+    }
+
+    /// What a record says; `None` when it makes no sense.
+    pub fn entry<'a>(&self, record: &Record<'a>) -> Option<Entry<'a>> {
+        let mut body = record.body;
+        let flags = Flags(record.kind >> 4);
+        let kind = record.kind & 15;
+        match kind {
+            SKIP => {
+                let count = record::take_varint(&mut body)?;
+                Some(Entry::Skip { count, time_ns: take_time(&mut body, self.base_time_ns)? })
+            }
+            ERASED => Some(Entry::Erased { seq: self.first_seq + record::take_varint(&mut body)? }),
+            MESSAGE | MESSAGE_WITH_HEADERS => {
+                let seq = self.first_seq + record::take_varint(&mut body)?;
+                let time_ns = take_time(&mut body, self.base_time_ns)?;
+                let subject = record::take_bytes(&mut body)?;
+                let headers = if kind == MESSAGE_WITH_HEADERS { record::take_bytes(&mut body)? } else { &[] };
+                Some(Entry::Message { seq, time_ns, flags, subject, headers, payload: body })
+            }
+            _ => None,
+        }
+    }
+
+    /// The message at the start of `bytes`, which lie at `at` in the file.
+    pub fn parse(&self, bytes: &Bytes, at: u64) -> Result<Parsed, Bad> {
+        let record = record::read(bytes, 0, at, self.salt)?;
+        match self.entry(&record) {
+            Some(Entry::Message { seq, time_ns, flags, subject, headers, payload }) => Ok(Parsed {
+                seq,
+                time_ns,
+                flags,
+                subject: bytes.slice_ref(subject),
+                headers: if headers.is_empty() { Bytes::new() } else { bytes.slice_ref(headers) },
+                payload: if payload.is_empty() { Bytes::new() } else { bytes.slice_ref(payload) },
+            }),
+            _ => Err(Bad::Content { len: record.len }),
+        }
+    }
+
+    /// Notes a message at an offset.
+    pub fn add(&mut self, seq: u64, offset: u64, time_ns: i64, flags: Flags) {
+        self.fill_to(seq);
+        if let Some(offsets) = &mut self.offsets {
+            offsets.push(offset as u32);
+        }
+        if self.live == 0 {
+            self.first_time_ns = time_ns;
+        }
+        self.last_seq = seq;
+        self.last_time_ns = time_ns;
+        self.live += 1;
+        self.flags = self.flags.union(flags);
+    }
+
+    /// Notes sequences without messages up to the one before `seq`.
+    pub fn fill_to(&mut self, seq: u64) {
+        let missing = (seq - self.first_seq) as usize;
+        if let Some(offsets) = &mut self.offsets {
+            offsets.resize(missing, NONE);
+        }
+        self.last_seq = self.last_seq.max(seq - 1);
+    }
+
+    /// Where a message lies, if its offsets are loaded and it is there.
+    pub fn offset(&self, seq: u64) -> Option<u64> {
+        if self.is_dead(seq) {
+            return None;
+        }
+        let offset = *self.offsets.as_ref()?.get((seq - self.first_seq) as usize)?;
+        (offset != NONE).then_some(u64::from(offset))
+    }
+
+    pub fn is_dead(&self, seq: u64) -> bool {
+        let bit = (seq - self.first_seq) as usize;
+        self.dead.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// Marks a message that is there as removed.
+    pub fn kill(&mut self, seq: u64) {
+        let bit = (seq - self.first_seq) as usize;
+        if self.dead.len() <= bit / 64 {
+            self.dead.resize(bit / 64 + 1, 0);
+        }
+        self.dead[bit / 64] |= 1 << (bit % 64);
+        self.live -= 1;
+    }
+
+    /// Removed sequences as ranges, first and last.
+    pub fn dead_ranges(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for seq in self.first_seq..=self.last_seq {
+            if !self.is_dead(seq) {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == seq => *last = seq,
+                _ => ranges.push((seq, seq)),
+            }
+        }
+        ranges
+    }
+}
+
+fn push_time(out: &mut Vec<u8>, time_ns: i64, base_ns: i64) {
+    let delta = time_ns.wrapping_sub(base_ns);
+    record::push_varint(out, ((delta << 1) ^ (delta >> 63)) as u64);
+}
+
+fn take_time(bytes: &mut &[u8], base_ns: i64) -> Option<i64> {
+    let packed = record::take_varint(bytes)?;
+    Some(base_ns.wrapping_add((packed >> 1) as i64 ^ -((packed & 1) as i64)))
+}

@@ -1,0 +1,246 @@
+//! What is in the files of a stream after a start: blocks are read whole, every record checked, and what cannot be
+//! read is stepped over and counted.
+
+use super::block::{self, Block, Entry};
+use super::record::{self, Bad};
+use super::state_log::{self, Found};
+use super::stream::{FileStore, Log, Shared};
+use super::writer::{Slot, failed};
+use crate::store::{StoreError, StoreSettings, StoredConsumer, SubjectFacts};
+use natsd_plugin_api::tracing;
+use std::sync::Arc;
+
+/// Every good entry of a block's file with its place. Answers where the good part ends, and the bytes that could
+/// not be read before that.
+pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)) -> (u64, u64) {
+    let (mut at, mut end, mut lost) = (block::HEADER, block::HEADER, 0);
+    while at < content.len() {
+        match record::read(content, at, 0, block.salt) {
+            Ok(record) => {
+                if let Some(entry) = block.entry(&record) {
+                    visit(at as u64, entry);
+                }
+                at += record.len;
+                end = at;
+            }
+            Err(bad) => match record::resync(content, at, bad, 0, block.salt) {
+                Some(next) => {
+                    lost += (next - at) as u64;
+                    at = next;
+                }
+                None => {
+                    // A whole record with a wrong hash at the end is damage, the rest of one is a torn write.
+                    if let Bad::Content { len } = bad {
+                        lost += len as u64;
+                        end = at + len;
+                    }
+                    break;
+                }
+            },
+        }
+    }
+    (end as u64, lost)
+}
+
+/// Opens the store of a stream that was there.
+pub fn open(shared: Arc<Shared>, dir: &str) -> Result<FileStore, StoreError> {
+    let (generation, found) = newest_log(&shared, dir)?;
+    let log = Log {
+        slot: Slot::new(dir, &format!("state.{generation}")),
+        generation,
+        salt: found.salt,
+        size: found.size,
+        next_number: found.next_number,
+        short_size: found.size,
+        open: Vec::new(),
+    };
+    cut(&shared, &log.slot, log.size)?;
+    let mut store = FileStore::new(shared, dir.to_owned(), StoreSettings::default(), log);
+    store.meta = found.meta.clone().unwrap_or_default();
+    store.consumers = found.consumers.clone();
+    store.found = found
+        .consumers
+        .iter()
+        .filter(|(_, kept)| !kept.meta.is_empty())
+        .map(|(name, kept)| StoredConsumer {
+            name: name.clone(),
+            meta: kept.meta.clone(),
+            state: kept.state.clone(),
+            changes: kept.changes.clone(),
+        })
+        .collect();
+    store.state.last_seq = found.last_seq;
+    store.state.last_time_ns = found.last_time_ns;
+    read_blocks(&mut store, &found)?;
+    Ok(store)
+}
+
+/// The state log with the highest generation that can be read. Older ones are removed.
+fn newest_log(shared: &Shared, dir: &str) -> Result<(u64, Found), StoreError> {
+    let names = shared.vfs.list(dir).map_err(|error| failed(dir, &error))?;
+    let mut generations: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_prefix("state.")?.parse().ok()).collect();
+    generations.sort_unstable();
+    let mut newest = None;
+    for generation in generations.into_iter().rev() {
+        let path = format!("{dir}/state.{generation}");
+        if newest.is_some() {
+            if let Err(error) = shared.vfs.remove_file(&path) {
+                tracing::warn!("{path} could not be removed: {error}");
+            }
+            continue;
+        }
+        let content = shared.vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        // One that was being written when the server ended has no whole beginning.
+        if let Some(found) = state_log::read(&content).filter(|found| found.meta.is_some()) {
+            if found.damaged > 0 {
+                tracing::warn!("{path}: {} damaged places", found.damaged);
+            }
+            newest = Some((generation, found));
+        }
+    }
+    newest.ok_or_else(|| StoreError::Damaged {
+        path: dir.to_owned(),
+        why: "there is no readable state file".to_owned(),
+    })
+}
+
+fn cut(shared: &Shared, slot: &Slot, size: u64) -> Result<(), StoreError> {
+    let file = slot.open(&*shared.vfs, false)?;
+    let now = file.size().map_err(|error| failed(&slot.path, &error))?;
+    if now > size {
+        file.set_size(size).map_err(|error| failed(&slot.path, &error))?;
+        file.sync().map_err(|error| failed(&slot.path, &error))?;
+    }
+    Ok(())
+}
+
+fn read_blocks(store: &mut FileStore, found: &Found) -> Result<(), StoreError> {
+    let dir = store.msgs_dir();
+    let names = store.shared.vfs.list(&dir).map_err(|error| failed(&dir, &error))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(".blk")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    let mut dead = found.dead.clone();
+    dead.sort_unstable();
+    for number in &numbers {
+        read_block(store, found, &dead, *number)?;
+    }
+    store.next_block = numbers.last().map_or(1, |last| last + 1);
+    let first_live = store.blocks.iter().find(|block| block.live > 0);
+    match first_live {
+        None => {
+            store.state.first_seq = if store.state.last_seq == 0 { 0 } else { store.state.last_seq + 1 };
+        }
+        Some(block) => {
+            let first = (block.first_seq..=block.last_seq).find(|&seq| block.offset(seq).is_some());
+            store.state.first_seq = first.unwrap_or(block.first_seq);
+            store.state.first_time_ns = block.first_time_ns;
+        }
+    }
+    store.go_on();
+    // Only the last blocks keep their offsets in memory.
+    let many = store.blocks.len().saturating_sub(2);
+    for block in &mut store.blocks[..many] {
+        block.offsets = None;
+        block.slot.close();
+    }
+    Ok(())
+}
+
+fn read_block(
+    store: &mut FileStore,
+    found: &Found,
+    dead: &[(u64, u64)],
+    number: u64,
+) -> Result<(), StoreError> {
+    let slot = Slot::new(&store.msgs_dir(), &format!("{number}.blk"));
+    let content = store.shared.vfs.read(&slot.path).map_err(|error| failed(&slot.path, &error))?;
+    let Some(mut block) = Block::open(number, slot.clone(), &content) else {
+        if content.len() > block::HEADER {
+            tracing::error!("{}: the header is damaged; the file is left alone", slot.path);
+            store.state.lost_bytes += content.len() as u64;
+        }
+        return Ok(());
+    };
+    let cut_above = found
+        .truncations
+        .iter()
+        .filter(|(_, next_block)| number < *next_block)
+        .map(|(last_seq, _)| *last_seq)
+        .min()
+        .unwrap_or(u64::MAX);
+    let (mut entries, mut gaps) = (Vec::new(), Vec::new());
+    let mut expected = block.first_seq;
+    let reader = Block::open(number, slot.clone(), &content);
+    let Some(reader) = reader else { return Ok(()) };
+    let state = &mut store.state;
+    let subjects = &mut store.subjects;
+    let (end, lost_bytes) = scan(&reader, &content, &mut |offset, entry| match entry {
+        Entry::Message { seq, time_ns, flags, subject, headers, payload } => {
+            if seq < expected || seq > cut_above {
+                return;
+            }
+            gaps.extend(expected..seq);
+            expected = seq + 1;
+            block.add(seq, offset, time_ns, flags);
+            state.last_seq = state.last_seq.max(seq);
+            state.last_time_ns = state.last_time_ns.max(time_ns);
+            if seq < found.first_seq || is_in(dead, seq) {
+                block.kill(seq);
+                return;
+            }
+            let headers_len = if headers.is_empty() { 0 } else { 4 + headers.len() as u64 };
+            state.messages += 1;
+            state.bytes += 30 + (subject.len() + payload.len()) as u64 + headers_len;
+            entries.push(seq);
+            let facts = subjects
+                .entry_ref(subject)
+                .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
+            facts.messages += 1;
+            facts.last_seq = seq;
+        }
+        Entry::Skip { count, time_ns } => {
+            expected += count;
+            block.fill_to(expected);
+            state.last_seq = state.last_seq.max(expected - 1);
+            state.last_time_ns = state.last_time_ns.max(time_ns);
+        }
+        Entry::Erased { seq } => {
+            gaps.extend(expected..seq);
+            expected = expected.max(seq + 1);
+            block.fill_to(seq + 1);
+            state.last_seq = state.last_seq.max(seq);
+        }
+    });
+    // The first of the living, for its time.
+    drop(entries);
+    for seq in gaps {
+        if seq >= found.first_seq && !is_in(dead, seq) {
+            store.state.lost_seqs.push(seq);
+        }
+    }
+    if lost_bytes > 0 {
+        store.state.lost_bytes += lost_bytes;
+        tracing::warn!("{}: {lost_bytes} bytes are damaged and left out", slot.path);
+    }
+    block.size = end;
+    if (end as usize) < content.len() {
+        cut(&store.shared, &slot, end)?;
+    }
+    if block.live == 0 && found.last_seq >= block.last_seq {
+        // Everything in it is gone, and the state log knows its last sequence.
+        if let Err(error) = store.shared.vfs.remove_file(&slot.path) {
+            tracing::warn!("{} could not be removed: {error}", slot.path);
+        }
+        return Ok(());
+    }
+    store.blocks.push(block);
+    Ok(())
+}
+
+fn is_in(ranges: &[(u64, u64)], seq: u64) -> bool {
+    // Ranges may overlap: what was noted twice.
+    let after = ranges.partition_point(|(first, _)| *first <= seq);
+    ranges[..after].iter().rev().take(64).any(|(_, last)| *last >= seq)
+}

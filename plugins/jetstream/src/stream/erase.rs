@@ -1,0 +1,46 @@
+//! Deletes and purges that clients ask for (JS-220 to JS-222).
+
+use super::{Call, Stream};
+use crate::filter::Filter;
+use crate::store::Purge;
+use crate::wire::{ApiError, Storage, error};
+
+impl Stream {
+    /// `STREAM.PURGE`: how many messages went. `filter` empty: all subjects.
+    pub fn purge(&mut self, filter: &str, seq: u64, keep: u64, call: &mut Call<'_>) -> Result<u64, ApiError> {
+        if self.config.sealed {
+            return Err(error::STREAM_SEALED);
+        }
+        if self.config.deny_purge {
+            return Err(error::STREAM_PURGE_FAILED.with("stream purge not permitted"));
+        }
+        if seq > 0 && keep > 0 {
+            return Err(error::BAD_REQUEST);
+        }
+        let filter = match filter {
+            "" => Filter::all(),
+            filter => Filter::new([filter]),
+        };
+        self.purge_now(&Purge { filter, before_seq: seq, keep }, call)
+            .map_err(|why| error::STREAM_PURGE_FAILED.with(why))
+    }
+
+    /// `STREAM.MSG.DELETE`. With `erase` the content is destroyed.
+    pub fn delete_message(&mut self, seq: u64, erase: bool, call: &mut Call<'_>) -> Result<(), ApiError> {
+        if self.config.sealed {
+            return Err(error::STREAM_SEALED);
+        }
+        if self.config.deny_delete {
+            return Err(error::STREAM_MSG_DELETE_FAILED.with("message delete not permitted"));
+        }
+        let removed =
+            self.remove(seq, erase, call).map_err(|why| error::STREAM_MSG_DELETE_FAILED.with(why))?;
+        if removed.is_some() {
+            return Ok(());
+        }
+        if self.config.storage == Storage::File && seq > self.store.state().last_seq {
+            return Err(error::STREAM_MSG_DELETE_FAILED.with("stream store EOF"));
+        }
+        Err(error::SEQUENCE_NOT_FOUND.with(seq))
+    }
+}

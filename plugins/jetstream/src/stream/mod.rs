@@ -1,0 +1,240 @@
+//! A stream: takes messages in, keeps what its limits allow, hands them to its consumers. A state machine without
+//! I/O: time, random numbers and interest come with each [`Call`], answers go into its outbox.
+//!
+//! Reading order: `publish` (the hot path), `ingest` (storing), `limits` and `expiry` (removing), `get`,
+//! `erase`, `consumers`.
+
+mod answer;
+mod batch;
+mod call;
+mod checks;
+mod consumers;
+mod counter;
+mod dedup;
+mod direct;
+mod dispatch;
+mod erase;
+mod expiry;
+mod get;
+pub mod headers;
+mod info;
+mod ingest;
+mod limits;
+mod meta;
+mod publish;
+mod reading;
+mod rules;
+mod schedule;
+mod ttl;
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests;
+
+pub use batch::BatchLimits;
+pub use call::Call;
+pub use consumers::Consumers;
+pub use get::GetRequest;
+pub use info::{Info, InfoOptions};
+pub use publish::Inbound;
+
+use crate::context::StreamFacts;
+use crate::store::{Commit, StoreError, StoreSettings, StreamStore};
+use crate::wire::{ApiError, Retention, StreamConfig, error};
+use answer::Answers;
+use batch::Batches;
+use dedup::Dedup;
+use expiry::Expiry;
+use rules::Rules;
+use std::sync::Arc;
+use ttl::Deadlines;
+
+/// One stream with its messages and its consumers.
+pub struct Stream {
+    config: StreamConfig,
+    created_ns: i64,
+    facts: StreamFacts,
+    rules: Rules,
+    answers: Answers,
+    store: Box<dyn StreamStore>,
+    consumers: Consumers,
+    dedup: Dedup,
+    expiry: Expiry,
+    schedules: Deadlines,
+    batches: Batches,
+    /// Of the last message; empty when it had none.
+    last_msg_id: Vec<u8>,
+    /// Times of messages never go back.
+    last_time_ns: i64,
+    /// What the account or the server leaves it.
+    room: Option<Room>,
+    /// Whether something changed since the last commit.
+    changed: bool,
+    /// Kept for their capacity.
+    text: Vec<u8>,
+    acked: Vec<u64>,
+}
+
+/// Where a stream lives.
+#[derive(Clone, Debug, Default)]
+pub struct Home {
+    pub account: String,
+    /// Empty: none.
+    pub domain: String,
+    pub batches: Arc<BatchLimits>,
+}
+
+/// The space for a stream by limits that it shares with others (JS-146).
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// With more than that in the stream, publishers are refused.
+    pub bytes_max: u64,
+    pub why: ApiError,
+}
+
+/// Making, finding and changing a stream.
+impl Stream {
+    /// What the store of a stream is told, and the metadata that it is made with.
+    pub fn plan(config: &StreamConfig, created_ns: i64) -> (StoreSettings, Vec<u8>) {
+        (rules::store_settings(config), meta::encode(config, created_ns))
+    }
+
+    /// A new stream over the empty store that was made as [`Stream::plan`] says.
+    pub fn create(
+        config: StreamConfig,
+        created_ns: i64,
+        home: &Home,
+        store: Box<dyn StreamStore>,
+        call: &mut Call<'_>,
+    ) -> Result<Self, ApiError> {
+        Self::open(config, created_ns, home, store, call)
+    }
+
+    /// A stream that was there: its metadata and its store as they were found.
+    pub fn recover(
+        meta: &[u8],
+        home: &Home,
+        store: Box<dyn StreamStore>,
+        call: &mut Call<'_>,
+    ) -> Result<Self, ApiError> {
+        let (config, created_ns) =
+            meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        let mut stream = Self::open(config, created_ns, home, store, call)?;
+        stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        for stored in stream.store.take_consumers() {
+            let mut ctx = call.context(&mut *stream.store, &stream.facts);
+            stream.consumers.recover(stored, &mut ctx)?;
+        }
+        Ok(stream)
+    }
+
+    fn open(
+        config: StreamConfig,
+        created_ns: i64,
+        home: &Home,
+        store: Box<dyn StreamStore>,
+        call: &mut Call<'_>,
+    ) -> Result<Self, ApiError> {
+        let facts = StreamFacts {
+            account: home.account.clone(),
+            name: config.name.clone(),
+            domain: home.domain.clone(),
+            retention: config.retention,
+        };
+        Ok(Self {
+            rules: Rules::new(&config)?,
+            answers: Answers::new(&facts),
+            dedup: Dedup::new(config.duplicate_window, (call.random)()),
+            expiry: Expiry::default(),
+            schedules: Deadlines::default(),
+            batches: Batches::new(home.batches.clone()),
+            consumers: Consumers::default(),
+            last_msg_id: Vec::new(),
+            last_time_ns: store.state().last_time_ns,
+            room: None,
+            changed: true,
+            text: Vec::new(),
+            acked: Vec::new(),
+            config,
+            created_ns,
+            facts,
+            store,
+        })
+    }
+
+    /// Takes over a configuration that `api` found to be allowed as an update. Tighter limits apply at once
+    /// (JS-118).
+    pub fn update(&mut self, config: StreamConfig, call: &mut Call<'_>) -> Result<(), ApiError> {
+        let rules = Rules::new(&config)?;
+        let failed = |why: StoreError| error::STREAM_UPDATE.with(why);
+        self.store.put_meta(&meta::encode(&config, self.created_ns)).map_err(failed)?;
+        self.store.configure(&rules::store_settings(&config)).map_err(failed)?;
+        let before = std::mem::replace(&mut self.config, config);
+        self.rules = rules;
+        self.changed = true;
+        self.facts.retention = self.config.retention;
+        self.dedup.set_window(self.config.duplicate_window);
+        self.drop_disallowed_batches();
+        self.apply_limits(call).map_err(failed)?;
+        if before.max_age != self.config.max_age || before.allow_msg_ttl != self.config.allow_msg_ttl {
+            self.rebuild_deadlines().map_err(failed)?;
+        }
+        if before.retention != self.config.retention && self.config.retention == Retention::Interest {
+            let mut ctx = call.context(&mut *self.store, &self.facts);
+            self.consumers.sweep(&crate::filter::Filter::all(), &mut ctx).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// `None`: no limit.
+    pub fn set_room(&mut self, room: Option<Room>) {
+        self.room = room;
+    }
+
+    pub fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub fn created_ns(&self) -> i64 {
+        self.created_ns
+    }
+
+    pub fn facts(&self) -> &StreamFacts {
+        &self.facts
+    }
+}
+
+/// The life of the store under it.
+impl Stream {
+    /// Whether anything changed since the last [`Stream::commit`], answered or not.
+    pub fn needs_commit(&self) -> bool {
+        self.changed
+    }
+
+    pub fn commit(&mut self) -> Commit {
+        self.changed = false;
+        self.store.commit()
+    }
+
+    /// For snapshots, and for what only the store knows.
+    pub fn store(&mut self) -> &mut dyn StreamStore {
+        self.changed = true;
+        &mut *self.store
+    }
+
+    /// Ends the waiting of clients, with the status that they are told: `Server Shutdown`, `Stream Deleted`.
+    pub fn close(&mut self, status: &str, call: &mut Call<'_>) {
+        let mut ctx = call.context(&mut *self.store, &self.facts);
+        self.consumers.close(status, &mut ctx);
+        self.changed = true;
+    }
+
+    /// The store, to close it or to destroy it where waiting is allowed.
+    pub fn into_store(self) -> Box<dyn StreamStore> {
+        self.store
+    }
+}

@@ -1,0 +1,142 @@
+//! The table of consumers: deliveries, what acknowledgements remove, consumers that sleep.
+
+use super::{Rig, SECOND_NS};
+use crate::wire::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, Retention};
+
+fn pulling(name: &str, filter: &str) -> ConsumerConfig {
+    ConsumerConfig {
+        name: name.to_owned(),
+        durable_name: name.to_owned(),
+        filter_subject: filter.to_owned(),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: 30 * SECOND_NS,
+        max_deliver: -1,
+        max_ack_pending: 1000,
+        max_waiting: 512,
+        ..ConsumerConfig::default()
+    }
+}
+
+impl Rig {
+    fn create(&mut self, config: ConsumerConfig) -> ConsumerInfo {
+        self.call(|stream, call| stream.create_consumer(config, call)).expect("created")
+    }
+
+    fn consumer(&mut self, name: &str) -> ConsumerInfo {
+        self.call(|stream, call| stream.consumer_info(name, call)).expect("is there")
+    }
+
+    /// Asks for messages and lets them be delivered: their acknowledgement subjects.
+    fn pull(&mut self, name: &str, body: &str) -> Vec<String> {
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.S.{name}");
+        self.call(|stream, call| stream.pull(subject.as_bytes(), b"", body.as_bytes(), b"inbox", call));
+        self.deliver(1)
+    }
+
+    fn deliver(&mut self, receivers: u32) -> Vec<String> {
+        while self.call(|stream, call| stream.run(100, call)) {}
+        let acks: Vec<String> =
+            self.out.iter().map(|post| String::from_utf8_lossy(post.reply_subject()).into_owned()).collect();
+        let deliveries: Vec<_> = self.out.deliveries().cloned().collect();
+        self.out.clear();
+        for delivery in deliveries {
+            self.call(|stream, call| stream.delivered(&delivery, receivers, call));
+        }
+        acks.into_iter().filter(|ack| ack.starts_with("$JS.ACK.")).collect()
+    }
+
+    fn ack(&mut self, subject: &str) {
+        self.call(|stream, call| stream.ack(subject.as_bytes(), b"", b"", call));
+    }
+}
+
+#[test]
+fn an_acknowledged_message_leaves_a_work_queue() {
+    let mut rig = Rig::new(|config| config.retention = Retention::WorkQueue);
+    (0..3).for_each(|_| drop(rig.publish("s.a", &[], "x")));
+    rig.create(pulling("C", ""));
+    let acks = rig.pull("C", "2");
+    assert_eq!(acks.len(), 2);
+    assert!(acks[0].starts_with("$JS.ACK.S.C.1.1.1.") && acks[0].ends_with(".2"), "{}", acks[0]);
+    rig.ack(&acks[0]);
+    assert_eq!(rig.seqs(), [2, 3]);
+    rig.ack(&acks[0]);
+    rig.ack(&acks[1]);
+    assert_eq!(rig.seqs(), [3]);
+    assert_eq!(rig.consumer("C").num_pending, 1);
+}
+
+#[test]
+fn an_interest_stream_keeps_what_someone_needs() {
+    let mut rig = Rig::new(|config| config.retention = Retention::Interest);
+    rig.create(pulling("A", ""));
+    rig.create(pulling("B", "s.b"));
+    for subject in ["s.a", "s.b", "s.b"] {
+        rig.publish(subject, &[], "x");
+    }
+    let acks = rig.pull("A", "10");
+    acks.iter().for_each(|ack| rig.ack(ack));
+    assert_eq!(rig.seqs(), [2, 3]);
+    let acks = rig.pull("B", "1");
+    rig.ack(&acks[0]);
+    assert_eq!(rig.seqs(), [3]);
+    rig.call(|stream, call| stream.delete_consumer("B", call)).expect("deleted");
+    assert!(rig.seqs().is_empty());
+    rig.publish("s.b", &[], "x");
+    assert_eq!(rig.seqs(), [4]);
+}
+
+#[test]
+fn sleeping_consumers_know_what_is_pending_when_asked() {
+    let mut rig = Rig::new(|config| config.max_msgs = 5);
+    rig.create(pulling("all", ""));
+    rig.create(pulling("one", "s.1"));
+    rig.create(pulling("wild", "*.2"));
+    for n in 0..9 {
+        rig.publish(&format!("s.{}", n % 3), &[], "x");
+    }
+    let pending = ["all", "one", "wild"].map(|name| rig.consumer(name).num_pending);
+    assert_eq!(pending, [5, 2, 2]);
+    assert_eq!(rig.pull("one", "10").len(), 2);
+    rig.publish("s.1", &[], "x");
+    assert_eq!(rig.deliver(1).len(), 1, "the request still waits");
+    for _ in 0..1000 {
+        rig.publish("s.0", &[], "x");
+    }
+    let pending = ["all", "one", "wild"].map(|name| rig.consumer(name).num_pending);
+    assert_eq!(pending, [5, 0, 0]);
+}
+
+#[test]
+fn a_message_that_reached_no_one_is_delivered_again() {
+    let mut rig = Rig::new(|_| {});
+    rig.create(pulling("C", ""));
+    rig.publish("s.a", &[], "x");
+    rig.call(|stream, call| stream.pull(b"$JS.API.CONSUMER.MSG.NEXT.S.C", b"", b"1", b"gone", call));
+    assert_eq!(rig.deliver(0).len(), 1);
+    assert_eq!(rig.pull("C", "1").len(), 1);
+}
+
+#[test]
+fn unacknowledged_messages_come_again_also_after_a_restart() {
+    let mut rig = Rig::new(|_| {});
+    rig.create(pulling("C", ""));
+    rig.publish("s.a", &[], "x");
+    rig.publish("s.a", &[], "x");
+    let acks = rig.pull("C", "2");
+    rig.ack(&acks[0]);
+    let mut rig = rig.restart();
+    assert_eq!(rig.consumer("C").num_ack_pending, 1);
+    rig.pass(30 * SECOND_NS);
+    let acks = rig.pull("C", "2");
+    assert!(acks.len() == 1 && acks[0].starts_with("$JS.ACK.S.C.2.2."), "{acks:?}");
+}
+
+#[test]
+fn a_pull_of_no_consumer_is_told_that_nobody_listens() {
+    let mut rig = Rig::new(|_| {});
+    rig.call(|stream, call| stream.pull(b"$JS.API.CONSUMER.MSG.NEXT.S.C", b"", b"1", b"r", call));
+    let headers = "NATS/1.0 503\r\nNats-Subject: $JS.API.CONSUMER.MSG.NEXT.S.C\r\n\r\n";
+    assert_eq!(rig.said(), [("r".to_owned(), headers.to_owned(), String::new())]);
+}
