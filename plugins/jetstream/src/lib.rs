@@ -7,6 +7,7 @@ pub mod api;
 pub mod config;
 pub mod consumer;
 pub mod context;
+mod duration;
 pub mod filter;
 pub mod outbox;
 pub mod server;
@@ -25,6 +26,24 @@ use parking_lot::Mutex;
 use server::Server;
 use std::sync::{Arc, OnceLock, Weak};
 
+/// The folder for streams whose place is not configured.
+const TEMPORARY: &str = "/tmp";
+
+/// The configuration, without what nothing here can do yet.
+fn read(section: &Section) -> Result<Config> {
+    let config = Config::read(section)?;
+    let unsupported = |place: &str, what: &str| {
+        Err(Error::config(place, format_args!("natsd's JetStream does not support {what} yet: remove this")))
+    };
+    if config.encryption.is_some() {
+        return unsupported("jetstream.key", "encryption");
+    }
+    if config.default_domains.values().any(|domain| !domain.is_empty()) {
+        return unsupported("default_js_domain", "leaf nodes");
+    }
+    Ok(config)
+}
+
 pub struct JetStream {
     host: Host,
     config: Mutex<Arc<Config>>,
@@ -40,7 +59,7 @@ impl Plugin for JetStream {
     }
 
     fn create(host: Host, section: &Section) -> Result<Self> {
-        let config = Config::read(section, "/tmp")?;
+        let config = read(section)?;
         Ok(Self {
             host,
             config: Mutex::new(Arc::new(config)),
@@ -55,7 +74,7 @@ impl Plugin for JetStream {
             return Ok(());
         }
         tracing::info!("Starting JetStream");
-        tracing::info!("  Store Directory: \"{}\"", config.store_dir);
+        tracing::info!("  Store Directory: \"{}\"", config.store_dir(TEMPORARY));
         let server = Server::new(self.host.clone(), config.clone())?;
         server.start().await?;
         let mut info = Map::new();
@@ -74,16 +93,11 @@ impl Plugin for JetStream {
     }
 
     async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
-        let (before, after) = (self.config.lock().clone(), Arc::new(Config::read(&section, "/tmp")?));
-        let fixed = [
-            (before.enabled == after.enabled, "jetstream.enabled"),
-            (before.store_dir == after.store_dir, "jetstream.store_dir"),
-            (before.domain == after.domain, "jetstream.domain"),
-            (before.sync == after.sync, "jetstream.sync_interval"),
-        ];
-        if let Some((_, key)) = fixed.iter().find(|(same, _)| !same) {
-            return Err(Error::unsupported(format!("config reload not supported for {key}")));
+        let (before, after) = (self.config.lock().clone(), Arc::new(read(&section)?));
+        if before.enabled != after.enabled {
+            return Err(Error::unsupported("config reload not supported for jetstream: restart the server"));
         }
+        before.check_reload(&after).map_err(Error::unsupported)?;
         Ok(Box::new(move || {
             *self.config.lock() = after.clone();
             if let Some(server) = self.server.get() {
@@ -109,7 +123,7 @@ impl Plugin for JetStream {
 
     fn introspect(&self, _query: &Value) -> Result<Value> {
         let config = self.config.lock().clone();
-        Ok(json!({"enabled": config.enabled, "store_dir": config.store_dir, "domain": config.domain}))
+        Ok(json!({"enabled": config.enabled, "store_dir": config.store_dir(TEMPORARY), "domain": config.domain}))
     }
 }
 

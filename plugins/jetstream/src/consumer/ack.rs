@@ -136,7 +136,7 @@ fn delay_ns(text: &str) -> i64 {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         return value["delay"].as_i64().unwrap_or(0).max(0);
     }
-    crate::stream::go_duration::parse(text).unwrap_or(0).max(0)
+    crate::duration::parse(text).unwrap_or(0).max(0)
 }
 
 #[cfg(test)]

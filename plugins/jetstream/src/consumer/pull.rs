@@ -6,7 +6,8 @@ use super::push::idle_heartbeat;
 use crate::context::{Context, unique_id};
 use crate::outbox::{Content, Post};
 use crate::store::Message;
-use crate::stream::{go_duration, headers};
+use crate::duration;
+use crate::stream::headers;
 use crate::wire::{ApiError, PriorityPolicy, error};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -286,7 +287,7 @@ impl Consumer {
             return Err(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch));
         }
         if config.max_expires > 0 && body.expires > config.max_expires {
-            let limit = go_duration::format(config.max_expires);
+            let limit = duration::show(config.max_expires);
             return Err(format!("409 Exceeded MaxRequestExpires of {limit}"));
         }
         if config.max_bytes > 0 && body.max_bytes > config.max_bytes {

@@ -4,6 +4,8 @@ use super::Server;
 use super::inbox::{Inbox, Kind};
 use super::queue::Request;
 use super::worker::Worker;
+use crate::api::assets::Assets;
+use crate::api::limits::Tiers;
 use crate::wire::StreamConfig;
 use bytes::Bytes;
 use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
@@ -18,6 +20,12 @@ pub const API_PREFIX: &[u8] = b"$JS.API.";
 pub struct Account {
     pub name: Arc<str>,
     pub enabled: bool,
+    /// What it may have.
+    pub tiers: RwLock<Tiers>,
+    /// The configurations of its streams.
+    pub assets: RwLock<Assets>,
+    /// Held while a stream is made, changed or deleted: what one request found must still be so when it is done.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
     pub is_system: bool,
     /// Streams that cannot run, and why: they are left alone (SD-126).
     pub damaged: Mutex<BTreeMap<String, String>>,
@@ -39,10 +47,14 @@ pub struct StreamHandle {
 }
 
 impl Account {
-    pub fn new(name: &str, enabled: bool, is_system: bool) -> Arc<Self> {
+    /// `tiers`: None without JetStream.
+    pub fn new(name: &str, tiers: Option<Tiers>, is_system: bool) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
-            enabled,
+            enabled: tiers.is_some(),
+            tiers: RwLock::new(tiers.unwrap_or_default()),
+            assets: RwLock::default(),
+            changing: Arc::default(),
             is_system,
             damaged: Mutex::default(),
             streams: RwLock::default(),

@@ -37,6 +37,8 @@ pub struct Server {
     batches: Arc<BatchLimits>,
     accounts: RwLock<BTreeMap<String, Arc<Account>>>,
     tasks: Mutex<Vec<Task<()>>>,
+    /// Of the machine, if it says.
+    memory_bytes: Option<u64>,
 }
 
 struct Engines {
@@ -48,7 +50,8 @@ impl Server {
     pub fn new(host: Host, config: Arc<Config>) -> Result<Arc<Self>> {
         let identity = host.identity()?;
         Ok(Arc::new(Self {
-            queue: Queue::new(config.limits.request_queue_limit),
+            memory_bytes: memory_bytes(&host),
+            queue: Queue::new(config.queues.requests_max),
             host,
             identity,
             config: RwLock::new(config),
@@ -77,6 +80,19 @@ impl Server {
             Storage::File => engines.file.clone(),
             Storage::Memory => engines.memory.clone(),
         })
+    }
+
+    /// Memory and file bytes that the streams of all accounts have reserved.
+    pub fn reserved(&self) -> (i64, i64) {
+        self.accounts().iter().fold((0, 0), |(memory, file), account| {
+            let (of_memory, of_file) = account.assets.read().reserved_on_server(None);
+            (memory + of_memory, file + of_file)
+        })
+    }
+
+    /// What memory streams may hold together.
+    pub fn memory_bytes_max(&self) -> i64 {
+        self.config().memory_bytes_max(self.memory_bytes)
     }
 
     /// What is wrong, for the health report; empty when nothing is.
@@ -136,7 +152,7 @@ impl Server {
                 drop(spawner.spawn("log", async move { host.blocking(job).await }));
             };
             let vfs = Arc::new(host.files());
-            FileEngine::open(vfs, &config.store_dir, config.sync, host.random_u64(), Some(&spawn))
+            FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), config.sync, host.random_u64(), Some(&spawn))
         });
         let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
         Ok(Arc::new(engine))
@@ -146,8 +162,8 @@ impl Server {
     fn add_account(&self, name: &str) -> Arc<Account> {
         let config = self.config();
         let is_system = name == self.identity.system_account;
-        let enabled = !is_system && config.enables(name);
-        let account = Account::new(name, enabled, is_system);
+        let tiers = config.account(name).filter(|_| !is_system);
+        let account = Account::new(name, tiers, is_system);
         self.accounts.write().insert(name.to_owned(), account.clone());
         account
     }
@@ -165,7 +181,7 @@ impl Server {
 
     /// Takes over a checked configuration.
     pub fn reconfigure(&self, config: Arc<Config>) {
-        self.queue.set_limit(config.limits.request_queue_limit);
+        self.queue.set_limit(config.queues.requests_max);
         *self.config.write() = config;
     }
 
@@ -197,4 +213,12 @@ impl Server {
             Err(error) => tracing::error!("JetStream's store was not closed: {error}"),
         }
     }
+}
+
+/// As Linux tells it.
+fn memory_bytes(host: &Host) -> Option<u64> {
+    let text = host.files().read_text("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }

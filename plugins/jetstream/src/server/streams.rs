@@ -129,12 +129,14 @@ impl Server {
         handle.started(task);
         handle.listen(&self.host, &account.name)?;
         account.streams.write().insert(handle.name.clone(), handle.clone());
+        account.assets.write().insert(handle.config.read().clone());
         Ok(handle)
     }
 
     /// Ends a stream and removes everything of it.
     pub(super) async fn delete(&self, account: &Account, stream: &Arc<StreamHandle>) -> Result<(), ApiError> {
         account.streams.write().remove(&stream.name);
+        account.assets.write().remove(&stream.name);
         let store = stream.stop("Stream Deleted").await;
         let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };
         let destroyed = self.host.blocking(move || store.destroy()).await;

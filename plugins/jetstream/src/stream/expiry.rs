@@ -5,7 +5,8 @@ use super::headers::{Block, MARKER_REASON, ROLLUP, TTL, value};
 use super::ingest::{Record, Stored};
 use super::rules::Rules;
 use super::ttl::{Deadlines, Ttl};
-use super::{Call, Stream, go_duration};
+use super::{Call, Stream};
+use crate::duration;
 use crate::filter::Filter;
 use crate::store::{Flags, Message, StoreError};
 
@@ -111,7 +112,7 @@ impl Stream {
         let mut block = Block::copy(b"");
         block
             .add(MARKER_REASON, "MaxAge")
-            .add(TTL, go_duration::format(self.rules.marker_ttl_ns))
+            .add(TTL, duration::show(self.rules.marker_ttl_ns))
             .add(ROLLUP, "sub");
         let headers = block.finish();
         self.remove(message.seq, false, call)?;

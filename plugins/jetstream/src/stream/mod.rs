@@ -16,7 +16,6 @@ mod dispatch;
 mod erase;
 mod expiry;
 mod get;
-pub mod go_duration;
 pub mod headers;
 mod info;
 mod ingest;

@@ -1,6 +1,6 @@
 //! Time to live of single messages: what the header says, and which message is due when (JS-152, JS-172).
 
-use super::go_duration;
+use crate::duration;
 use super::headers::number;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +24,7 @@ impl Ttl {
         }
         let seconds = match number(value) {
             Some(seconds) => i64::try_from(seconds).ok()?,
-            None => go_duration::parse(std::str::from_utf8(value).ok()?)? / SECOND_NS,
+            None => duration::parse(std::str::from_utf8(value).ok()?).ok()? / SECOND_NS,
         };
         (seconds > 0).then_some(Self::Seconds(seconds))
     }

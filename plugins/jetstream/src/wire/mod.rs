@@ -2,6 +2,7 @@
 
 pub mod consumer;
 pub mod error;
+pub mod requests;
 pub mod stream;
 pub mod time;
 

@@ -1,261 +1,194 @@
 //! Requests about consumers.
 
-use super::reply::{self, Body, fields, success};
-use super::stream::{Page, offset};
-use super::{Call, decode};
-use crate::api::validate;
+use super::Call;
+use super::reply::{self, Body, done, ok};
+use crate::api::level;
+use crate::api::reply::{ConsumerList, ConsumerNames, Done, LIST_LIMIT, NAMES_LIMIT, Page, Paused, Reset, page};
+use crate::api::subject::ConsumerPath;
+use crate::api::validate::consumer::ConsumerRules;
+use crate::api::validate::consumer_update::{Plan, Present, plan, resolve, settle_sourcing};
+use crate::context::unique_id;
 use crate::server::worker::Worker;
-use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, Time, error};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use crate::wire::requests::ConsumerCreateRequest;
+use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
 
-/// Pages of lists (JC-170).
-const NAMES_MAX: usize = 1024;
-const INFOS_MAX: usize = 256;
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CreateRequest {
-    stream_name: String,
-    config: ConsumerConfig,
-    action: Action,
-    pedantic: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-enum Action {
-    #[default]
-    #[serde(rename = "")]
-    Any,
-    #[serde(rename = "create")]
-    Create,
-    #[serde(rename = "update")]
-    Update,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PauseRequest {
-    pause_until: Option<Time>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UnpinRequest {
-    group: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ResetRequest {
-    seq: u64,
-}
+/// Of a name that the server makes up (JC-013).
+const NAME_LEN: usize = 8;
 
 impl Call<'_> {
-    /// `tokens` begin after `CONSUMER`: `CREATE.<s>[.<c>[.<filter>]]` or `DURABLE.CREATE.<s>.<c>` (JC-001).
-    pub(super) fn create_consumer(&self, tokens: &[&str], kind: &'static str) -> Option<Body> {
-        let (stream, request) = match self.consumer_request(tokens) {
-            Ok(checked) => checked,
+    pub(super) fn create_consumer(&self, path: &ConsumerPath<'_>) -> Option<Body> {
+        let checked = self.input.consumer_create().and_then(|mut request| {
+            resolve(path, &mut request)?;
+            Ok(request)
+        });
+        let request = match checked {
+            Ok(request) => request,
             Err(why) => return Some(Err(why)),
         };
-        let version = self.server.identity.version.clone();
+        let (kind, version) = (self.kind, self.server.identity.version.clone());
         let limits = self.server.config().limits.clone();
-        let mut random = || self.server.host.random_u64();
-        let new_name = crate::context::unique_id(&mut random)[..8].to_owned();
-        self.in_task(&stream, kind, move |worker| {
-            let CreateRequest { mut config, action, pedantic, .. } = request;
-            if config.name.is_empty() {
-                config.name =
-                    if config.durable_name.is_empty() { new_name } else { config.durable_name.clone() };
-            }
-            let name = config.name.clone();
-            let consumers = worker.stream.consumers();
-            let before = consumers.get(&name).map(|consumer| consumer.config().clone());
-            let others: Vec<&ConsumerConfig> =
-                consumers.iter().filter(|other| other.name() != name).map(|other| other.config()).collect();
-            let rules = validate::ConsumerRules {
-                pedantic,
-                stream: worker.stream.config(),
-                others: &others,
-                limits: &limits,
+        let account = self.account.clone();
+        let host = self.server.host.clone();
+        self.in_task(path.stream(), move |worker| {
+            let mut new_name = || unique_id(&mut || host.random_u64())[..NAME_LEN].to_owned();
+            let tiers = account.tiers.read().clone();
+            let rules = ConsumerRules {
+                server: &limits,
+                account: tiers.select(worker.stream.config().num_replicas).ok_or(error::NO_LIMITS)?,
+                stream: &worker.stream.config().clone(),
+                is_pedantic: false,
             };
-            let mut config = validate::consumer(config, before.as_ref(), &rules)?;
-            let level = validate::consumer_level(&config);
-            reply::set_level(&mut config.metadata, level);
-            let info = match before {
-                None if action == Action::Update => return Err(error::CONSUMER_DOES_NOT_EXIST),
-                None => worker.call(|stream, call| stream.create_consumer(config, call))?,
-                Some(before) if before == config => {
-                    worker.call(|stream, call| stream.consumer_info(&name, call))?
+            let info = match planned(worker, request, &rules, &mut new_name)? {
+                Plan::Create(mut config) => {
+                    if config.name.is_empty() {
+                        config.name = new_name();
+                    }
+                    worker.call(|stream, call| stream.create_consumer(*config, call))?
                 }
-                Some(_) if action == Action::Create => return Err(error::CONSUMER_ALREADY_EXISTS),
-                Some(before) => {
-                    validate::consumer_update(&before, &config)?;
-                    worker.call(|stream, call| stream.update_consumer(&name, config, call))?
+                Plan::Update(config) => {
+                    let name = config.name.clone();
+                    let existing = worker.stream.consumers().get(&name);
+                    if existing.is_some_and(|consumer| *consumer.config() == *config) {
+                        worker.call(|stream, call| stream.consumer_info(&name, call))?
+                    } else {
+                        worker.call(|stream, call| stream.update_consumer(&name, *config, call))?
+                    }
                 }
             };
             worker.refresh_watches();
-            Ok(shown(info, &version))
+            ok(kind, &shown(info, &version))
         })
     }
 
-    fn consumer_request(&self, tokens: &[&str]) -> Result<(String, CreateRequest), ApiError> {
-        let mut request: CreateRequest = decode::body(&self.request.body, self.strict)?;
-        let (stream, name, filter) = match *tokens {
-            ["DURABLE", "CREATE", stream, name] => {
-                if request.config.durable_name.is_empty() {
-                    return Err(error::CONSUMER_DURABLE_NAME_NOT_SET);
-                }
-                if request.config.durable_name != name {
-                    return Err(error::CONSUMER_DURABLE_NAME_NOT_MATCH_SUBJECT);
-                }
-                (stream, name, None)
-            }
-            ["CREATE", stream] => {
-                if !request.config.durable_name.is_empty() {
-                    return Err(error::CONSUMER_EPHEMERAL_WITH_DURABLE_NAME);
-                }
-                (stream, "", None)
-            }
-            ["CREATE", stream, name] => (stream, name, None),
-            ["CREATE", stream, name, ref filter @ ..] => (stream, name, Some(filter.join("."))),
-            _ => return Err(error::BAD_REQUEST),
-        };
-        if request.stream_name != stream {
-            return Err(error::STREAM_MISMATCH);
-        }
-        let config = &mut request.config;
-        if !config.durable_name.is_empty() && !name.is_empty() && config.durable_name != name {
-            return Err(error::CONSUMER_DURABLE_NAME_NOT_MATCH_SUBJECT);
-        }
-        if let Some(filter) = filter {
-            if !config.filter_subjects.is_empty() {
-                return Err(error::CONSUMER_MULTIPLE_FILTERS_NOT_ALLOWED);
-            }
-            if config.filter_subject != filter {
-                return Err(error::CONSUMER_CREATE_FILTER_SUBJECT_MISMATCH);
-            }
-        }
-        if !config.name.is_empty() && !config.durable_name.is_empty() && config.name != config.durable_name {
-            return Err(error::CONSUMER_CREATE_DURABLE_AND_NAME_MISMATCH);
-        }
-        if !name.is_empty() {
-            config.name = name.to_owned();
-        }
-        Ok((stream.to_owned(), request))
-    }
-
-    pub(super) fn consumer_names(&self, stream: &str, kind: &'static str) -> Option<Body> {
-        self.consumer_page(stream, kind, NAMES_MAX, |worker, name| {
-            let _ = worker;
-            Some(name.into())
-        })
-    }
-
-    pub(super) fn consumer_list(&self, stream: &str, kind: &'static str) -> Option<Body> {
-        self.consumer_page(stream, kind, INFOS_MAX, |worker, name| {
-            let info = worker.call(|stream, call| stream.consumer_info(name, call)).ok()?;
-            Some(Value::Object(fields(&info)))
-        })
-    }
-
-    /// A page of the consumers that are not a mirror's or source's own.
-    fn consumer_page(
-        &self,
-        stream: &str,
-        kind: &'static str,
-        limit: usize,
-        show: impl Fn(&mut Worker, &str) -> Option<Value> + Send + 'static,
-    ) -> Option<Body> {
-        let page: Page = match decode::optional(&self.request.body, self.strict) {
-            Ok(page) => page,
+    pub(super) fn consumer_names(&self, stream: &str) -> Option<Body> {
+        let request = match self.input.consumers() {
+            Ok(request) => request,
             Err(why) => return Some(Err(why)),
         };
-        self.in_task(stream, kind, move |worker| {
-            let visible = worker.stream.consumers().iter().filter(|consumer| !consumer.config().direct);
-            let names: Vec<String> = visible.map(|consumer| consumer.name().to_owned()).collect();
-            let offset = offset(page.offset, names.len());
-            let shown: Vec<Value> =
-                names.iter().skip(offset).take(limit).filter_map(|name| show(worker, name)).collect();
-            Ok(fields(&json!({"total": names.len(), "offset": offset, "limit": limit, "consumers": shown})))
+        let kind = self.kind;
+        self.in_task(stream, move |worker| {
+            let names = visible(worker);
+            let range = page(request.offset, names.len(), NAMES_LIMIT);
+            let page = Page::of(&range, names.len(), NAMES_LIMIT);
+            let consumers = names[range].iter().map(String::as_str).collect();
+            ok(kind, &ConsumerNames { page, consumers })
         })
     }
 
-    pub(super) fn consumer_info(&self, stream: &str, name: &str, kind: &'static str) -> Option<Body> {
-        if let Err(why) = decode::empty(&self.request.body) {
+    pub(super) fn consumer_list(&self, stream: &str) -> Option<Body> {
+        let request = match self.input.consumers() {
+            Ok(request) => request,
+            Err(why) => return Some(Err(why)),
+        };
+        let kind = self.kind;
+        self.in_task(stream, move |worker| {
+            let names = visible(worker);
+            let range = page(request.offset, names.len(), LIST_LIMIT);
+            let page = Page::of(&range, names.len(), LIST_LIMIT);
+            let info = |name: &String| worker.call(|stream, call| stream.consumer_info(name, call)).ok();
+            let consumers = names[range].iter().filter_map(info).collect();
+            ok(kind, &ConsumerList { page, consumers, ..ConsumerList::default() })
+        })
+    }
+
+    pub(super) fn consumer_info(&self, stream: &str, name: &str) -> Option<Body> {
+        if let Err(why) = self.input.consumer_info() {
             return Some(Err(why));
         }
-        let (name, version) = (name.to_owned(), self.server.identity.version.clone());
-        self.in_task(stream, kind, move |worker| {
+        let (kind, name, version) = (self.kind, name.to_owned(), self.server.identity.version.clone());
+        self.in_task(stream, move |worker| {
             let info = worker.call(|stream, call| stream.consumer_info(&name, call))?;
-            Ok(shown(info, &version))
+            ok(kind, &shown(info, &version))
         })
     }
 
-    pub(super) fn delete_consumer(&self, stream: &str, name: &str, kind: &'static str) -> Option<Body> {
-        if let Err(why) = decode::empty(&self.request.body) {
+    pub(super) fn delete_consumer(&self, stream: &str, name: &str) -> Option<Body> {
+        if let Err(why) = self.input.empty() {
             return Some(Err(why));
         }
-        let name = name.to_owned();
-        self.in_task(stream, kind, move |worker| {
+        let (kind, name) = (self.kind, name.to_owned());
+        self.in_task(stream, move |worker| {
             worker.call(|stream, call| stream.delete_consumer(&name, call))?;
             worker.refresh_watches();
-            Ok(success())
+            done(kind)
         })
     }
 
-    pub(super) fn pause_consumer(&self, stream: &str, name: &str, kind: &'static str) -> Option<Body> {
-        let request: PauseRequest = match decode::optional(&self.request.body, self.strict) {
+    pub(super) fn pause_consumer(&self, stream: &str, name: &str) -> Option<Body> {
+        let request = match self.input.pause() {
             Ok(request) => request,
             Err(why) => return Some(Err(why)),
         };
-        let name = name.to_owned();
-        self.in_task(stream, kind, move |worker| {
-            let until = request.pause_until.filter(|until| !until.is_zero());
-            let info = worker.call(|stream, call| stream.pause_consumer(&name, until, call))?;
-            let mut body = Map::new();
-            body.insert("paused".to_owned(), info.paused.into());
-            let until = info.config.pause_until.unwrap_or_default();
-            body.insert("pause_until".to_owned(), json!(until));
-            if info.pause_remaining > 0 {
-                body.insert("pause_remaining".to_owned(), info.pause_remaining.into());
-            }
-            Ok(body)
+        let (kind, name) = (self.kind, name.to_owned());
+        self.in_task(stream, move |worker| {
+            let until = Some(request.pause_until).filter(|until| !until.is_zero());
+            worker.call(|stream, call| stream.pause_consumer(&name, until, call))?;
+            ok(kind, &Paused::until(request.pause_until, worker.now_ns))
         })
     }
 
-    pub(super) fn unpin_consumer(&self, stream: &str, name: &str, kind: &'static str) -> Option<Body> {
-        let request: UnpinRequest = match decode::body(&self.request.body, self.strict) {
+    pub(super) fn unpin_consumer(&self, stream: &str, name: &str) -> Option<Body> {
+        let request = match self.input.unpin() {
             Ok(request) => request,
             Err(why) => return Some(Err(why)),
         };
-        if request.group.is_empty() {
-            return Some(Err(error::INVALID_JSON.with("consumer group not specified")));
-        }
-        let name = name.to_owned();
-        self.in_task(stream, kind, move |worker| {
+        let (kind, name) = (self.kind, name.to_owned());
+        self.in_task(stream, move |worker| {
             worker.call(|stream, call| stream.unpin_consumer(&name, &request.group, call))?;
-            Ok(Map::new())
+            ok(kind, &Done::SILENT)
         })
     }
 
-    pub(super) fn reset_consumer(&self, stream: &str, name: &str, kind: &'static str) -> Option<Body> {
-        let request: ResetRequest = match decode::optional(&self.request.body, self.strict) {
-            Ok(request) => request,
-            Err(why) => return Some(Err(why)),
-        };
-        let (name, version) = (name.to_owned(), self.server.identity.version.clone());
-        self.in_task(stream, kind, move |worker| {
-            let seq = worker.call(|stream, call| stream.reset_consumer(&name, request.seq, call))?;
-            let info = worker.call(|stream, call| stream.consumer_info(&name, call))?;
-            let mut body = shown(info, &version);
-            body.insert("reset_seq".to_owned(), seq.into());
-            Ok(body)
-        })
+    /// Only the consumer itself answers: one that is not there does not.
+    pub(super) fn reset_consumer(&self, stream: &str, name: &str) {
+        let Ok(handle) = self.stream(stream) else { return };
+        let (kind, name, version) = (self.kind, name.to_owned(), self.server.identity.version.clone());
+        let (request, reply) = (self.input.reset(), self.request.reply.clone());
+        handle.inbox.command(move |worker: &mut Worker| {
+            if worker.stream.consumers().get(&name).is_none() {
+                return;
+            }
+            let body = request.and_then(|request| {
+                let reset_seq = worker.call(|stream, call| stream.reset_consumer(&name, request.seq, call))?;
+                let info = worker.call(|stream, call| stream.consumer_info(&name, call))?;
+                ok(kind, &Reset { info: &shown(info, &version), reset_seq })
+            });
+            worker.out.answer(&reply, b"", &reply::text(kind, body));
+        });
     }
 }
 
-fn shown(mut info: ConsumerInfo, version: &str) -> Map<String, Value> {
-    reply::dynamic(&mut info.config.metadata, version);
-    fields(&info)
+/// What to do for a request, given the consumers that the stream has.
+fn planned(
+    worker: &mut Worker,
+    mut request: ConsumerCreateRequest,
+    rules: &ConsumerRules<'_>,
+    new_name: &mut dyn FnMut() -> String,
+) -> Result<Plan, ApiError> {
+    settle_sourcing(&mut request.config, rules.stream, &mut *new_name);
+    let name = request.config.name.clone();
+    worker.call(|stream, call| {
+        let consumers = stream.consumers();
+        let others = |visit: &mut dyn FnMut(&str, &ConsumerConfig)| {
+            consumers.iter().for_each(|consumer| visit(consumer.name(), consumer.config()));
+        };
+        let present = Present {
+            existing: consumers.get(&name).map(|consumer| consumer.config()),
+            counted: consumers.visible() as i64,
+            others: &others,
+            has_interest: &|subject| call.interest.has(subject.as_bytes(), b""),
+        };
+        plan(request, rules, &present)
+    })
+}
+
+/// Names of the consumers that are not a mirror's or source's own, in order.
+fn visible(worker: &Worker) -> Vec<String> {
+    let visible = worker.stream.consumers().iter().filter(|consumer| !consumer.config().direct);
+    visible.map(|consumer| consumer.name().to_owned()).collect()
+}
+
+fn shown(mut info: ConsumerInfo, version: &str) -> ConsumerInfo {
+    level::show(&mut info.config.metadata, version);
+    info
 }

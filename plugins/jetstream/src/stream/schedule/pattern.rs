@@ -1,7 +1,7 @@
 //! What `Nats-Schedule` says: once, in intervals, or by a cron expression (JS-190).
 
 use super::cron::Cron;
-use crate::stream::go_duration;
+use crate::duration;
 use crate::wire::{ApiError, Time, error};
 use jiff::tz::TimeZone;
 
@@ -66,7 +66,7 @@ impl Pattern {
 }
 
 fn every(interval: &str) -> Option<Pattern> {
-    let interval_ns = go_duration::parse(interval).filter(|&interval_ns| interval_ns >= SECOND_NS)?;
+    let interval_ns = duration::parse(interval).ok().filter(|&interval_ns| interval_ns >= SECOND_NS)?;
     Some(Pattern::Every { interval_ns: interval_ns - interval_ns % SECOND_NS })
 }
 
