@@ -48,7 +48,7 @@ impl Consumer {
         };
         let Some(target) = self.taker(&message, deliveries, ctx) else {
             self.put_back(message.seq, deliveries);
-            return !self.pulls.is_empty();
+            return false;
         };
         self.send(message, deliveries, &target, ctx, acked);
         true

@@ -110,6 +110,8 @@ impl Consumer {
         consumer.start(ctx).map_err(failed)?;
         ctx.store.put_consumer(&consumer.config.name, &consumer.meta()).map_err(failed)?;
         consumer.save(ctx).map_err(failed)?;
+        // Someone may be listening already.
+        consumer.interest_changed(ctx);
         Ok(consumer)
     }
 
