@@ -189,7 +189,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Not published: a wrong subject or larger than `max_payload`.
+    /// Not published: a wrong subject. `max_payload` is for clients, not for plugins.
     pub const REFUSED: u32 = 1;
     /// At least one receiver has more pending than it should: slow down.
     pub const SLOW: u32 = 2;

@@ -10,7 +10,7 @@ use crate::duration;
 use crate::stream::headers;
 use crate::wire::{ApiError, PriorityPolicy, error};
 use serde::Deserialize;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 
 /// What natsd's API can do (JS-006).
@@ -476,8 +476,11 @@ impl Consumer {
 fn parse(body: &[u8]) -> Result<(Body, bool), String> {
     let text = std::str::from_utf8(body).unwrap_or_default().trim();
     if text.starts_with('{') {
-        let parsed: Body = serde_json::from_str(text).map_err(|why| format!("400 Bad Request - {why}"))?;
-        return Ok((parsed, true));
+        let bad = |why: serde_json::Error| format!("400 Bad Request - {why}");
+        let mut members: Map<String, Value> = serde_json::from_str(text).map_err(bad)?;
+        // As in Go, `null` is what is not there.
+        members.retain(|_, member| !member.is_null());
+        return Ok((serde_json::from_value(Value::Object(members)).map_err(bad)?, true));
     }
     let batch = text.parse::<i64>().unwrap_or(1);
     Ok((Body { batch, ..Body::default() }, false))

@@ -70,9 +70,9 @@ impl Stream {
     ) -> Result<Result<(), Status>, StoreError> {
         let request = match body {
             b"" => GetRequest::default(),
-            body => match serde_json::from_slice::<GetRequest>(body) {
-                Ok(request) => request,
-                Err(_) => return Ok(Err(MALFORMED)),
+            body => match decode(body) {
+                Some(request) => request,
+                None => return Ok(Err(MALFORMED)),
             },
         };
         if request != (GetRequest { no_hdr: request.no_hdr, ..GetRequest::default() }) {
@@ -94,7 +94,7 @@ impl Stream {
         if body.is_empty() {
             return Ok(Err(EMPTY));
         }
-        let Ok(request) = serde_json::from_slice::<GetRequest>(body) else { return Ok(Err(MALFORMED)) };
+        let Some(request) = decode(body) else { return Ok(Err(MALFORMED)) };
         if !request.is_addressed() && request.multi_last.is_empty() {
             return Ok(Err(EMPTY));
         }
@@ -233,6 +233,12 @@ impl Stream {
             .add_number(SEQUENCE, seq)
             .add(TIME_STAMP, Time(time_ns).to_string());
     }
+}
+
+/// Only an object: a list of values in order is none.
+fn decode(body: &[u8]) -> Option<GetRequest> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(body).ok())?
 }
 
 /// JS-233.

@@ -63,6 +63,10 @@ impl Stream {
             time_ns,
             flags: record.flags(),
         };
+        let mut last_seq = 0;
+        if self.rules.republishing.is_some() {
+            last_seq = self.store.subject(record.subject).map_err(store_failed)?.last_seq;
+        }
         let appended = self.store.append(&message).map_err(store_failed)?;
         let stored = Stored { seq: appended.seq, time_ns };
         self.changed = true;
@@ -76,6 +80,7 @@ impl Stream {
         if let Some(subject) = record.ends {
             self.cancel_schedule(subject, call).map_err(store_failed)?;
         }
+        self.republish(record, stored, last_seq, call);
         Ok(stored)
     }
 

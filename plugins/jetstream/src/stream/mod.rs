@@ -23,6 +23,7 @@ mod limits;
 mod meta;
 mod publish;
 mod reading;
+mod republish;
 mod rules;
 mod schedule;
 mod ttl;

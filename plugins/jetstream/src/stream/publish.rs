@@ -106,6 +106,15 @@ impl Stream {
         if headers.len() + message.payload.len() > self.rules.size_max {
             return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
         }
+        let mut transformed = Vec::new();
+        let mut message = message;
+        let inbound;
+        if let Some(transform) = &self.rules.transform
+            && transform.apply(message.subject, call.random, &mut transformed)
+        {
+            inbound = Inbound { subject: &transformed, ..*message };
+            message = &inbound;
+        }
         if message.reply.ends_with(FAST_SUFFIX) {
             return self.take_in_fast(message, &headers, call);
         }

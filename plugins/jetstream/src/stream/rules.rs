@@ -1,8 +1,11 @@
 //! A configuration as the hot path needs it: limits without signs, things to compile compiled.
 
 use super::ingest::Record;
+use super::republish::Republishing;
 use crate::store::StoreSettings;
-use crate::wire::{ApiError, Compression, Discard, PersistMode, Retention, Storage, StreamConfig};
+use crate::transform::Transform;
+use crate::wire::stream::{Republish, SubjectTransform};
+use crate::wire::{ApiError, Compression, Discard, PersistMode, Retention, Storage, StreamConfig, error};
 
 #[derive(Debug)]
 pub struct Rules {
@@ -18,6 +21,9 @@ pub struct Rules {
     /// 0: no markers.
     pub marker_ttl_ns: i64,
     pub on_interest: bool,
+    /// Of the subjects that messages are published to.
+    pub transform: Option<Transform>,
+    pub republishing: Option<Republishing>,
     storage: Storage,
 }
 
@@ -36,6 +42,8 @@ impl Rules {
             age_max_ns: config.max_age,
             marker_ttl_ns: config.subject_delete_marker_ttl,
             on_interest: config.retention == Retention::Interest,
+            transform: transform(config)?,
+            republishing: republishing(config)?,
             storage: config.storage,
         })
     }
@@ -67,6 +75,23 @@ pub fn store_settings(config: &StreamConfig) -> StoreSettings {
         lazy: config.persist_mode == PersistMode::Async,
         size_bytes_max: u64::try_from(config.max_bytes).unwrap_or(0),
     }
+}
+
+fn transform(config: &StreamConfig) -> Result<Option<Transform>, ApiError> {
+    let Some(SubjectTransform { src, dest }) = &config.subject_transform else { return Ok(None) };
+    Transform::new(src, dest).map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))
+}
+
+fn republishing(config: &StreamConfig) -> Result<Option<Republishing>, ApiError> {
+    let Some(Republish { src, dest, headers_only }) = &config.republish else { return Ok(None) };
+    let refuse = |why| {
+        let text = format!(
+            "stream configuration for republish with transform from '{src}' to '{dest}' not valid: {why}"
+        );
+        error::STREAM_INVALID_CONFIG.with(text)
+    };
+    let transform = Transform::new(src, dest).map_err(refuse)?;
+    Ok(transform.map(|transform| Republishing { transform, headers_only: *headers_only }))
 }
 
 /// 0 and below: none.

@@ -70,7 +70,7 @@ impl Stream {
             Some(b"1") => End::WithThis,
             Some(b"eob") => End::BeforeThis,
             Some(_) => {
-                self.abandon(id, "unsupported", call);
+                self.batches.close_atomic(id);
                 return Err(error::ATOMIC_PUBLISH_INVALID_BATCH_COMMIT);
             }
         };
@@ -102,7 +102,13 @@ impl Stream {
         let open = self.batches.atomic.get(id).map(|batch| batch.messages.len() as u64);
         let max = self.batches.limits.messages_max;
         let too_large = seq > max && end != End::BeforeThis;
-        if seq != open.unwrap_or(0) + 1 || (end == End::BeforeThis && seq == 1) {
+        let is_empty = end == End::BeforeThis && seq == 1;
+        if is_empty {
+            self.tell_abandoned(id, "incomplete", call);
+            self.batches.close_atomic(id);
+            return Err(error::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
+        }
+        if seq != open.unwrap_or(0) + 1 {
             self.abandon(id, "incomplete", call);
             if open.is_none() && too_large {
                 return Err(error::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with(max));

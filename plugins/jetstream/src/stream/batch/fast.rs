@@ -70,6 +70,8 @@ impl<'a> Step<'a> {
         };
         let flow = number(tokens.next()?).filter(|&flow| flow > 0).unwrap_or(FLOW_DEFAULT).min(FLOW_MAX);
         let id = tokens.next()?;
+        // Whoever waits for the answers has a subject before all this.
+        tokens.next()?;
         Some(Self { id, flow, strict, seq, operation })
     }
 }
@@ -238,9 +240,14 @@ mod tests {
         let expected = Step { id: b"id", flow: 50, strict: true, seq: 7, operation: Operation::Commit };
         assert_eq!(step("_INBOX.a.b.id.50.fail.7.2.$FI"), Some(expected));
         assert_eq!(step("p.id.x.ok.1.0.$FI").map(|step| step.flow), Some(10));
-        for reply in
-            ["p.id.1.bad.1.0.$FI", "p.id.1.ok.x.0.$FI", "p.id.1.ok.0.0.$FI", "p.id.1.ok.1.9.$FI", "p.$FI"]
-        {
+        for reply in [
+            "p.id.1.bad.1.0.$FI",
+            "p.id.1.ok.x.0.$FI",
+            "p.id.1.ok.0.0.$FI",
+            "p.id.1.ok.1.9.$FI",
+            "p.$FI",
+            "id.10.ok.1.0.$FI",
+        ] {
             assert_eq!(step(reply), None, "{reply}");
         }
     }

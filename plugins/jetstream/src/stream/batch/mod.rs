@@ -133,12 +133,14 @@ impl Stream {
 
     /// Drops an open atomic batch and says why (JS-206).
     fn abandon(&mut self, id: &[u8], reason: &str, call: &mut Call<'_>) {
-        if self.batches.close_atomic(id).is_none() {
-            return;
+        if self.batches.close_atomic(id).is_some() {
+            self.tell_abandoned(id, reason, call);
         }
+    }
+
+    fn tell_abandoned(&mut self, id: &[u8], reason: &str, call: &mut Call<'_>) {
         let subject = format!("$JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.{}", self.facts.name);
         let mut fields = Map::new();
-        fields.insert("account".to_owned(), Value::from(&*self.facts.account));
         fields.insert("stream".to_owned(), Value::from(&*self.facts.name));
         fields.insert("batch".to_owned(), Value::from(&*String::from_utf8_lossy(id)));
         fields.insert("reason".to_owned(), Value::from(reason));

@@ -17,6 +17,9 @@ use crate::wire::{ApiError, Time, error};
 /// What `Nats-Schedule-Next` says when there is no next time.
 const NO_NEXT: &[u8] = b"purge";
 
+/// JS-195.
+const OVERDUE_NS: i64 = 250_000_000;
+
 /// Runs in one go, so that others have their turn.
 const TURN: usize = 256;
 
@@ -34,6 +37,8 @@ impl Stream {
         }
         let pattern = Pattern::parse(text, headers.schedule_time_zone)?;
         let first_ns = pattern.first_ns(now_ns).ok_or(error::MESSAGE_SCHEDULES_PATTERN_INVALID)?;
+        // One that is overdue runs not before its publisher had an answer.
+        let first_ns = if first_ns <= now_ns { now_ns + OVERDUE_NS } else { first_ns };
         if let Some(ttl) = headers.schedule_ttl {
             Ttl::parse(ttl).ok_or(error::MESSAGE_SCHEDULES_TTL_INVALID)?;
             if !self.config.allow_msg_ttl {

@@ -48,6 +48,7 @@ fn one_message_with_where_it_was_stored() {
         ("{}", "408 Empty Request|"),
         (r#"{"batch":2}"#, "408 Empty Request|"),
         ("x", "408 Malformed Request|"),
+        ("[]", "408 Malformed Request|"),
         (r#"{"seq":1,"last_by_subj":"a"}"#, "408 Bad Request|"),
         (r#"{"multi_last":["s.a"],"last_by_subj":"a"}"#, "408 Bad Request|"),
     ] {

@@ -5,6 +5,7 @@ mod consuming;
 mod direct;
 mod limits;
 mod publishing;
+mod republishing;
 mod schedules;
 mod store;
 mod ttl;
