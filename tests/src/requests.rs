@@ -58,9 +58,15 @@ impl Script {
                 continue;
             }
             if let Some(title) = line.strip_prefix("== ") {
-                let (name, facts) = title.split_once(" (").ok_or_else(|| problem("expected `== name (FACTS)`"))?;
+                let (name, facts) =
+                    title.split_once(" (").ok_or_else(|| problem("expected `== name (FACTS)`"))?;
                 let facts = facts.trim_end_matches(')').split_whitespace().map(str::to_owned).collect();
-                cases.push(Case { name: name.to_owned(), facts, config: String::new(), requests: Vec::new() });
+                cases.push(Case {
+                    name: name.to_owned(),
+                    facts,
+                    config: String::new(),
+                    requests: Vec::new(),
+                });
                 continue;
             }
             let case = cases.last_mut().ok_or_else(|| problem("before the first `== case`"))?;
@@ -82,7 +88,8 @@ impl Script {
                     });
                 }
                 "<" => {
-                    let request = case.requests.last_mut().ok_or_else(|| problem("an answer before any request"))?;
+                    let request =
+                        case.requests.last_mut().ok_or_else(|| problem("an answer before any request"))?;
                     request.expected.push(rest.to_owned());
                 }
                 _ => return Err(problem("unknown line")),
@@ -178,7 +185,10 @@ impl Request {
         let headers = format!("NATS/1.0\r\n{}\r\n\r\n", self.headers.join("\r\n"));
         let (header_len, total_len) = (headers.len(), headers.len() + self.body.len());
         let subject = &self.subject;
-        client.send(format!("HPUB {subject} {reply} {header_len} {total_len}\r\n{headers}{}\r\n", self.body).as_bytes())
+        client.send(
+            format!("HPUB {subject} {reply} {header_len} {total_len}\r\n{headers}{}\r\n", self.body)
+                .as_bytes(),
+        )
     }
 
     /// How the answers differ from the recorded ones, if they do.
@@ -256,7 +266,9 @@ fn masked_text(text: String, key: &str) -> String {
             format!("{prefix}.ID")
         }
         // Made up by the server.
-        "name" if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => "NAME".to_owned(),
+        "name" if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            "NAME".to_owned()
+        }
         _ => text,
     }
 }

@@ -48,7 +48,8 @@ fn check(topic: &str, program: &Path) {
     for case in script.cases.iter().filter(|case| case.name.contains(&only)) {
         let seen = case.play(program, false);
         played += seen.len();
-        let differences = case.requests.iter().zip(&seen).filter_map(|(request, seen)| request.difference(seen));
+        let differences =
+            case.requests.iter().zip(&seen).filter_map(|(request, seen)| request.difference(seen));
         let differences: Vec<String> = differences.collect();
         if !differences.is_empty() {
             count += differences.len();
