@@ -20,6 +20,7 @@ pub mod log;
 pub mod monitored;
 pub mod nkey;
 pub mod plugins;
+pub mod requests;
 pub mod server;
 
 pub use client::Client;

@@ -123,7 +123,9 @@ impl Plugin for JetStream {
 
     fn introspect(&self, _query: &Value) -> Result<Value> {
         let config = self.config.lock().clone();
-        Ok(json!({"enabled": config.enabled, "store_dir": config.store_dir(TEMPORARY), "domain": config.domain}))
+        Ok(
+            json!({"enabled": config.enabled, "store_dir": config.store_dir(TEMPORARY), "domain": config.domain}),
+        )
     }
 }
 

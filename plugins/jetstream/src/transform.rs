@@ -26,8 +26,13 @@ enum Step {
     /// Of a token of the subject, by position.
     Of(usize, Function),
     /// Of some tokens joined, or of the whole subject.
-    Partition { buckets: u32, tokens: Vec<usize> },
-    Random { below: i64 },
+    Partition {
+        buckets: u32,
+        tokens: Vec<usize>,
+    },
+    Random {
+        below: i64,
+    },
 }
 
 /// What is wrong with a transform.
@@ -138,7 +143,9 @@ impl Step {
                 let mut hash = Fnv1a::default();
                 match positions.is_empty() {
                     true => hash.write(subject),
-                    false => positions.iter().filter_map(|&at| tokens.get(at)).for_each(|token| hash.write(token)),
+                    false => {
+                        positions.iter().filter_map(|&at| tokens.get(at)).for_each(|token| hash.write(token))
+                    }
                 }
                 let bucket = hash.0.checked_rem(*buckets).unwrap_or(0);
                 out.extend_from_slice(bucket.to_string().as_bytes());
@@ -163,7 +170,8 @@ impl<'a> Shape<'a> {
     fn of(subject: &'a str) -> Result<Self, TransformError> {
         let tokens: Vec<&str> = subject.split('.').collect();
         let tail = tokens.iter().position(|&token| token == ">");
-        let is_wrong = tokens.iter().any(|token| token.is_empty()) || tail.is_some_and(|at| at + 1 < tokens.len());
+        let is_wrong =
+            tokens.iter().any(|token| token.is_empty()) || tail.is_some_and(|at| at + 1 < tokens.len());
         if is_wrong {
             return Err(TransformError::Subject);
         }
@@ -179,12 +187,16 @@ impl<'a> Shape<'a> {
             function::Call::Random { below } => Ok(Step::Random { below }),
             function::Call::Partition { buckets, tokens } => {
                 let positions = match has_wildcards {
-                    true => tokens.iter().map(|&index| self.position(token, index)).collect::<Result<_, _>>()?,
+                    true => {
+                        tokens.iter().map(|&index| self.position(token, index)).collect::<Result<_, _>>()?
+                    }
                     false => Vec::new(),
                 };
                 Ok(Step::Partition { buckets, tokens: positions })
             }
-            function::Call::Of(_, _) if !has_wildcards => Err(TransformError::IndexOutOfRange(token.to_owned())),
+            function::Call::Of(_, _) if !has_wildcards => {
+                Err(TransformError::IndexOutOfRange(token.to_owned()))
+            }
             function::Call::Of(index, function) => Ok(Step::Of(self.position(token, index)?, function)),
         }
     }

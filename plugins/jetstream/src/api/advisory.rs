@@ -88,7 +88,8 @@ impl Advisory {
     }
 
     pub fn restore_complete(stream: &str, start: Time, end: Time, bytes: u64, client: &Value) -> Self {
-        let fields = json!({ "stream": stream, "start": start, "end": end, "bytes": bytes, "client": client });
+        let fields =
+            json!({ "stream": stream, "start": start, "end": end, "bytes": bytes, "client": client });
         let subject = format!("{PREFIX}.STREAM.RESTORE_COMPLETE.{stream}");
         Self::new(subject, "io.nats.jetstream.advisory.v1.restore_complete", fields)
     }
@@ -96,7 +97,11 @@ impl Advisory {
     /// Requests were dropped because too many waited (JS-010). Of the system account.
     pub fn limit_reached(server: &str, dropped: u64) -> Self {
         let fields = json!({ "server": server, "dropped": dropped });
-        Self::new(format!("{PREFIX}.API.LIMIT_REACHED"), "io.nats.jetstream.advisory.v1.api_limit_reached", fields)
+        Self::new(
+            format!("{PREFIX}.API.LIMIT_REACHED"),
+            "io.nats.jetstream.advisory.v1.api_limit_reached",
+            fields,
+        )
     }
 
     /// The whole text. `domain` is empty where there is none.

@@ -92,9 +92,9 @@ impl Assets {
         let all = of_kind.fold(0i64, |sum, ((_, replicas), reserved)| {
             sum.saturating_add(reserved_bytes(tiers, *replicas, reserved.bytes))
         });
-        let own = self.get(name).filter(|config| {
-            config.storage == storage && group.is_none_or(|group| group == key(config).1)
-        });
+        let own = self
+            .get(name)
+            .filter(|config| config.storage == storage && group.is_none_or(|group| group == key(config).1));
         all - own.map_or(0, |config| reserved_bytes(tiers, config.num_replicas, config.max_bytes))
     }
 
@@ -208,7 +208,13 @@ mod tests {
 
     fn stream(name: &str, subjects: &[&str], max_bytes: i64, num_replicas: i64) -> Arc<StreamConfig> {
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
-        Arc::new(StreamConfig { name: name.to_owned(), subjects, max_bytes, num_replicas, ..Default::default() })
+        Arc::new(StreamConfig {
+            name: name.to_owned(),
+            subjects,
+            max_bytes,
+            num_replicas,
+            ..Default::default()
+        })
     }
 
     #[test]
@@ -250,7 +256,10 @@ mod tests {
         assert_eq!(assets.reserved(Storage::File, None, "B", &flat), 100);
         assert_eq!(assets.reserved(Storage::File, Some(1), "", &tiers), 100);
         assert_eq!(assets.reserved(Storage::Memory, None, "", &flat), 0);
-        assert_eq!((assets.count(None, "A"), assets.count(Some(1), ""), assets.count(Some(3), "A")), (2, 2, 1));
+        assert_eq!(
+            (assets.count(None, "A"), assets.count(Some(1), ""), assets.count(Some(3), "A")),
+            (2, 2, 1)
+        );
         assert_eq!(assets.reserved_on_server(None), (0, 110));
         assets.insert(stream("A", &[], 7, 1));
         assert_eq!((assets.len(), assets.reserved_on_server(None).1), (3, 17));

@@ -9,8 +9,8 @@ use super::json::{self, Struct};
 use super::{level, shapes};
 use crate::filter::is_literal;
 use crate::wire::requests::{
-    ConsumerCreateRequest, ListRequest, MsgDeleteRequest, MsgGetRequest, PauseRequest, PurgeRequest, ResetRequest,
-    RestoreRequest, SnapshotRequest, StreamConfigRequest, StreamInfoRequest, UnpinRequest,
+    ConsumerCreateRequest, ListRequest, MsgDeleteRequest, MsgGetRequest, PauseRequest, PurgeRequest,
+    ResetRequest, RestoreRequest, SnapshotRequest, StreamConfigRequest, StreamInfoRequest, UnpinRequest,
 };
 use crate::wire::{ApiError, error};
 
@@ -99,7 +99,7 @@ impl Input<'_> {
         let (by_seq, by_time) = (request.seq > 0, request.start_time.is_some());
         let (last, next) = (!request.last_by_subj.is_empty(), !request.next_by_subj.is_empty());
         let is_batch = request.batch > 0 || request.max_bytes > 0;
-        let conflicts = (by_seq && last) || (by_seq && by_time) || (by_time && last) || (last && next);
+        let conflicts = (by_seq && by_time) || (last && (by_seq || by_time || next));
         if is_batch || conflicts || !(by_seq || by_time || last || next) {
             return Err(error::BAD_REQUEST);
         }
@@ -193,7 +193,8 @@ impl Input<'_> {
             [] => MsgGetRequest::default(),
             _ => self.direct()?,
         };
-        let only = MsgGetRequest { max_bytes: request.max_bytes, no_hdr: request.no_hdr, ..Default::default() };
+        let only =
+            MsgGetRequest { max_bytes: request.max_bytes, no_hdr: request.no_hdr, ..Default::default() };
         match request == only && !subject.is_empty() {
             true => Ok(MsgGetRequest { last_by_subj: subject.to_owned(), ..request }),
             false => Err(BAD_REQUEST),

@@ -127,7 +127,8 @@ mod tests {
             config.metadata.insert(key.to_owned(), "9".to_owned());
         }
         stamp_stream(&mut config);
-        let kept: Vec<_> = config.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let kept: Vec<_> =
+            config.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(kept, [("_nats.req.level", "0"), ("mine", "9")]);
         config.metadata.insert("_nats.req.level".to_owned(), "6".to_owned());
         assert!(unsupported(&config.metadata).is_some());

@@ -264,10 +264,14 @@ mod tests {
         let get = Request::MsgGet { stream: "S" }.reply_type();
         let expected = r#"{"type":"io.nats.jetstream.api.v1.stream_delete_response","success":true}"#;
         assert_eq!(text(success(delete, &Done::YES)), expected);
-        assert!(text(success(Request::StreamNames.reply_type(), &StreamNames::default())).ends_with(r#""streams":null}"#));
+        assert!(
+            text(success(Request::StreamNames.reply_type(), &StreamNames::default()))
+                .ends_with(r#""streams":null}"#)
+        );
         let message = StoredMessage { subject: b"a", seq: 3, hdrs: b"", data: b"hi", time: Time(1) };
         let reply = text(success(get, &Message { message }));
-        let expected = r#""message":{"subject":"a","seq":3,"data":"aGk=","time":"1970-01-01T00:00:00.000000001Z"}}"#;
+        let expected =
+            r#""message":{"subject":"a","seq":3,"data":"aGk=","time":"1970-01-01T00:00:00.000000001Z"}}"#;
         assert!(reply.ends_with(expected), "{reply}");
     }
 

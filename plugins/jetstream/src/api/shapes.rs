@@ -29,8 +29,10 @@ pub static STREAM_INFO: Struct = Struct {
 
 pub static CONSUMERS: Struct = Struct { name: "JSApiConsumersRequest", fields: &[("offset", INT)] };
 
-pub static STREAM_PURGE: Struct =
-    Struct { name: "JSApiStreamPurgeRequest", fields: &[("seq", UINT64), ("filter", Text), ("keep", UINT64)] };
+pub static STREAM_PURGE: Struct = Struct {
+    name: "JSApiStreamPurgeRequest",
+    fields: &[("seq", UINT64), ("filter", Text), ("keep", UINT64)],
+};
 
 pub static MSG_DELETE: Struct =
     Struct { name: "JSApiMsgDeleteRequest", fields: &[("seq", UINT64), ("no_erase", Bool)] };
@@ -175,10 +177,7 @@ static STREAM_SOURCE: Struct = Struct {
         ("opt_start_seq", UINT64),
         ("opt_start_time", Time),
         ("filter_subject", Text),
-        (
-            "subject_transforms",
-            List("[]server.SubjectTransformConfig", &Shape::Struct(&SUBJECT_TRANSFORM)),
-        ),
+        ("subject_transforms", List("[]server.SubjectTransformConfig", &Shape::Struct(&SUBJECT_TRANSFORM))),
         ("external", Shape::Struct(&EXTERNAL_STREAM)),
         ("consumer", Shape::Struct(&SOURCE_CONSUMER)),
     ],
@@ -187,7 +186,8 @@ static STREAM_SOURCE: Struct = Struct {
 static SUBJECT_TRANSFORM: Struct =
     Struct { name: "SubjectTransformConfig", fields: &[("src", Text), ("dest", Text)] };
 
-static EXTERNAL_STREAM: Struct = Struct { name: "ExternalStream", fields: &[("api", Text), ("deliver", Text)] };
+static EXTERNAL_STREAM: Struct =
+    Struct { name: "ExternalStream", fields: &[("api", Text), ("deliver", Text)] };
 
 static SOURCE_CONSUMER: Struct =
     Struct { name: "StreamConsumerSource", fields: &[("name", Text), ("deliver_subject", Text)] };
@@ -231,7 +231,8 @@ const TEXTS: Shape = List("[]string", &Text);
 const UINT64S: Shape = List("[]uint64", &UINT64);
 const METADATA: Shape = Shape::Map("map[string]string", &Text);
 
-const RETENTIONS: Words = exactly(&[("limits", "limits"), ("interest", "interest"), ("workqueue", "workqueue")]);
+const RETENTIONS: Words =
+    exactly(&[("limits", "limits"), ("interest", "interest"), ("workqueue", "workqueue")]);
 const DISCARDS: Words = Words { words: &[("old", "old"), ("new", "new")], refusal: Refusal::AnyCase };
 const STORAGES: Words = exactly(&[("memory", "memory"), ("file", "file")]);
 const COMPRESSIONS: Words = Words { words: &[("none", "none"), ("s2", "s2")], refusal: Refusal::Compression };

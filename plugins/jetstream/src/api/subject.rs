@@ -7,28 +7,73 @@ pub const PREFIX: &str = "$JS.API.";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     AccountInfo,
-    StreamCreate { stream: &'a str },
-    StreamUpdate { stream: &'a str },
+    StreamCreate {
+        stream: &'a str,
+    },
+    StreamUpdate {
+        stream: &'a str,
+    },
     StreamNames,
     StreamList,
-    StreamInfo { stream: &'a str },
-    StreamDelete { stream: &'a str },
-    StreamPurge { stream: &'a str },
-    StreamSnapshot { stream: &'a str },
-    StreamRestore { stream: &'a str },
-    MsgGet { stream: &'a str },
-    MsgDelete { stream: &'a str },
-    DirectGet { stream: &'a str },
-    DirectGetLast { stream: &'a str, subject: &'a str },
+    StreamInfo {
+        stream: &'a str,
+    },
+    StreamDelete {
+        stream: &'a str,
+    },
+    StreamPurge {
+        stream: &'a str,
+    },
+    StreamSnapshot {
+        stream: &'a str,
+    },
+    StreamRestore {
+        stream: &'a str,
+    },
+    MsgGet {
+        stream: &'a str,
+    },
+    MsgDelete {
+        stream: &'a str,
+    },
+    DirectGet {
+        stream: &'a str,
+    },
+    DirectGetLast {
+        stream: &'a str,
+        subject: &'a str,
+    },
     ConsumerCreate(ConsumerPath<'a>),
-    ConsumerNames { stream: &'a str },
-    ConsumerList { stream: &'a str },
-    ConsumerInfo { stream: &'a str, consumer: &'a str },
-    ConsumerDelete { stream: &'a str, consumer: &'a str },
-    ConsumerPause { stream: &'a str, consumer: &'a str },
-    ConsumerUnpin { stream: &'a str, consumer: &'a str },
-    ConsumerReset { stream: &'a str, consumer: &'a str },
-    ConsumerNext { stream: &'a str, consumer: &'a str },
+    ConsumerNames {
+        stream: &'a str,
+    },
+    ConsumerList {
+        stream: &'a str,
+    },
+    ConsumerInfo {
+        stream: &'a str,
+        consumer: &'a str,
+    },
+    ConsumerDelete {
+        stream: &'a str,
+        consumer: &'a str,
+    },
+    ConsumerPause {
+        stream: &'a str,
+        consumer: &'a str,
+    },
+    ConsumerUnpin {
+        stream: &'a str,
+        consumer: &'a str,
+    },
+    ConsumerReset {
+        stream: &'a str,
+        consumer: &'a str,
+    },
+    ConsumerNext {
+        stream: &'a str,
+        consumer: &'a str,
+    },
     /// Of what only a cluster has; one server alone refuses it (JS-047).
     Cluster(ClusterRequest),
     /// Of the system account; elsewhere, and on one server alone, not answered (JS-039 to JS-045).
@@ -38,10 +83,19 @@ pub enum Request<'a> {
 /// How a consumer to create is named (JC-001, JC-004).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumerPath<'a> {
-    LegacyEphemeral { stream: &'a str },
-    LegacyDurable { stream: &'a str, consumer: &'a str },
+    LegacyEphemeral {
+        stream: &'a str,
+    },
+    LegacyDurable {
+        stream: &'a str,
+        consumer: &'a str,
+    },
     /// `filter` is empty when the subject has none.
-    Named { stream: &'a str, consumer: &'a str, filter: &'a str },
+    Named {
+        stream: &'a str,
+        consumer: &'a str,
+        filter: &'a str,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,9 +262,9 @@ impl<'a> ConsumerPath<'a> {
 
     pub fn stream(&self) -> &'a str {
         match self {
-            Self::LegacyEphemeral { stream } | Self::LegacyDurable { stream, .. } | Self::Named { stream, .. } => {
-                stream
-            }
+            Self::LegacyEphemeral { stream }
+            | Self::LegacyDurable { stream, .. }
+            | Self::Named { stream, .. } => stream,
         }
     }
 }
@@ -256,7 +310,9 @@ impl<'a> SystemRequest<'a> {
         match self {
             Self::MetaLeaderStepdown => "io.nats.jetstream.api.v1.meta_leader_stepdown_response",
             Self::MetaRescue => "io.nats.jetstream.api.v1.meta_rescue_response",
-            Self::ServerRemove | Self::ServerEvacuate => "io.nats.jetstream.api.v1.meta_server_remove_response",
+            Self::ServerRemove | Self::ServerEvacuate => {
+                "io.nats.jetstream.api.v1.meta_server_remove_response"
+            }
             Self::AccountPurge { .. } => "io.nats.jetstream.api.v1.account_purge_response",
             Self::StreamMove { .. } | Self::StreamCancelMove { .. } => {
                 "io.nats.jetstream.api.v1.stream_update_response"
@@ -291,7 +347,10 @@ mod tests {
             ("$JS.API.CONSUMER.NAMES.S", Request::ConsumerNames { stream: "S" }),
             ("$JS.API.CONSUMER.MSG.NEXT.S.C", Request::ConsumerNext { stream: "S", consumer: "C" }),
             ("$JS.API.CONSUMER.INFO.S.C", Request::ConsumerInfo { stream: "S", consumer: "C" }),
-            ("$JS.API.CONSUMER.CREATE.S", Request::ConsumerCreate(ConsumerPath::LegacyEphemeral { stream: "S" })),
+            (
+                "$JS.API.CONSUMER.CREATE.S",
+                Request::ConsumerCreate(ConsumerPath::LegacyEphemeral { stream: "S" }),
+            ),
             (
                 "$JS.API.CONSUMER.DURABLE.CREATE.S.C",
                 Request::ConsumerCreate(ConsumerPath::LegacyDurable { stream: "S", consumer: "C" }),

@@ -60,9 +60,15 @@ fn limit(limits: &mut AccountLimits, field: &Field<'_>) -> Result<()> {
         "max_store" | "max_file" | "max_disk" | "store" | "disk" => limits.max_storage = field.size()?,
         "max_streams" | "streams" => limits.max_streams = field.number()?,
         "max_consumers" | "consumers" => limits.max_consumers = field.number()?,
-        "max_bytes_required" | "max_stream_bytes" | "max_bytes" => limits.max_bytes_required = field.flag()?,
-        "mem_max_stream_bytes" | "memory_max_stream_bytes" => limits.memory_max_stream_bytes = field.size()?,
-        "disk_max_stream_bytes" | "store_max_stream_bytes" => limits.storage_max_stream_bytes = field.size()?,
+        "max_bytes_required" | "max_stream_bytes" | "max_bytes" => {
+            limits.max_bytes_required = field.flag()?
+        }
+        "mem_max_stream_bytes" | "memory_max_stream_bytes" => {
+            limits.memory_max_stream_bytes = field.size()?
+        }
+        "disk_max_stream_bytes" | "store_max_stream_bytes" => {
+            limits.storage_max_stream_bytes = field.size()?
+        }
         "max_ack_pending" => limits.max_ack_pending = field.number()?,
         _ => return Err(field.unknown()),
     }

@@ -51,7 +51,10 @@ impl<'a> Field<'a> {
     /// A number (the file may say `1G`), or a text that ends in K, M, G or T (CFG-272).
     pub fn size(&self) -> Result<i64> {
         let Some(text) = self.value.as_str() else {
-            return self.value.as_i64().ok_or_else(|| self.expected("a number of bytes or a size such as \"10G\""));
+            return self
+                .value
+                .as_i64()
+                .ok_or_else(|| self.expected("a number of bytes or a size such as \"10G\""));
         };
         let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
         let unit = units.iter().find_map(|&(letter, power)| Some((text.strip_suffix(letter)?, power)));

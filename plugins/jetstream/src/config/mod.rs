@@ -220,12 +220,14 @@ fn unsupported(field: &Field<'_>, why: &str) -> Error {
 fn switch(field: &Field<'_>) -> Result<bool> {
     match field.value {
         Value::Bool(is_on) => Ok(*is_on),
-        Value::String(text) => match text.to_ascii_lowercase().as_str() {
-            "enabled" | "enable" => Ok(true),
-            "disabled" | "disable" => Ok(false),
-            _ => Err(field
-                .wrong(format_args!("Expected 'enabled' or 'disabled' for string value, got '{text}'"))),
-        },
+        Value::String(text) => {
+            match text.to_ascii_lowercase().as_str() {
+                "enabled" | "enable" => Ok(true),
+                "disabled" | "disable" => Ok(false),
+                _ => Err(field
+                    .wrong(format_args!("Expected 'enabled' or 'disabled' for string value, got '{text}'"))),
+            }
+        }
         _ => Err(field.expected("map, bool or string to define JetStream")),
     }
 }

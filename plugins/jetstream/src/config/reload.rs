@@ -12,17 +12,22 @@ impl Config {
             bytes(self.max_memory, new.max_memory)?;
             bytes(self.max_file, new.max_file)?;
         }
-        let cluster = |config: &Config| {
-            (config.cluster.unique_tag.clone(), config.cluster.extension_hint.clone())
-        };
+        let cluster =
+            |config: &Config| (config.cluster.unique_tag.clone(), config.cluster.extension_hint.clone());
         for (is_same, name) in [
             (self.sync == new.sync, "sync_interval"),
             (self.strict == new.strict, "strict"),
             (self.domain == new.domain, "domain"),
             (self.encryption == new.encryption, "key, prev_key and cipher"),
-            (self.queues == new.queues, "request_queue_limit, info_queue_limit, max_buffered_size, max_buffered_msgs and max_concurrent_io"),
+            (
+                self.queues == new.queues,
+                "request_queue_limit, info_queue_limit, max_buffered_size, max_buffered_msgs and max_concurrent_io",
+            ),
             (cluster(self) == cluster(new), "unique_tag and extension_hint"),
-            (self.cluster.max_outstanding_catchup == new.cluster.max_outstanding_catchup, "max_outstanding_catchup"),
+            (
+                self.cluster.max_outstanding_catchup == new.cluster.max_outstanding_catchup,
+                "max_outstanding_catchup",
+            ),
         ] {
             // A block that is gone switches off; what else it said does not count.
             if !is_same && new.enabled {

@@ -113,7 +113,9 @@ fn sync(field: &Field<'_>) -> Result<Sync> {
     let interval_ns = field.duration_ns()?;
     match u64::try_from(interval_ns) {
         Ok(1..) => Ok(Sync::Interval(Duration::from_nanos(interval_ns.unsigned_abs()))),
-        _ => Err(field.wrong("the interval must be more than 0: use a duration such as \"2m\", or \"always\"")),
+        _ => {
+            Err(field.wrong("the interval must be more than 0: use a duration such as \"2m\", or \"always\""))
+        }
     }
 }
 

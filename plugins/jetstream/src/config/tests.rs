@@ -1,3 +1,5 @@
+//! Configurations read from JSON as the host gives it.
+
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -49,7 +51,10 @@ fn every_key_of_the_block() {
     assert_eq!((encryption.key.as_str(), encryption.previous_key.as_str()), ("secret", "old"));
     assert_eq!(encryption.cipher, Cipher::AesGcm);
     assert!(!format!("{config:?}").contains("secret"));
-    assert_eq!((config.limits.duplicate_window_ns, config.limits.batch.timeout_ns), (60_000_000_000, 4_000_000_000));
+    assert_eq!(
+        (config.limits.duplicate_window_ns, config.limits.batch.timeout_ns),
+        (60_000_000_000, 4_000_000_000)
+    );
     assert_eq!((config.queues.requests_max, config.queues.info_requests_max), (11, 12));
     assert_eq!(config.cluster.unique_tag, "az:");
 }
@@ -82,7 +87,10 @@ fn accounts() {
     }))
     .unwrap();
     let Some(Tiers::Flat(limits)) = config.account("A") else { unreachable!() };
-    assert_eq!((limits.max_memory, limits.max_storage, limits.max_streams, limits.max_consumers), (1, 2048, 3, 4));
+    assert_eq!(
+        (limits.max_memory, limits.max_storage, limits.max_streams, limits.max_consumers),
+        (1, 2048, 3, 4)
+    );
     assert_eq!((limits.memory_max_stream_bytes, limits.storage_max_stream_bytes), (5, 6));
     assert!(limits.max_bytes_required && limits.max_ack_pending == 7);
     assert_eq!(config.account("B"), Some(Tiers::default()));
@@ -97,7 +105,10 @@ fn accounts() {
 #[test]
 fn wrong_values_are_named_with_their_place() {
     for (keys, text) in [
-        (json!({"jetstream": 1}), "jetstream: expected map, bool or string to define JetStream, found a number"),
+        (
+            json!({"jetstream": 1}),
+            "jetstream: expected map, bool or string to define JetStream, found a number",
+        ),
         (
             json!({"jetstream": "on"}),
             "jetstream: Expected 'enabled' or 'disabled' for string value, got 'on'",
@@ -116,7 +127,10 @@ fn wrong_values_are_named_with_their_place() {
             json!({"jetstream": {"domain": "a.b"}}),
             "jetstream.domain: invalid domain name: may not contain ., * or >",
         ),
-        (json!({"jetstream": {"max_concurrent_io": 3}}), "jetstream.max_concurrent_io: 3 is out of range: use 4 to 8192"),
+        (
+            json!({"jetstream": {"max_concurrent_io": 3}}),
+            "jetstream.max_concurrent_io: 3 is out of range: use 4 to 8192",
+        ),
         (
             json!({"jetstream": {"tpm": {"keys_file": "x"}}}),
             "jetstream.tpm: not supported: natsd reads no keys from a TPM; give the key as `key` instead",
@@ -125,7 +139,10 @@ fn wrong_values_are_named_with_their_place() {
             json!({"store_dir": "a", "jetstream": {"store_dir": "b"}}),
             "jetstream.store_dir: Duplicate 'store_dir' configuration",
         ),
-        (json!({"accounts.A.jetstream": {"max_mem": true}}), "accounts.A.jetstream.max_mem: expected a number of bytes or a size such as \"10G\", found a boolean"),
+        (
+            json!({"accounts.A.jetstream": {"max_mem": true}}),
+            "accounts.A.jetstream.max_mem: expected a number of bytes or a size such as \"10G\", found a boolean",
+        ),
         (
             json!({"accounts.A.jetstream": true, "default_js_domain": {"A": "x"}}),
             "default_js_domain: contains account name \"A\" with enabled JetStream",
@@ -149,7 +166,10 @@ fn what_a_reload_may_change() {
             "config reload not supported for decreasing jetstream max memory and store",
         ),
         (json!({"store_dir": "a"}), "config reload not supported for jetstream dynamic max memory and store"),
-        (json!({"max_mem": 10, "store_dir": "b"}), "config reload not supported for jetstream storage directory"),
+        (
+            json!({"max_mem": 10, "store_dir": "b"}),
+            "config reload not supported for jetstream storage directory",
+        ),
         (
             json!({"max_mem": 10, "store_dir": "a", "domain": "D"}),
             "config reload not supported for jetstream domain: restart the server",

@@ -69,7 +69,7 @@ impl Consumer {
     /// JC-172. `None` and what is past resume.
     pub fn pause(&mut self, until: Option<Time>, ctx: &mut Context<'_>) -> Result<(), ApiError> {
         self.config.pause_until = until.filter(|until| until.0 > ctx.now_ns);
-        self.config.metadata.insert("_nats.req.level".to_owned(), "1".to_owned());
+        crate::api::level::stamp_consumer(&mut self.config);
         ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(super::failed)?;
         self.advise_pause(ctx);
         Ok(())

@@ -118,6 +118,8 @@ impl Account {
                 .find_map(|(start, kind)| Some((request.strip_prefix(start)?, kind)));
             if let Some((rest, kind)) = straight
                 && let Some(stream) = token(rest, 0).and_then(|name| self.stream_named(name))
+                // Without direct gets nobody listens (JS-143): the queue tells that.
+                && (kind != Kind::DirectGet || stream.config.read().allow_direct)
             {
                 stream.inbox.letters(kind, std::slice::from_ref(message));
                 continue;

@@ -38,9 +38,16 @@ impl Stream {
         if removed.is_some() {
             return Ok(());
         }
-        if self.config.storage == Storage::File && seq > self.store.state().last_seq {
-            return Err(error::STREAM_MSG_DELETE_FAILED.with("stream store EOF"));
+        let state = self.store.state();
+        match self.config.storage {
+            // nats-server's file store tells where the sequence lies.
+            Storage::File if seq > state.last_seq => {
+                Err(error::STREAM_MSG_DELETE_FAILED.with("stream store EOF"))
+            }
+            Storage::File if seq < state.first_seq.max(1) => {
+                Err(error::STREAM_MSG_DELETE_FAILED.with("no message found"))
+            }
+            _ => Err(error::SEQUENCE_NOT_FOUND.with(seq)),
         }
-        Err(error::SEQUENCE_NOT_FOUND.with(seq))
     }
 }

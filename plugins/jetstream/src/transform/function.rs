@@ -9,8 +9,13 @@ pub(super) enum Call {
     None,
     /// Of the wildcard with this number.
     Of(i64, Function),
-    Partition { buckets: u32, tokens: Vec<i64> },
-    Random { below: i64 },
+    Partition {
+        buckets: u32,
+        tokens: Vec<i64>,
+    },
+    Random {
+        below: i64,
+    },
 }
 
 /// Of one token.

@@ -1,3 +1,4 @@
+//! Subjects before and after, checked against nats-server.
 use super::Transform;
 
 fn apply(source: &str, destination: &str, subject: &str) -> Option<String> {
@@ -51,8 +52,16 @@ fn errors() {
         ("foo.>", "bar", "invalid subject".to_owned()),
         ("foo", "bar.$1", format!("{wrong}wildcard index out of range in $1")),
         ("foo.*", "bar.$2", format!("{wrong}wildcard index out of range in $2: [2]")),
-        ("foo.*", "{{wildcard()}}", format!("{wrong}not enough arguments passed to the function in {{{{wildcard()}}}}")),
-        ("foo.*", "{{wildcard(1,2)}}", format!("{wrong}too many arguments passed to the function in {{{{wildcard(1,2)}}}}")),
+        (
+            "foo.*",
+            "{{wildcard()}}",
+            format!("{wrong}not enough arguments passed to the function in {{{{wildcard()}}}}"),
+        ),
+        (
+            "foo.*",
+            "{{wildcard(1,2)}}",
+            format!("{wrong}too many arguments passed to the function in {{{{wildcard(1,2)}}}}"),
+        ),
         (
             "foo.*",
             "{{wildcard(x)}}",

@@ -3,7 +3,7 @@
 
 use super::{BAD_REQUEST, EMPTY_REQUEST, Input, MALFORMED_REQUEST};
 use crate::wire::requests::Action;
-use crate::wire::{ApiError, Discard, DeliverPolicy, Time};
+use crate::wire::{ApiError, DeliverPolicy, Discard, Time};
 
 fn input(body: &str) -> Input<'_> {
     Input { body: body.as_bytes(), required_level: None, is_strict: true, is_enabled: true }
@@ -23,7 +23,10 @@ fn syntax() {
         ("nul", "unexpected EOF"),
         ("{\"name\":\"A", "unexpected EOF"),
         ("{\"name\":\"A\"} x", "invalid character 'x' looking for beginning of value at offset 14"),
-        ("{\"name\":\"A\",}", "invalid character '}' looking for beginning of object key string at offset 13"),
+        (
+            "{\"name\":\"A\",}",
+            "invalid character '}' looking for beginning of object key string at offset 13",
+        ),
         ("{\"name\" \"A\"}", "invalid character '\"' after object key at offset 9"),
         ("{\"name\":\"A\" \"b\":1}", "invalid character '\"' after object key:value pair at offset 13"),
         ("{\"name\":\"A\u{1}\"}", "invalid character '\\x01' in string at offset 11"),
@@ -47,13 +50,16 @@ fn syntax() {
 fn types_and_unknown_fields() {
     // JS-005
     let field = |found: &str, path: &str, kind: &str| {
-        format!("json: cannot unmarshal {found} into Go struct field StreamConfigRequest.{path} of type {kind}")
+        format!(
+            "json: cannot unmarshal {found} into Go struct field StreamConfigRequest.{path} of type {kind}"
+        )
     };
     let item = |found: &str, path: &str, kind: &str| {
         format!("json: cannot unmarshal {found} into StreamConfigRequest.{path} of type {kind}")
     };
-    let whole =
-        |found: &str| format!("json: cannot unmarshal {found} into Go value of type server.StreamConfigRequest");
+    let whole = |found: &str| {
+        format!("json: cannot unmarshal {found} into Go value of type server.StreamConfigRequest")
+    };
     for (body, text) in [
         ("[]", whole("array")),
         ("\"x\"", whole("string")),
@@ -81,7 +87,10 @@ fn types_and_unknown_fields() {
         ("{\"metadata\":[]}", field("array", "metadata", "map[string]string")),
         ("{\"metadata\":{\"a\":1}}", field("number", "metadata.a", "string")),
         ("{\"pedantic\":1}", field("number", "pedantic", "bool")),
-        ("{\"consumer_limits\":{\"max_ack_pending\":true}}", field("bool", "consumer_limits.max_ack_pending", "int")),
+        (
+            "{\"consumer_limits\":{\"max_ack_pending\":true}}",
+            field("bool", "consumer_limits.max_ack_pending", "int"),
+        ),
         ("{\"retention\":\"x\"}", "can not unmarshal \"\\\"x\\\"\"".to_owned()),
         ("{\"retention\":null}", "can not unmarshal \"null\"".to_owned()),
         ("{\"retention\":[1, 2]}", "can not unmarshal \"[1, 2]\"".to_owned()),
@@ -99,13 +108,17 @@ fn types_and_unknown_fields() {
 
 #[test]
 fn what_is_let_through() {
-    let body = "{\"NAME\":\"A\",\"discard\":\"NEW\",\"max_msgs\":null,\"subjects\":[null,\"b\"],\"max_bytes\":-0}";
+    let body =
+        "{\"NAME\":\"A\",\"discard\":\"NEW\",\"max_msgs\":null,\"subjects\":[null,\"b\"],\"max_bytes\":-0}";
     let config = input(body).stream_config().unwrap().config;
     assert_eq!((config.name.as_str(), config.discard, config.max_msgs), ("A", Discard::New, 0));
     assert_eq!(config.subjects, ["", "b"]);
     // Several values go over each other; none is an empty configuration.
     let twice = input("{\"name\":\"A\"}{\"description\":\"x\",\"pedantic\":true}").stream_config().unwrap();
-    assert_eq!((twice.config.name.as_str(), twice.config.description.as_str(), twice.pedantic), ("A", "x", true));
+    assert_eq!(
+        (twice.config.name.as_str(), twice.config.description.as_str(), twice.pedantic),
+        ("A", "x", true)
+    );
     for body in ["", "  ", "null", "{}"] {
         assert_eq!(input(body).stream_config().unwrap().config.name, "", "{body}");
     }
@@ -164,7 +177,9 @@ fn empty_or_not() {
 #[test]
 fn gets() {
     // JS-223, JS-233, JS-236
-    for body in ["{\"batch\":1,\"seq\":1}", "{\"seq\":1,\"last_by_subj\":\"a\"}", "{\"no_hdr\":true}", "{\"seq\":0}"] {
+    for body in
+        ["{\"batch\":1,\"seq\":1}", "{\"seq\":1,\"last_by_subj\":\"a\"}", "{\"no_hdr\":true}", "{\"seq\":0}"]
+    {
         assert_eq!(input(body).msg_get().unwrap_err().err_code, 10003, "{body}");
     }
     assert!(input("{\"seq\":1,\"next_by_subj\":\"a\"}").msg_get().is_ok());

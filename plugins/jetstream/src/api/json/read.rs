@@ -269,7 +269,10 @@ impl<'a> Reader<'a> {
 
     fn bad_escape(&self, len: usize) -> SyntaxError {
         let escape = String::from_utf8_lossy(&self.text[self.at..self.at + len]);
-        SyntaxError::At { text: format!("invalid escape sequence `{escape}` in string"), offset: self.at + len }
+        SyntaxError::At {
+            text: format!("invalid escape sequence `{escape}` in string"),
+            offset: self.at + len,
+        }
     }
 
     fn unexpected(&self, place: &str) -> SyntaxError {

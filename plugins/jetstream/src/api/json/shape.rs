@@ -58,7 +58,11 @@ pub enum Refusal {
 }
 
 /// Reads a body: strictly, or ignoring fields that are unknown (JS-005).
-pub fn decode<T: DeserializeOwned>(body: &[u8], shape: &'static Struct, is_strict: bool) -> Result<T, String> {
+pub fn decode<T: DeserializeOwned>(
+    body: &[u8],
+    shape: &'static Struct,
+    is_strict: bool,
+) -> Result<T, String> {
     match decode_strictly(body, shape) {
         Err(_) if !is_strict => decode_leniently(body, shape),
         result => result,
@@ -118,7 +122,8 @@ impl Walk {
     ) -> Result<(), String> {
         for (name, node) in fields {
             let exact = shape.fields.iter().find(|(known, _)| known == name);
-            let field = exact.or_else(|| shape.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)));
+            let field =
+                exact.or_else(|| shape.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)));
             let Some((known, field)) = field else {
                 if self.is_strict {
                     return Err(format!("json: unknown field {}", go_quote(name)));
@@ -251,9 +256,13 @@ impl Words {
             return Ok((*canonical).into());
         }
         Err(match (self.refusal, &node.value) {
-            (Refusal::CanNotUnmarshal | Refusal::AnyCase, _) => format!("can not unmarshal {}", go_quote(&raw)),
+            (Refusal::CanNotUnmarshal | Refusal::AnyCase, _) => {
+                format!("can not unmarshal {}", go_quote(&raw))
+            }
             (Refusal::Unknown(what), _) => format!("unknown {what}: {raw}"),
-            (Refusal::Compression, Value::Text(_) | Value::Null) => "unknown compression algorithm".to_owned(),
+            (Refusal::Compression, Value::Text(_) | Value::Null) => {
+                "unknown compression algorithm".to_owned()
+            }
             (Refusal::Compression, value) => {
                 format!("json: cannot unmarshal {} into Go value of type string", kind(value))
             }

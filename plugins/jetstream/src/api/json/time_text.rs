@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn errors_name_the_part_that_is_wrong() {
         let unlike = |text: &str, rest: &str, layout: &str| {
-            format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest:?} as {layout:?}")
+            format!(
+                "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest:?} as {layout:?}"
+            )
         };
         for (text, error) in [
             ("x", unlike("x", "x", "2006")),

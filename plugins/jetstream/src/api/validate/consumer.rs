@@ -36,9 +36,10 @@ pub fn check(config: &mut ConsumerConfig, rules: &ConsumerRules<'_>) -> Result<(
     times(config)?;
     acknowledged_by_flow_control(config)?;
     let deliveries = config.max_deliver;
-    ensure(deliveries == -1 || config.backoff.len() as i64 <= deliveries.max(0) || config.backoff.is_empty(), || {
-        error::CONSUMER_MAX_DELIVER_BACKOFF
-    })?;
+    ensure(
+        deliveries == -1 || config.backoff.len() as i64 <= deliveries.max(0) || config.backoff.is_empty(),
+        || error::CONSUMER_MAX_DELIVER_BACKOFF,
+    )?;
     ensure(config.description.len() <= DESCRIPTION_LEN_MAX, || {
         error::CONSUMER_DESCRIPTION_TOO_LONG.with(DESCRIPTION_LEN_MAX)
     })?;
@@ -55,9 +56,10 @@ pub fn check(config: &mut ConsumerConfig, rules: &ConsumerRules<'_>) -> Result<(
     ensure(!config.flow_control || config.idle_heartbeat != 0, || {
         error::CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS
     })?;
-    ensure(config.durable_name.is_empty() || config.name.is_empty() || config.name == config.durable_name, || {
-        error::CONSUMER_CREATE_DURABLE_AND_NAME_MISMATCH
-    })?;
+    ensure(
+        config.durable_name.is_empty() || config.name.is_empty() || config.name == config.durable_name,
+        || error::CONSUMER_CREATE_DURABLE_AND_NAME_MISMATCH,
+    )?;
     ensure(metadata_len(&config.metadata) <= METADATA_LEN_MAX, || {
         error::CONSUMER_METADATA_LENGTH.with(format_args!("{}KB", METADATA_LEN_MAX / 1024))
     })?;
@@ -165,7 +167,9 @@ fn acknowledged_by_flow_control(config: &ConsumerConfig) -> Result<(), ApiError>
         invalid("flow control ack policy heartbeat needs to be 1s")
     })?;
     ensure(config.max_ack_pending > 0, || error::CONSUMER_ACK_FC_REQUIRES_MAX_ACK_PENDING)?;
-    ensure(config.ack_wait == 0 && config.backoff.is_empty(), || error::CONSUMER_ACK_FC_REQUIRES_NO_ACK_WAIT)?;
+    ensure(config.ack_wait == 0 && config.backoff.is_empty(), || {
+        error::CONSUMER_ACK_FC_REQUIRES_NO_ACK_WAIT
+    })?;
     ensure(config.max_deliver <= 0, || error::CONSUMER_ACK_FC_REQUIRES_NO_MAX_DELIVER)
 }
 
@@ -213,7 +217,9 @@ fn ceilings(config: &ConsumerConfig, rules: &ConsumerRules<'_>) -> Result<(), Ap
 /// JC-028
 fn filters(config: &ConsumerConfig) -> Result<(), ApiError> {
     let one = &config.filter_subject;
-    ensure(one.is_empty() || config.filter_subjects.is_empty(), || error::CONSUMER_DUPLICATE_FILTER_SUBJECTS)?;
+    ensure(one.is_empty() || config.filter_subjects.is_empty(), || {
+        error::CONSUMER_DUPLICATE_FILTER_SUBJECTS
+    })?;
     ensure(one.is_empty() || is_valid_subject(one), || invalid("invalid subject"))?;
     ensure(config.filter_subjects.iter().all(|filter| !filter.is_empty()), || error::CONSUMER_EMPTY_FILTER)?;
     for (at, filter) in config.filter_subjects.iter().enumerate() {

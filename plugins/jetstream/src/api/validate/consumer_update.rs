@@ -62,6 +62,9 @@ pub fn settle_sourcing(config: &mut ConsumerConfig, stream: &StreamConfig, uniqu
     (config.ack_wait, config.max_deliver, config.inactive_threshold) = (0, 0, 0);
 }
 
+/// Takes the name and configuration of one consumer.
+pub type Visit<'a> = &'a mut dyn FnMut(&str, &ConsumerConfig);
+
 /// What the stream has of consumers.
 #[derive(Clone, Copy)]
 pub struct Present<'a> {
@@ -70,7 +73,7 @@ pub struct Present<'a> {
     /// How many count against limits: those that are neither direct nor sourcing.
     pub counted: i64,
     /// Of a work queue: those that count, by name.
-    pub others: &'a dyn Fn(&mut dyn FnMut(&str, &ConsumerConfig)),
+    pub others: &'a dyn Fn(Visit<'_>),
     /// Whether someone listens to a deliver subject.
     pub has_interest: &'a dyn Fn(&str) -> bool,
 }
@@ -194,7 +197,8 @@ fn is_apart(config: &ConsumerConfig, present: &Present<'_>) -> bool {
         if name == config.name || other.direct || other.sourcing {
             return;
         }
-        let meets = |filter: &str| other.filters().next().is_none() || other.filters().any(|of| overlap(filter, of));
+        let meets =
+            |filter: &str| other.filters().next().is_none() || other.filters().any(|of| overlap(filter, of));
         is_apart &= !config.filters().any(meets);
     });
     is_apart

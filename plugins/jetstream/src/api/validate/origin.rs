@@ -194,7 +194,9 @@ fn cycles(config: &StreamConfig, rules: &Rules<'_>) -> Result<(), ApiError> {
             let is_mirror = stream.mirror.as_ref() == Some(origin);
             let lets_through = || {
                 let filter = &origin.filter_subject;
-                is_mirror || filter.is_empty() || stream.subjects.iter().any(|subject| overlap(subject, filter))
+                is_mirror
+                    || filter.is_empty()
+                    || stream.subjects.iter().any(|subject| overlap(subject, filter))
             };
             if visited.contains(origin.name.as_str()) {
                 ensure(!lets_through(), || invalid("detected cycle"))?;

@@ -47,7 +47,11 @@ pub fn create(stream: &str, request: StreamConfigRequest, rules: &Rules<'_>) -> 
 
 /// The configuration to give to the stream, which still has to ask its consumers
 /// ([`super::update::check_consumer_limits`]) and whose subjects must then be [`free`].
-pub fn update(stream: &str, request: StreamConfigRequest, rules: &Rules<'_>) -> Result<StreamConfig, ApiError> {
+pub fn update(
+    stream: &str,
+    request: StreamConfigRequest,
+    rules: &Rules<'_>,
+) -> Result<StreamConfig, ApiError> {
     let rules = Rules { is_pedantic: request.pedantic, ..*rules };
     let mut config = stream::check(&request.config, &rules)?;
     ensure(stream == config.name, || error::STREAM_MISMATCH)?;

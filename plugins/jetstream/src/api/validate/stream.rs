@@ -4,8 +4,8 @@
 
 use super::subjects::{is_subset, is_valid_name, is_valid_subject, overlap};
 use super::{
-    DESCRIPTION_LEN_MAX, METADATA_LEN_MAX, MS, NAME_LEN_MAX, Rules, SECOND, ensure, go_quote, invalid, metadata_len,
-    origin, pedantic,
+    DESCRIPTION_LEN_MAX, METADATA_LEN_MAX, MS, NAME_LEN_MAX, Rules, SECOND, ensure, go_quote, invalid,
+    metadata_len, origin, pedantic,
 };
 use crate::duration;
 use crate::transform::Transform;
@@ -56,7 +56,9 @@ fn replicas(config: &mut StreamConfig) -> Result<(), ApiError> {
     if config.num_replicas == 0 {
         config.num_replicas = 1;
     }
-    ensure(config.num_replicas <= REPLICAS_MAX, || invalid(format_args!("maximum replicas is {REPLICAS_MAX}")))?;
+    ensure(config.num_replicas <= REPLICAS_MAX, || {
+        invalid(format_args!("maximum replicas is {REPLICAS_MAX}"))
+    })?;
     ensure(config.num_replicas >= 0, || error::REPLICAS_COUNT_CANNOT_BE_NEGATIVE)
 }
 
@@ -92,7 +94,9 @@ fn ages(config: &mut StreamConfig, rules: &Rules<'_>) -> Result<(), ApiError> {
     if config.duplicate_window == 0 && config.mirror.is_none() && config.sources.is_empty() {
         let mut window = DUPLICATE_WINDOW_DEFAULT;
         if limit > 0 && window > limit {
-            ensure(!rules.is_pedantic, || pedantic("duplicate window limits are higher than current limits"))?;
+            ensure(!rules.is_pedantic, || {
+                pedantic("duplicate window limits are higher than current limits")
+            })?;
             window = limit;
         }
         if age != 0 && age < window {
@@ -171,7 +175,9 @@ fn persistence(config: &StreamConfig) -> Result<(), ApiError> {
     if config.persist_mode != PersistMode::Async {
         return Ok(());
     }
-    ensure(config.storage == Storage::File, || invalid("async persist mode is only supported on file storage"))?;
+    ensure(config.storage == Storage::File, || {
+        invalid("async persist mode is only supported on file storage")
+    })?;
     ensure(config.num_replicas <= 1, || {
         invalid("async persist mode is not supported on replicated streams")
     })?;

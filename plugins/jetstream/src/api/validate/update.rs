@@ -34,7 +34,9 @@ fn unchangeable(old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError> 
     ensure(new.num_replicas <= 1, || error::STREAM_REPLICAS_NOT_SUPPORTED)?;
     ensure(new.storage == old.storage, || can_not("change storage type"))?;
     let is_work_queue = |config: &StreamConfig| config.retention == Retention::WorkQueue;
-    ensure(is_work_queue(new) == is_work_queue(old), || can_not("change retention policy to/from workqueue"))?;
+    ensure(is_work_queue(new) == is_work_queue(old), || {
+        can_not("change retention policy to/from workqueue")
+    })?;
     ensure(new.sealed || !old.sealed, || can_not("unseal a sealed stream"))?;
     ensure(new.deny_delete || !old.deny_delete, || can_not("cancel deny message deletes"))?;
     ensure(new.deny_purge || !old.deny_purge, || can_not("cancel deny purge"))?;

@@ -3,14 +3,16 @@
 use super::Call;
 use super::reply::{self, Body, done, ok};
 use crate::api::level;
-use crate::api::reply::{ConsumerList, ConsumerNames, Done, LIST_LIMIT, NAMES_LIMIT, Page, Paused, Reset, page};
+use crate::api::reply::{
+    ConsumerList, ConsumerNames, Done, LIST_LIMIT, NAMES_LIMIT, Page, Paused, Reset, page,
+};
 use crate::api::subject::ConsumerPath;
 use crate::api::validate::consumer::ConsumerRules;
-use crate::api::validate::consumer_update::{Plan, Present, plan, resolve, settle_sourcing};
+use crate::api::validate::consumer_update::{Plan, Present, Visit, plan, resolve, settle_sourcing};
 use crate::context::unique_id;
 use crate::server::worker::Worker;
 use crate::wire::requests::ConsumerCreateRequest;
-use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
+use crate::wire::{ApiError, ConsumerInfo, error};
 
 /// Of a name that the server makes up (JC-013).
 const NAME_LEN: usize = 8;
@@ -149,7 +151,8 @@ impl Call<'_> {
                 return;
             }
             let body = request.and_then(|request| {
-                let reset_seq = worker.call(|stream, call| stream.reset_consumer(&name, request.seq, call))?;
+                let reset_seq =
+                    worker.call(|stream, call| stream.reset_consumer(&name, request.seq, call))?;
                 let info = worker.call(|stream, call| stream.consumer_info(&name, call))?;
                 ok(kind, &Reset { info: &shown(info, &version), reset_seq })
             });
@@ -169,7 +172,7 @@ fn planned(
     let name = request.config.name.clone();
     worker.call(|stream, call| {
         let consumers = stream.consumers();
-        let others = |visit: &mut dyn FnMut(&str, &ConsumerConfig)| {
+        let others = |visit: Visit<'_>| {
             consumers.iter().for_each(|consumer| visit(consumer.name(), consumer.config()));
         };
         let present = Present {

@@ -105,9 +105,10 @@ impl Call<'_> {
             // JS-047: one server alone has no peers and no leader to move.
             Asked::Cluster(_) => Some(Err(error::CLUSTER_REQUIRED)),
             // Not for here; told apart before.
-            Asked::System(_) | Asked::ConsumerNext { .. } | Asked::DirectGet { .. } | Asked::DirectGetLast { .. } => {
-                None
-            }
+            Asked::System(_)
+            | Asked::ConsumerNext { .. }
+            | Asked::DirectGet { .. }
+            | Asked::DirectGetLast { .. } => None,
         }
     }
 
@@ -140,11 +141,7 @@ impl Call<'_> {
     }
 
     /// Lets the task of a stream do the work and answer; the answer here is that the stream is not there.
-    fn in_task(
-        &self,
-        name: &str,
-        work: impl FnOnce(&mut Worker) -> Body + Send + 'static,
-    ) -> Option<Body> {
+    fn in_task(&self, name: &str, work: impl FnOnce(&mut Worker) -> Body + Send + 'static) -> Option<Body> {
         let stream = match self.stream(name) {
             Ok(stream) => stream,
             Err(why) => return Some(Err(why)),

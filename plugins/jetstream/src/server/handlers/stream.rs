@@ -6,12 +6,13 @@ use crate::api::advisory::{Action, Advisory};
 use crate::api::level;
 use crate::api::limits::ServerBytes;
 use crate::api::reply::{
-    Created, Info, LIST_LIMIT, Message, NAMES_LIMIT, Page, Purged, StoredMessage, StreamList, StreamNames, page,
+    Created, Info, LIST_LIMIT, Message, NAMES_LIMIT, Page, Purged, StoredMessage, StreamList, StreamNames,
+    page,
 };
 use crate::api::subject::Request as Asked;
+use crate::api::validate::Rules;
 use crate::api::validate::request::{Creation, create, free, restore, update};
 use crate::api::validate::update::check_consumer_limits;
-use crate::api::validate::Rules;
 use crate::server::worker::Worker;
 use crate::stream::{GetRequest, InfoOptions};
 use crate::wire::requests::MsgGetRequest;
