@@ -73,9 +73,8 @@ fn check(server: &Server, told: &mut Told) {
         let made = js.api("STREAM.CREATE.KILL", &json!({"name": "KILL", "subjects": ["kill.>"]})).unwrap();
         assert!(made["error"].is_null(), "{made}");
         let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": 500_000_000});
-        let made = js
-            .api("CONSUMER.CREATE.KILL.C", &json!({"stream_name": "KILL", "config": config}))
-            .unwrap();
+        let made =
+            js.api("CONSUMER.CREATE.KILL.C", &json!({"stream_name": "KILL", "config": config})).unwrap();
         assert!(made["error"].is_null(), "{made}");
     }
     told.lives += 1;

@@ -104,11 +104,7 @@ impl Stream {
 
     /// What is stored of a block: all of it, but a trace must not start again at each delivery (JS-161), and who
     /// sent a message through an import is not part of it (JS-013).
-    pub(super) fn block_to_store<'a>(
-        &self,
-        block: &'a [u8],
-        headers: &PublishHeaders<'_>,
-    ) -> Cow<'a, [u8]> {
+    pub(super) fn block_to_store<'a>(&self, block: &'a [u8], headers: &PublishHeaders<'_>) -> Cow<'a, [u8]> {
         if headers.trace_dest.is_none() && !headers.request_info {
             return Cow::Borrowed(block);
         }

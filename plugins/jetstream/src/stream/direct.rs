@@ -270,8 +270,7 @@ fn send_status(reply: &[u8], status: &str, call: &mut Call<'_>) {
 
 fn send_end(progress: &Progress, up_to: Option<u64>, reply: &[u8], call: &mut Call<'_>) {
     let Progress { pending, last_seq } = progress;
-    let mut status =
-        format!("204 EOB\r\n{NUM_PENDING}: {pending}\r\n{LAST_SEQUENCE}: {last_seq}");
+    let mut status = format!("204 EOB\r\n{NUM_PENDING}: {pending}\r\n{LAST_SEQUENCE}: {last_seq}");
     if let Some(seq) = up_to {
         status += &format!("\r\n{UP_TO_SEQUENCE}: {seq}");
     }

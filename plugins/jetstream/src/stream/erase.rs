@@ -7,13 +7,7 @@ use crate::wire::{ApiError, Storage, error};
 
 impl Stream {
     /// `STREAM.PURGE`: how many messages went. `filter` empty: all subjects.
-    pub fn purge(
-        &mut self,
-        filter: &str,
-        seq: u64,
-        keep: u64,
-        call: &mut Call<'_>,
-    ) -> Result<u64, ApiError> {
+    pub fn purge(&mut self, filter: &str, seq: u64, keep: u64, call: &mut Call<'_>) -> Result<u64, ApiError> {
         if self.config.sealed {
             return Err(error::STREAM_SEALED);
         }
@@ -39,7 +33,8 @@ impl Stream {
         if self.config.deny_delete {
             return Err(error::STREAM_MSG_DELETE_FAILED.with("message delete not permitted"));
         }
-        let removed = self.remove(seq, erase, call).map_err(|why| error::STREAM_MSG_DELETE_FAILED.with(why))?;
+        let removed =
+            self.remove(seq, erase, call).map_err(|why| error::STREAM_MSG_DELETE_FAILED.with(why))?;
         if removed.is_some() {
             return Ok(());
         }

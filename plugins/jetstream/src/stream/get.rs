@@ -35,8 +35,7 @@ impl GetRequest {
 
     fn has_conflict(&self) -> bool {
         self.seq > 0 && (!self.last_by_subj.is_empty() || self.start_time.is_some())
-            || !self.last_by_subj.is_empty()
-                && (self.start_time.is_some() || !self.next_by_subj.is_empty())
+            || !self.last_by_subj.is_empty() && (self.start_time.is_some() || !self.next_by_subj.is_empty())
     }
 }
 

@@ -104,9 +104,8 @@ impl Stream {
                 Some(seq) => self.store.load(seq).map_err(store_failed)?,
                 None => None,
             };
-            let freed_bytes = freed.map_or(0, |old| {
-                self.rules.size_bytes(&old.subject, &old.headers, &old.payload)
-            });
+            let freed_bytes =
+                freed.map_or(0, |old| self.rules.size_bytes(&old.subject, &old.headers, &old.payload));
             if freed_bytes <= size_bytes {
                 return Err(full("bytes"));
             }

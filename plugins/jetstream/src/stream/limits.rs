@@ -41,8 +41,7 @@ impl Stream {
         }
         loop {
             let state = self.store.state();
-            let over =
-                state.messages > self.rules.messages_max || state.bytes > self.rules.bytes_max;
+            let over = state.messages > self.rules.messages_max || state.bytes > self.rules.bytes_max;
             if !over || state.messages == 0 || self.remove(state.first_seq, false, call)?.is_none() {
                 return Ok(());
             }

@@ -34,7 +34,10 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let config = StreamConfig { name: "S".to_owned(), max_msgs: 7, ..StreamConfig::default() };
-        assert_eq!(decode(&encode(&config, 1_700_000_000_000_000_001)), Ok((config, 1_700_000_000_000_000_001)));
+        assert_eq!(
+            decode(&encode(&config, 1_700_000_000_000_000_001)),
+            Ok((config, 1_700_000_000_000_000_001))
+        );
         assert!(decode(b"{}").is_err() && decode(b"").is_err());
     }
 }

@@ -97,7 +97,8 @@ impl Stream {
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
-        let (config, created_ns) = meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        let (config, created_ns) =
+            meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut stream = Self::open(config, created_ns, home, store, call)?;
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         for stored in stream.store.take_consumers() {

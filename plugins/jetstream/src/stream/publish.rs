@@ -69,8 +69,7 @@ impl Stream {
             return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
         }
         if headers.is_empty() {
-            let record =
-                Record { subject: message.subject, payload: message.payload, ..Record::default() };
+            let record = Record { subject: message.subject, payload: message.payload, ..Record::default() };
             return self.ingest(&record, call).map(|stored: Stored| Published::Stored(stored.seq));
         }
         self.take_in_with_headers(message, &headers, call)

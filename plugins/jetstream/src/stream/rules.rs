@@ -26,7 +26,10 @@ impl Rules {
             messages_max: limit(config.max_msgs),
             bytes_max: limit(config.max_bytes),
             subject_messages_max: limit(config.max_msgs_per_subject),
-            size_max: usize::try_from(config.max_msg_size).ok().filter(|&size| size > 0).unwrap_or(usize::MAX),
+            size_max: usize::try_from(config.max_msg_size)
+                .ok()
+                .filter(|&size| size > 0)
+                .unwrap_or(usize::MAX),
             discard_new: config.discard == Discard::New,
             discard_new_per_subject: config.discard_new_per_subject,
             age_max_ns: config.max_age,

@@ -112,12 +112,7 @@ impl Consumers {
     }
 
     /// Takes a consumer out: what it asked for is the answer. `status` is what its waiting requests are told.
-    pub fn delete(
-        &mut self,
-        name: &str,
-        status: &str,
-        ctx: &mut Context<'_>,
-    ) -> Result<Filter, ApiError> {
+    pub fn delete(&mut self, name: &str, status: &str, ctx: &mut Context<'_>) -> Result<Filter, ApiError> {
         let id = self.id(name)?;
         let Some(mut slot) = self.slots.remove(&id) else { return Err(error::CONSUMER_NOT_FOUND) };
         self.by_name.remove(name);

@@ -45,9 +45,7 @@ impl Consumers {
         let mut from = ctx.store.state().first_seq;
         while let Some(message) = ctx.store.next(filter, from)? {
             from = message.seq + 1;
-            if !self.needs(message.seq, &message.subject)
-                && ctx.store.remove(message.seq, false)?.is_some()
-            {
+            if !self.needs(message.seq, &message.subject) && ctx.store.remove(message.seq, false)?.is_some() {
                 self.removed(message.seq, &message.subject, ctx);
             }
         }
