@@ -21,6 +21,7 @@ pub mod monitored;
 pub mod nkey;
 pub mod plugins;
 pub mod server;
+pub mod websocket;
 
 pub use client::Client;
 pub use log::Log;

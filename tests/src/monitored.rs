@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::server::natsd;
+use crate::server::{natsd, reference};
 use crate::{Client, Launch, PATIENCE, Server};
 
 /// Fields of `/varz` (MON-020 to MON-037) of a server with tags, metadata and users, in their order. `git_commit` is the reference's alone.
@@ -122,4 +122,14 @@ pub fn fields(value: &Value) -> String {
 /// The names of connections, in their order.
 pub fn names(connz: &Value) -> Vec<&str> {
     connz["connections"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect()
+}
+
+/// natsd, and the reference if there is one.
+pub fn programs() -> impl Iterator<Item = PathBuf> {
+    [Some(natsd()), reference()].into_iter().flatten()
+}
+
+/// Both servers, or natsd alone where there is no reference.
+pub fn servers(config: &str) -> impl Iterator<Item = Monitored> {
+    programs().map(move |program| Monitored::start(program, config))
 }

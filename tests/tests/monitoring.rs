@@ -5,15 +5,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use natsd_tests::certs::Certs;
-use natsd_tests::monitored::{CONN_INFO, CONNZ, Monitored, SUBSZ, VARZ, exchange, fields, names};
-use natsd_tests::server::{natsd, reference};
+use natsd_tests::monitored::{CONN_INFO, CONNZ, SUBSZ, VARZ, fields, names, programs, servers};
 use natsd_tests::{Client, Launch, PATIENCE};
 use rustix::process::Signal;
-use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 
 const CONFIG: &str = r#"
@@ -27,15 +23,6 @@ const CONFIG: &str = r#"
     }
     system_account: SYS
 "#;
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Some(natsd()), reference()].into_iter().flatten()
-}
-
-/// Both servers, or natsd alone where there is no reference.
-fn servers(config: &str) -> impl Iterator<Item = Monitored> {
-    programs().map(move |program| Monitored::start(program, config))
-}
 
 #[test]
 fn varz_has_the_fields_of_the_reference_in_its_order() {
@@ -328,41 +315,6 @@ fn everything_stands_under_the_base_path() {
         assert!(page.has("content-type: text/html; charset=utf-8"), "{}", page.head);
         assert!(page.body.contains("./nats/varz") && page.body.contains("v2.15"), "{}", page.body);
         assert_eq!(["/", "/varz", "/nats/"].map(|path| server.get(path).status), [404; 3]);
-    }
-}
-
-#[test]
-fn https_shows_the_certificate_of_the_server_and_asks_for_none() {
-    let certs = Certs::new();
-    let dir = certs.path().display();
-    let tls =
-        format!("cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", ca_file: \"{dir}/ca.pem\"");
-    for server in servers(&format!("https: \"127.0.0.1:-1\"\ntls {{ {tls}, verify: true }}\n")) {
-        let get = |path: &str| {
-            let session =
-                ClientConnection::new(certs.client_config(None), "localhost".try_into().unwrap()).unwrap();
-            exchange(StreamOwned::new(session, server.wire()), path)
-        };
-        let varz = get("/varz").json();
-        assert_eq!(
-            (&varz["https_port"], &varz["tls_verify"], &varz["auth_timeout"]),
-            (&(-1).into(), &true.into(), &3.into())
-        );
-        assert!(varz["tls_cert_not_after"].as_str().unwrap().ends_with('Z'));
-
-        let mut client = server.server.connect();
-        client.expect_op("INFO ");
-        let mut client = client.start_tls(certs.client_config(Some("client"))).unwrap();
-        client.send(b"CONNECT {\"verbose\":false,\"auth_token\":\"t\"}\r\n").unwrap();
-        client.sync();
-        let connz = get("/connz?auth=1").json();
-        let info = &connz["connections"][0];
-        assert_eq!((&info["tls_version"], &info["authorized_user"]), (&"1.3".into(), &"[REDACTED]".into()));
-        let cert = &info["tls_peer_certs"][0];
-        assert_eq!(
-            (&cert["subject"], &cert["spki_sha256"]),
-            (&"CN=client".into(), &certs.pin("client").into())
-        );
     }
 }
 
