@@ -82,6 +82,10 @@ impl Launch {
         self
     }
 
+    pub fn args<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
     /// Leaves host and port to the config, which should ask for a free port of the loopback.
     pub fn own_address(mut self) -> Self {
         self.own_address = true;

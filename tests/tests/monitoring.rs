@@ -277,6 +277,34 @@ fn subsz_lists_subscriptions_of_accounts() {
 }
 
 #[test]
+fn subsz_tells_what_the_cache_of_matches_is_worth() {
+    // MON-076
+    for server in servers(CONFIG) {
+        let mut subscriber = server.client("s");
+        subscriber.send(b"SUB foo.* 1\r\nSUB foo.a q 2\r\nSUB foo.a q 3\r\n").unwrap();
+        subscriber.sync();
+        let mut publisher = server.client("p");
+        for _ in 0..40 {
+            publisher.send(b"PUB foo.a 0\r\n\r\nPUB foo.b 0\r\n\r\n").unwrap();
+            publisher.sync();
+        }
+        let subsz = server.json("/subsz?acc=A");
+        let figure = |name: &str| subsz[name].as_f64().unwrap();
+        assert!(figure("num_cache") >= 2.0 && figure("num_matches") >= 2.0, "{subsz}");
+        assert!((0.0..1.0).contains(&figure("cache_hit_rate")), "{subsz}");
+        assert!(
+            !server.is_natsd || figure("cache_hit_rate") > 0.5,
+            "the publisher goes back and forth: {subsz}"
+        );
+        // A queue group counts once.
+        assert!(figure("max_fanout") <= 3.0 && figure("max_fanout") >= 2.0, "{subsz}");
+        assert!((1.0..=2.0).contains(&figure("avg_fanout")), "{subsz}");
+        let nobody = server.json("/subsz?acc=nobody");
+        assert_eq!((&nobody["num_matches"], &nobody["avg_fanout"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
 fn healthz_fails_in_lame_duck_mode_and_on_wrong_parameters() {
     let text = "failed to be ready for connections after 1ms: server";
     for server in servers(CONFIG) {

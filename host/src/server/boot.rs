@@ -41,21 +41,21 @@ pub fn main() -> ExitCode {
             Err(e) => fail(&exe, &e.to_string()),
         },
         Command::Version => {
-            println!("{exe}: v{}", info::COMPATIBLE_VERSION);
+            process::tell(&format!("{exe}: v{}", info::COMPATIBLE_VERSION));
             ExitCode::SUCCESS
         }
         Command::Help => {
-            println!("{}", cli::usage(&exe));
+            process::tell(&cli::usage(&exe));
             ExitCode::SUCCESS
         }
         Command::HelpTls => {
-            println!("{}", cli::help_tls());
+            process::tell(&cli::help_tls());
             ExitCode::SUCCESS
         }
         Command::Fail(failure) => {
-            eprintln!("{}", failure.message);
+            process::tell_error(&failure.message);
             if failure.with_usage {
-                println!("{}", cli::usage(&exe));
+                process::tell(&cli::usage(&exe));
             }
             ExitCode::from(failure.code as u8)
         }
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(exe: &str, text: &str) -> ExitCode {
-    eprintln!("{exe}: {text}");
+    process::tell_error(&format!("{exe}: {text}"));
     ExitCode::FAILURE
 }
 
@@ -115,7 +115,7 @@ fn finish(flags: &Flags, draft: config::Draft, plugins: &Plugins) -> Result<Conf
 /// For who does not get as far as a log.
 fn show_notes(plugins: &Plugins, with_details: bool) {
     for note in plugins.take_notes().iter().filter(|note| with_details || !note.is_detail) {
-        eprintln!("{}", note.text);
+        process::tell_error(&note.text);
     }
 }
 
@@ -159,7 +159,7 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
     match result {
         Ok(Ok(digest)) => {
             let path = flags.config.as_deref().unwrap_or(Path::new("")).display();
-            eprintln!("{exe}: configuration file {path} is valid ({digest})");
+            process::tell_error(&format!("{exe}: configuration file {path} is valid ({digest})"));
             ExitCode::SUCCESS
         }
         Ok(Err(text)) => fail(exe, text.trim_end()),
@@ -176,7 +176,7 @@ fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
             if errors.is_empty() { Ok(()) } else { Err(placed(&config, &errors)) }
         });
         let checked = checked.and_then(|errors| errors);
-        print!("{}", crate::plugins::listing::listing(&plugins.facts()));
+        process::tell(crate::plugins::listing::listing(&plugins.facts()).trim_end());
         // Of a plugin that is not there the configuration knows nothing: its errors would be only noise.
         if errors.is_empty() { checked } else { Err(lines(&errors)) }
     });
@@ -222,7 +222,7 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
         return Err(StartError::Config(placed(&config, &errors)));
     }
     if !warnings.is_empty() {
-        eprint!("{warnings}");
+        process::tell_error(warnings.trim_end());
     }
     let output = log_files::open(&options.log).map_err(|e| StartError::Config(e.to_string()))?;
     crate::log::install(output);
