@@ -69,8 +69,12 @@ pub struct Monitored {
 
 impl Monitored {
     pub fn start(program: PathBuf, config: &str) -> Self {
-        let is_natsd = program == natsd();
-        let server = Launch::new(program).config(config).start();
+        Self::of(Launch::new(program).config(config).start())
+    }
+
+    /// One that was started otherwise.
+    pub fn of(server: Server) -> Self {
+        let is_natsd = server.program() == natsd();
         let http = server.log().wait(0, PATIENCE, |line| {
             let (_, address) = line.split_once(" monitor on ")?;
             address.trim().replace("localhost", "127.0.0.1").parse().ok()

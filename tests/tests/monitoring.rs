@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use natsd_tests::monitored::{CONN_INFO, CONNZ, SUBSZ, VARZ, fields, names, programs, servers};
+use natsd_tests::nkey::UserKey;
 use natsd_tests::{Client, Launch, PATIENCE};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -106,6 +107,28 @@ fn connz_tells_what_a_connection_is_and_did() {
             { "subject": "few", "sid": "a_long_subscription_id", "msgs": 1, "max": 5, "cid": cid },
         ]);
         assert_eq!(Value::from(detail), expected);
+    }
+}
+
+#[test]
+fn connz_names_the_proxy_that_a_client_came_through() {
+    // AUTH-030
+    let proxy = UserKey::named("proxy");
+    let config = format!(
+        "http: \"127.0.0.1:-1\"\nproxies {{ trusted: [ {{ key: {} }} ] }}\nauthorization {{ user: joe, password: pw }}\n",
+        proxy.public()
+    );
+    for server in servers(&config) {
+        let mut client = server.server.connect();
+        let info: Value = serde_json::from_slice(&client.expect_op("INFO ")[5..]).unwrap();
+        let signature = proxy.sign(info["nonce"].as_str().unwrap());
+        let connect = format!(
+            "CONNECT {{\"user\":\"joe\",\"pass\":\"pw\",\"verbose\":false,\"proxy_sig\":\"{signature}\"}}\r\n"
+        );
+        client.send(connect.as_bytes()).unwrap();
+        client.sync();
+        let connz = server.json("/connz");
+        assert_eq!(connz["connections"][0]["proxy"]["key"], proxy.public(), "{connz}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Third-party plugins in a real server: used, reloaded, broken, refused.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use natsd_tests::monitored::Monitored;
 use natsd_tests::plugins::third_party;
 use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, PATIENCE, Server};
@@ -89,6 +90,20 @@ fn auth_file_decides_who_connects_and_a_reload_reads_it_again_all_or_nothing() {
     join(&server, r#""user":"bob","pass":"word""#).sync();
     // Alice was there all the time.
     assert!(alice.sync().is_empty());
+}
+
+#[test]
+fn what_an_authenticator_says_of_a_client_stands_in_connz() {
+    // MON-047
+    let auth_file = entry("auth-file", "config { file: \"{{dir}}/users\", tags: [\"htpasswd\", \"b\"] }");
+    let config = plugins(&[auth_file]) + "http: \"127.0.0.1:-1\"\n";
+    let launch = Launch::new(natsd()).config(config).file("users", format!("alice:{SECRET}\n"));
+    let server = Monitored::of(launch.start());
+    let mut alice = join(&server.server, r#""user":"alice","pass":"secret""#);
+    alice.sync();
+    let info = &server.json("/connz?auth=1")["connections"][0];
+    assert_eq!(info["tags"], serde_json::json!(["htpasswd", "b"]), "{info}");
+    assert!(server.json("/connz")["connections"][0].get("tags").is_none());
 }
 
 #[test]

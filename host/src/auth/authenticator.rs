@@ -181,6 +181,7 @@ impl Authenticator {
             permissions: None,
             proxy_key,
             connection_type: facts.connection_type,
+            tags: Arc::default(),
             admission: Admission::Open { anonymous: facts.credentials == Credentials::default() },
         }
     }
@@ -202,6 +203,7 @@ impl Authenticator {
             permissions: None,
             proxy_key,
             connection_type: facts.connection_type,
+            tags: Arc::default(),
             admission,
         };
         if let Some(expected) = &own.token {
