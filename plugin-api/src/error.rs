@@ -84,6 +84,11 @@ impl Error {
         &self.message
     }
 
+    /// A configuration error of a part, as one of the block that the part stands in: `tls: …` as `websocket.tls: …`.
+    pub fn within(self, block: &str) -> Self {
+        Self { message: format!("{block}.{}", self.message).into(), ..self }
+    }
+
     /// The same error, its text led by what was being done.
     pub fn context(self, doing: impl fmt::Display) -> Self {
         Self { message: format!("{doing}: {}", self.message).into(), ..self }

@@ -15,7 +15,7 @@ use crate::net::{ByteStream, DialOptions, ListenOptions, Listener};
 use crate::services::ServiceClient;
 use crate::subscribe::{InterestWatch, SubscribeOptions, Subscription};
 use crate::task::{Task, task};
-use crate::transport::CloseReason;
+use crate::transport::{CloseReason, ListenerSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::future::{Future, poll_fn};
@@ -229,6 +229,13 @@ impl Host {
     /// Closes a connection; the client reads `text` as an error when it is not empty.
     pub fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
         import::connection_close(&self.tables, id, reason as u32, text)
+    }
+
+    /// Whether the configuration that is being read would let a listener be opened: its `tls {}` with the files, its
+    /// users. For `create` and `reconfigure`, so that `natsd -t` finds out. The error's place is a key of the spec, as
+    /// in `tls`; see [`Error::within`]. Since 1.2.
+    pub fn check_listener(&self, spec: &ListenerSpec) -> Result<()> {
+        import::listener_check(&self.tables, &serde_json::to_string(spec)?)
     }
 
     pub fn identity(&self) -> Result<ServerIdentity> {

@@ -44,7 +44,7 @@ pub use host::{AccountFacts, Host, PluginFacts, ServerIdentity, boxed};
 pub use message::{MessageRef, Outcome, PublishRef};
 pub use net::{ByteStream, DialOptions, ListenOptions, Listener};
 pub use plugin::{Apply, Health, Manifest, Plugin, Section};
-pub use points::{Registrar, Registration};
+pub use points::{ListenerChange, Registrar, Registration};
 pub use services::{Service, ServiceClient};
 pub use subscribe::{Delivery, InterestWatch, SubscribeOptions, Subscription};
 pub use task::Task;

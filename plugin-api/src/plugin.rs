@@ -80,12 +80,20 @@ pub struct Section {
     pub keys: Map<String, Value>,
     /// `config {}` of the plugin's entry in `plugins {}`.
     pub config: Value,
+    /// Full paths, as `websocket.NAME`, of what stands in owned keys for `$NAME` to refer to: not an error when the
+    /// plugin does not know it. Since 1.2.
+    pub variables: Vec<String>,
 }
 
 impl Section {
     /// An owned key.
     pub fn key(&self, path: &str) -> Option<&Value> {
         self.keys.get(path)
+    }
+
+    /// Whether `$NAME` refers to what stands at this path.
+    pub fn is_variable(&self, path: &str) -> bool {
+        self.variables.iter().any(|variable| variable == path)
     }
 
     /// `config {}` as a type; absent reads as an empty block.

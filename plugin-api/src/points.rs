@@ -74,6 +74,35 @@ impl<T> Registration<T> {
     }
 }
 
+impl Registration<ListenerFacts> {
+    /// Checks and prepares what changes at an open listener, for `reconfigure`. Only TLS can change, and whether
+    /// there is any cannot; connections that are open stay as they are. Since 1.2.
+    pub fn prepare(&self, spec: &ListenerSpec) -> Result<ListenerChange> {
+        import::listener_prepare(&self.host.tables, self.id, &serde_json::to_string(spec)?)?;
+        Ok(ListenerChange { host: self.host.clone(), id: self.id, applied: false })
+    }
+}
+
+/// A prepared change of a listener. Dropped, it is forgotten.
+#[must_use = "a change takes effect when it is applied"]
+pub struct ListenerChange {
+    host: Host,
+    id: u64,
+    applied: bool,
+}
+
+impl ListenerChange {
+    pub fn apply(mut self) {
+        self.applied = true;
+    }
+}
+
+impl Drop for ListenerChange {
+    fn drop(&mut self) {
+        import::listener_finish(&self.host.tables, self.id, self.applied);
+    }
+}
+
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         (self.remove)(&self.host.tables, self.id);

@@ -22,6 +22,7 @@ pub mod nkey;
 pub mod plugins;
 pub mod requests;
 pub mod server;
+pub mod websocket;
 
 pub use client::Client;
 pub use log::Log;

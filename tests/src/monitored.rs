@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::server::natsd;
+use crate::server::{natsd, reference};
 use crate::{Client, Launch, PATIENCE, Server};
 
 /// Fields of `/varz` (MON-020 to MON-037) of a server with tags, metadata and users, in their order. `git_commit` is the reference's alone.
@@ -69,8 +69,12 @@ pub struct Monitored {
 
 impl Monitored {
     pub fn start(program: PathBuf, config: &str) -> Self {
-        let is_natsd = program == natsd();
-        let server = Launch::new(program).config(config).start();
+        Self::of(Launch::new(program).config(config).start())
+    }
+
+    /// One that was started otherwise.
+    pub fn of(server: Server) -> Self {
+        let is_natsd = server.program() == natsd();
         let http = server.log().wait(0, PATIENCE, |line| {
             let (_, address) = line.split_once(" monitor on ")?;
             address.trim().replace("localhost", "127.0.0.1").parse().ok()
@@ -122,4 +126,14 @@ pub fn fields(value: &Value) -> String {
 /// The names of connections, in their order.
 pub fn names(connz: &Value) -> Vec<&str> {
     connz["connections"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect()
+}
+
+/// natsd, and the reference if there is one.
+pub fn programs() -> impl Iterator<Item = PathBuf> {
+    [Some(natsd()), reference()].into_iter().flatten()
+}
+
+/// Both servers, or natsd alone where there is no reference.
+pub fn servers(config: &str) -> impl Iterator<Item = Monitored> {
+    programs().map(move |program| Monitored::start(program, config))
 }

@@ -47,6 +47,7 @@ pub struct Launch {
 
 /// A running server; killed when dropped.
 pub struct Server {
+    program: PathBuf,
     child: Child,
     dir: Folder,
     log: Log,
@@ -82,6 +83,10 @@ impl Launch {
         self
     }
 
+    pub fn args<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
     /// Leaves host and port to the config, which should ask for a free port of the loopback.
     pub fn own_address(mut self) -> Self {
         self.own_address = true;
@@ -110,7 +115,7 @@ impl Launch {
             command.spawn().map_err(|error| format!("cannot start {}: {error}", self.program.display()))?;
         let log = Log::collect(child.stderr.take().expect("stderr is piped"));
         match wait_until_ready(&log) {
-            Some(address) => Ok(Server { child, dir, log, address }),
+            Some(address) => Ok(Server { program: self.program, child, dir, log, address }),
             None => {
                 let _ = child.kill();
                 let status = child.wait();
@@ -152,6 +157,10 @@ fn wait_until_ready(log: &Log) -> Option<SocketAddr> {
 impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     pub fn dir(&self) -> &Path {

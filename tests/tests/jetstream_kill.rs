@@ -239,7 +239,7 @@ fn remove(address: SocketAddr, life: u64, known: &[u64]) -> Life {
                 done.gone.push(*seq);
             }
         }
-        if life % 3 == 0 && known.len() > 500 {
+        if life.is_multiple_of(3) && known.len() > 500 {
             let below = known[known.len() - 500];
             done.perhaps_purged_below = below;
             let answer = js.api("STREAM.PURGE.KILL", &json!({"seq": below}))?;

@@ -5,15 +5,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use natsd_tests::certs::Certs;
-use natsd_tests::monitored::{CONN_INFO, CONNZ, Monitored, SUBSZ, VARZ, exchange, fields, names};
-use natsd_tests::server::{natsd, reference};
+use natsd_tests::monitored::{CONN_INFO, CONNZ, SUBSZ, VARZ, fields, names, programs, servers};
+use natsd_tests::nkey::UserKey;
 use natsd_tests::{Client, Launch, PATIENCE};
 use rustix::process::Signal;
-use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 
 const CONFIG: &str = r#"
@@ -27,15 +24,6 @@ const CONFIG: &str = r#"
     }
     system_account: SYS
 "#;
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Some(natsd()), reference()].into_iter().flatten()
-}
-
-/// Both servers, or natsd alone where there is no reference.
-fn servers(config: &str) -> impl Iterator<Item = Monitored> {
-    programs().map(move |program| Monitored::start(program, config))
-}
 
 #[test]
 fn varz_has_the_fields_of_the_reference_in_its_order() {
@@ -119,6 +107,28 @@ fn connz_tells_what_a_connection_is_and_did() {
             { "subject": "few", "sid": "a_long_subscription_id", "msgs": 1, "max": 5, "cid": cid },
         ]);
         assert_eq!(Value::from(detail), expected);
+    }
+}
+
+#[test]
+fn connz_names_the_proxy_that_a_client_came_through() {
+    // AUTH-030
+    let proxy = UserKey::named("proxy");
+    let config = format!(
+        "http: \"127.0.0.1:-1\"\nproxies {{ trusted: [ {{ key: {} }} ] }}\nauthorization {{ user: joe, password: pw }}\n",
+        proxy.public()
+    );
+    for server in servers(&config) {
+        let mut client = server.server.connect();
+        let info: Value = serde_json::from_slice(&client.expect_op("INFO ")[5..]).unwrap();
+        let signature = proxy.sign(info["nonce"].as_str().unwrap());
+        let connect = format!(
+            "CONNECT {{\"user\":\"joe\",\"pass\":\"pw\",\"verbose\":false,\"proxy_sig\":\"{signature}\"}}\r\n"
+        );
+        client.send(connect.as_bytes()).unwrap();
+        client.sync();
+        let connz = server.json("/connz");
+        assert_eq!(connz["connections"][0]["proxy"]["key"], proxy.public(), "{connz}");
     }
 }
 
@@ -290,6 +300,34 @@ fn subsz_lists_subscriptions_of_accounts() {
 }
 
 #[test]
+fn subsz_tells_what_the_cache_of_matches_is_worth() {
+    // MON-076
+    for server in servers(CONFIG) {
+        let mut subscriber = server.client("s");
+        subscriber.send(b"SUB foo.* 1\r\nSUB foo.a q 2\r\nSUB foo.a q 3\r\n").unwrap();
+        subscriber.sync();
+        let mut publisher = server.client("p");
+        for _ in 0..40 {
+            publisher.send(b"PUB foo.a 0\r\n\r\nPUB foo.b 0\r\n\r\n").unwrap();
+            publisher.sync();
+        }
+        let subsz = server.json("/subsz?acc=A");
+        let figure = |name: &str| subsz[name].as_f64().unwrap();
+        assert!(figure("num_cache") >= 2.0 && figure("num_matches") >= 2.0, "{subsz}");
+        assert!((0.0..1.0).contains(&figure("cache_hit_rate")), "{subsz}");
+        assert!(
+            !server.is_natsd || figure("cache_hit_rate") > 0.5,
+            "the publisher goes back and forth: {subsz}"
+        );
+        // A queue group counts once.
+        assert!(figure("max_fanout") <= 3.0 && figure("max_fanout") >= 2.0, "{subsz}");
+        assert!((1.0..=2.0).contains(&figure("avg_fanout")), "{subsz}");
+        let nobody = server.json("/subsz?acc=nobody");
+        assert_eq!((&nobody["num_matches"], &nobody["avg_fanout"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
 fn healthz_fails_in_lame_duck_mode_and_on_wrong_parameters() {
     let text = "failed to be ready for connections after 1ms: server";
     for server in servers(CONFIG) {
@@ -328,41 +366,6 @@ fn everything_stands_under_the_base_path() {
         assert!(page.has("content-type: text/html; charset=utf-8"), "{}", page.head);
         assert!(page.body.contains("./nats/varz") && page.body.contains("v2.15"), "{}", page.body);
         assert_eq!(["/", "/varz", "/nats/"].map(|path| server.get(path).status), [404; 3]);
-    }
-}
-
-#[test]
-fn https_shows_the_certificate_of_the_server_and_asks_for_none() {
-    let certs = Certs::new();
-    let dir = certs.path().display();
-    let tls =
-        format!("cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", ca_file: \"{dir}/ca.pem\"");
-    for server in servers(&format!("https: \"127.0.0.1:-1\"\ntls {{ {tls}, verify: true }}\n")) {
-        let get = |path: &str| {
-            let session =
-                ClientConnection::new(certs.client_config(None), "localhost".try_into().unwrap()).unwrap();
-            exchange(StreamOwned::new(session, server.wire()), path)
-        };
-        let varz = get("/varz").json();
-        assert_eq!(
-            (&varz["https_port"], &varz["tls_verify"], &varz["auth_timeout"]),
-            (&(-1).into(), &true.into(), &3.into())
-        );
-        assert!(varz["tls_cert_not_after"].as_str().unwrap().ends_with('Z'));
-
-        let mut client = server.server.connect();
-        client.expect_op("INFO ");
-        let mut client = client.start_tls(certs.client_config(Some("client"))).unwrap();
-        client.send(b"CONNECT {\"verbose\":false,\"auth_token\":\"t\"}\r\n").unwrap();
-        client.sync();
-        let connz = get("/connz?auth=1").json();
-        let info = &connz["connections"][0];
-        assert_eq!((&info["tls_version"], &info["authorized_user"]), (&"1.3".into(), &"[REDACTED]".into()));
-        let cert = &info["tls_peer_certs"][0];
-        assert_eq!(
-            (&cert["subject"], &cert["spki_sha256"]),
-            (&"CN=client".into(), &certs.pin("client").into())
-        );
     }
 }
 

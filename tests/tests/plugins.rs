@@ -1,6 +1,7 @@
 //! Third-party plugins in a real server: used, reloaded, broken, refused.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use natsd_tests::monitored::Monitored;
 use natsd_tests::plugins::third_party;
 use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, PATIENCE, Server};
@@ -89,6 +90,20 @@ fn auth_file_decides_who_connects_and_a_reload_reads_it_again_all_or_nothing() {
     join(&server, r#""user":"bob","pass":"word""#).sync();
     // Alice was there all the time.
     assert!(alice.sync().is_empty());
+}
+
+#[test]
+fn what_an_authenticator_says_of_a_client_stands_in_connz() {
+    // MON-047
+    let auth_file = entry("auth-file", "config { file: \"{{dir}}/users\", tags: [\"htpasswd\", \"b\"] }");
+    let config = plugins(&[auth_file]) + "http: \"127.0.0.1:-1\"\n";
+    let launch = Launch::new(natsd()).config(config).file("users", format!("alice:{SECRET}\n"));
+    let server = Monitored::of(launch.start());
+    let mut alice = join(&server.server, r#""user":"alice","pass":"secret""#);
+    alice.sync();
+    let info = &server.json("/connz?auth=1")["connections"][0];
+    assert_eq!(info["tags"], serde_json::json!(["htpasswd", "b"]), "{info}");
+    assert!(server.json("/connz")["connections"][0].get("tags").is_none());
 }
 
 #[test]
@@ -203,7 +218,7 @@ fn natsd_plugins_lists_without_starting_a_server_also_what_is_broken() {
     let line =
         |name: &str| text.lines().position(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
     let cells: Vec<&str> = text.lines().nth(line("tap ")).unwrap().split_whitespace().collect();
-    assert_eq!(cells[..4], ["tap", "0.1.0", "1.1.0", "dynamic"], "{text}");
+    assert_eq!(cells[..4], ["tap", "0.1.0", "1.2.0", "dynamic"], "{text}");
     assert_eq!(cells[5], third_party("tap").to_str().unwrap(), "{text}");
     assert!(text.lines().nth(line("gone ") + 1).unwrap().contains("/nonexistent.so: No such file"), "{text}");
     assert_eq!(output.status.code(), Some(1));

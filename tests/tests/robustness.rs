@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use natsd_tests::certs::Certs;
 use natsd_tests::client::NoOp;
-use natsd_tests::server::natsd;
+use natsd_tests::server::{natsd, reference};
 use natsd_tests::{Client, Launch, PATIENCE, Server, nkey};
 
 /// Two clients that do nothing wrong.
@@ -178,6 +178,37 @@ fn broken_tls_handshakes_harm_nobody() {
     client.send(&hello[..20]).unwrap();
     client.until_closed();
     bystanders.are_well();
+}
+
+#[test]
+fn a_connection_silent_behind_a_proxy_is_closed_and_a_cut_header_too() {
+    // CORE-240: 5 s.
+    let mut at_once = Vec::new();
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        at_once.push(std::thread::spawn(|| {
+            let config = "proxy_protocol: true\ndebug: true\nmax_connections: 2";
+            let server = Launch::new(program).config(config).start();
+            for (sent, why) in [("", "protocol version: EOF"), ("PROXY TCP4 1", "v1 line: read tcp 127.")] {
+                let mut client = server.connect();
+                client.expect_op("INFO ");
+                client.send(sent.as_bytes()).unwrap();
+                let port = client.local_port();
+                let line = format!(
+                    "[WRN] Error reading PROXY protocol header from 127.0.0.1:{port}: failed to read "
+                );
+                client.set_patience(Duration::from_secs(7));
+                let start = Instant::now();
+                assert!(client.until_closed().is_empty());
+                assert!((4500..6500).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+                assert!(server.log().wait_for(&(line + why), PATIENCE), "{}", server.log().text());
+                let closed = format!("127.0.0.1:{port} - cid:");
+                let closed =
+                    |line: &str| line.contains(&closed) && line.ends_with("closed: Protocol Violation");
+                assert!(server.log().wait(0, PATIENCE, |line| closed(line).then_some(())).is_some());
+            }
+        }));
+    }
+    at_once.into_iter().for_each(|checked| checked.join().unwrap());
 }
 
 #[test]

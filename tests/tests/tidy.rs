@@ -292,11 +292,13 @@ fn functions(text: &str) -> Vec<Function<'_>> {
     for (at, line) in lines.iter().enumerate() {
         let word = line.trim_start();
         let Some(name) = function_name(word) else { continue };
-        let end = format!("{}}}", &line[..line.len() - word.len()]);
+        let indent = &line[..line.len() - word.len()];
+        let (end, declared) = (format!("{indent}}}"), format!("{indent})"));
         if word.ends_with('}') || word.ends_with(';') {
             continue;
         }
-        let len = lines[at..].iter().position(|line| *line == end).map_or(1, |len| len + 1);
+        let is_end = |line: &&str| **line == end || line.starts_with(&declared) && line.ends_with(';');
+        let len = lines[at..].iter().position(is_end).map_or(1, |len| len + 1);
         found.push(Function { line: at + 1, name, lines: len });
     }
     found
@@ -417,9 +419,9 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_tools_of_this_file_see_what_they_should() {
-    let text = "fn a() {\n    x();\n}\n\npub(crate) async fn b(\n) {\n}\nlet fnord = 1;\n";
+    let text = "fn a() {\n    x();\n}\n\npub(crate) async fn b(\n) {\n}\nlet fnord = 1;\nfn c(\n);\n\n}\n";
     let found: Vec<_> = functions(text).into_iter().map(|f| (f.line, f.name.to_owned(), f.lines)).collect();
-    assert_eq!(found, [(1, "a".into(), 3), (5, "b".into(), 3)]);
+    assert_eq!(found, [(1, "a".into(), 3), (5, "b".into(), 3), (9, "c".into(), 2)]);
     let families = BTreeSet::from(["CORE"]);
     let line = format!("see (CORE-{0}, CORE-{1}), not SHA-256", "001", "9999");
     assert_eq!(cited(&line, &families).len(), 2);

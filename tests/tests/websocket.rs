@@ -4,164 +4,12 @@
 //! it is shown in `tests/interop`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use natsd_tests::certs::Certs;
-use natsd_tests::server::{natsd, reference};
-use natsd_tests::{Client, Launch, PATIENCE, Server};
-use rustls::{ClientConnection, StreamOwned};
-
-const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-const PING: u8 = 0x89;
-const CLOSE: u8 = 0x88;
-const BINARY: u8 = 0x82;
-const TEXT: u8 = 0x81;
-const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x80];
-
-trait Wire: Read + Write {}
-impl<T: Read + Write> Wire for T {}
-
-/// A raw WebSocket client.
-struct Socket {
-    wire: Box<dyn Wire>,
-    unread: Vec<u8>,
-}
-
-impl Socket {
-    fn plain(port: u16) -> Self {
-        let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        tcp.set_nodelay(true).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { wire: Box::new(tcp), unread: Vec::new() }
-    }
-
-    fn tls(port: u16, certs: &Certs) -> Self {
-        let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        let name = "localhost".try_into().unwrap();
-        let session = ClientConnection::new(certs.client_config(None), name).unwrap();
-        Self { wire: Box::new(StreamOwned::new(session, tcp)), unread: Vec::new() }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.wire.write_all(bytes).unwrap();
-        self.wire.flush().unwrap();
-    }
-
-    fn send_text(&mut self, plain: &str) {
-        self.send(&frame(BINARY, plain.as_bytes()));
-    }
-
-    /// Sends a request and returns the head of the answer.
-    fn request(&mut self, request: &str) -> String {
-        self.send(request.as_bytes());
-        let len = self.wait(|bytes| bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4));
-        String::from_utf8(self.unread.drain(..len.expect("an answer")).collect()).unwrap()
-    }
-
-    /// Upgrades and reads INFO.
-    fn upgrade(&mut self, headers: &str) -> String {
-        let head = self.request(&get(headers));
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let (first, info) = self.frame().expect("INFO");
-        let info = if first == BINARY { String::from_utf8(info).unwrap() } else { String::new() };
-        assert!(first == 0xc2 || info.starts_with("INFO {"), "{info}");
-        info
-    }
-
-    /// First byte and payload of the next frame; `None` at the end.
-    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (start, end) = self.wait(|bytes| {
-            let (start, len) = match *bytes.get(1)? {
-                126 => (4, u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?).into()),
-                127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?) as usize),
-                len => (2, len.into()),
-            };
-            (bytes.len() >= start + len).then_some((start, start + len))
-        })?;
-        let frame: Vec<u8> = self.unread.drain(..end).collect();
-        Some((frame[0], frame[start..].to_vec()))
-    }
-
-    /// The next so many bytes of protocol, whatever the frames.
-    fn plain_bytes(&mut self, len: usize) -> String {
-        let mut plain = Vec::new();
-        while plain.len() < len {
-            let (first, payload) = self.frame().expect("more to come");
-            assert_eq!(first, BINARY);
-            plain.extend(payload);
-        }
-        String::from_utf8(plain).unwrap()
-    }
-
-    fn expect(&mut self, plain: &str) {
-        assert_eq!(self.plain_bytes(plain.len()), plain);
-    }
-
-    fn rest(&mut self) -> String {
-        self.wait(|_| None::<()>);
-        String::from_utf8_lossy(&self.unread).into_owned()
-    }
-
-    /// Reads until `found` finds something in what is unread.
-    fn wait<T>(&mut self, found: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-        loop {
-            if let Some(found) = found(&self.unread) {
-                return Some(found);
-            }
-            let mut chunk = [0; 16 * 1024];
-            match self.wire.read(&mut chunk) {
-                Ok(0) => return None,
-                Ok(len) => self.unread.extend_from_slice(&chunk[..len]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("{error}, after {:?}", String::from_utf8_lossy(&self.unread)),
-            }
-        }
-    }
-}
-
-fn get(headers: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{headers}\r\n")
-}
-
-/// A masked frame.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        len @ 0..126 => bytes.push(0x80 | len as u8),
-        len => {
-            bytes.push(0x80 | 126);
-            bytes.extend(u16::try_from(len).unwrap().to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
-
-/// natsd, and the reference if there is one: what holds for both is what clients rely on.
-fn programs() -> Vec<PathBuf> {
-    [Some(natsd()), reference()].into_iter().flatten().collect()
-}
-
-fn start(program: PathBuf, block: &str, rest: &str) -> (Server, u16) {
-    let config = format!("websocket {{ host: 127.0.0.1, port: -1, {block} }}\n{rest}\n");
-    let server = Launch::new(program).config(config).start();
-    let port = port_of(&server);
-    (server, port)
-}
-
-fn port_of(server: &Server) -> u16 {
-    let listening = |line: &str| {
-        let rest = line.split_once("Listening for websocket clients on ws")?.1;
-        rest.split_whitespace().next()?.rsplit(':').next()?.parse().ok()
-    };
-    server.log().wait(0, PATIENCE, listening).expect("a websocket port in the log")
-}
+use natsd_tests::server::natsd;
+use natsd_tests::websocket::*;
+use natsd_tests::{Client, PATIENCE};
 
 #[test]
 fn requests_get_the_answers_of_the_reference() {
@@ -208,7 +56,7 @@ fn what_is_not_http_is_turned_away() {
     for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"PUB a 5\r\nhello\r\n", &[b'A'; 100_000], b"\n\n\n\n"] {
         let mut socket = Socket::plain(port);
         // The server may be gone before all of it is sent.
-        let _ = socket.wire.write_all(bytes);
+        socket.try_send(bytes);
         let answer = socket.rest();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
     }
@@ -378,20 +226,4 @@ fn an_upgrade_that_does_not_come_is_not_waited_for() {
         assert!(began.elapsed() > Duration::from_millis(200));
         assert!(began.elapsed() < PATIENCE - Duration::from_secs(1));
     }
-}
-
-#[test]
-fn a_reload_changes_what_an_open_listener_can_follow() {
-    // WS-034
-    let (server, port) = start(natsd(), "no_tls: true, headers { X-A: old }", "");
-    let mut before = Socket::plain(port);
-    before.upgrade("");
-    let block = |text: &str| format!("websocket {{ host: 127.0.0.1, port: -1, no_tls: true, {text} }}\n");
-    assert!(server.reload(&block("headers { X-A: new }")).starts_with("Reloaded"));
-    assert!(Socket::plain(port).request(&get("")).contains("\r\nX-A: new\r\n"));
-    let refused = server.reload(&block("headers { X-A: newer }, ping_interval: \"5s\""));
-    assert!(refused.contains("config reload not supported for Websocket"), "{refused}");
-    assert!(Socket::plain(port).request(&get("")).contains("\r\nX-A: new\r\n"));
-    before.send_text("CONNECT {\"verbose\":false}\r\nPING\r\n");
-    before.expect("PONG\r\n");
 }

@@ -20,6 +20,8 @@ pub struct Account {
     limits: RwLock<AccountLimits>,
     connections: AtomicUsize,
     limited: AtomicU32,
+    /// Subjects that no cache had an answer for.
+    pub searches: AtomicU64,
     pub slow_consumers: AtomicU64,
 }
 
@@ -44,6 +46,7 @@ impl Account {
             limits: RwLock::default(),
             connections: AtomicUsize::new(0),
             limited: AtomicU32::new(0),
+            searches: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
         }
     }

@@ -96,6 +96,10 @@ impl Authenticator {
                 .any(|user| is_plain(&user.password) && !self.needs_certificate(user))
     }
 
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// For listeners with a `no_auth_user` of their own, too (AUTH-003).
     pub fn check_no_auth_user(&self, name: &str) -> Result<(), AuthConfigError> {
         if self.users.by_name(name).is_some() || self.users.by_nkey(name).is_some() {
@@ -177,6 +181,7 @@ impl Authenticator {
             permissions: None,
             proxy_key,
             connection_type: facts.connection_type,
+            tags: Arc::default(),
             admission: Admission::Open { anonymous: facts.credentials == Credentials::default() },
         }
     }
@@ -198,6 +203,7 @@ impl Authenticator {
             permissions: None,
             proxy_key,
             connection_type: facts.connection_type,
+            tags: Arc::default(),
             admission,
         };
         if let Some(expected) = &own.token {

@@ -149,6 +149,8 @@ pub struct Identity {
     /// The trusted proxy it came through (AUTH-030).
     pub proxy_key: Option<Arc<str>>,
     pub connection_type: ConnectionType,
+    /// Labels for monitoring.
+    pub tags: Arc<[String]>,
     /// Kept to ask again after a reload.
     pub(super) admission: Admission,
 }
@@ -160,6 +162,7 @@ impl Identity {
         user: &str,
         permissions: Option<Arc<Permissions>>,
         connection_type: ConnectionType,
+        tags: Vec<String>,
     ) -> Self {
         let label = if user.is_empty() { UserLabel::None } else { UserLabel::User(user.into()) };
         Identity {
@@ -168,6 +171,7 @@ impl Identity {
             permissions,
             proxy_key: None,
             connection_type,
+            tags: tags.into(),
             admission: Admission::Plugin,
         }
     }

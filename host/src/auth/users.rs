@@ -142,6 +142,7 @@ impl Grant {
             permissions: self.permissions.clone(),
             proxy_key,
             connection_type,
+            tags: Arc::default(),
             admission,
         })
     }

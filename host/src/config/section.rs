@@ -65,6 +65,11 @@ impl Section {
         Some(steps.map(|step| format!("/{}", escaped(step))).collect())
     }
 
+    /// The full paths of what serves as a variable, as in `websocket.NAME`.
+    pub fn variable_paths(&self) -> impl Iterator<Item = String> {
+        self.variables.iter().map(|pointer| format!("{}{}", self.key(), unescaped(pointer)))
+    }
+
     /// The value at a pointer as a tree again, for blocks the host reads on behalf of a plugin (`tls`).
     pub(super) fn node(&self, pointer: &str) -> Option<Node> {
         self.value.pointer(pointer).map(|json| self.node_of(json, pointer))
@@ -119,6 +124,10 @@ impl Section {
         let at = self.positions.get(pointer).copied().unwrap_or_default();
         Node { used_as_variable: self.variables.contains(pointer), ..Node::new(value, at) }
     }
+}
+
+fn unescaped(pointer: &str) -> String {
+    pointer.replace('/', ".").replace("~1", "/").replace("~0", "~")
 }
 
 fn escaped(key: &str) -> String {

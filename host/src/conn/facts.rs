@@ -4,6 +4,7 @@ use crate::auth::ConnectionType;
 use crate::log::client_name::{ClientLabel, ClientName};
 use crate::tls::peer::PeerCert;
 use core::net::SocketAddr;
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -25,6 +26,10 @@ pub struct Facts {
     /// Who the client says it is, let in or not (MON-061).
     pub auth_user: String,
     pub nkey: String,
+    /// The trusted proxy it came through (AUTH-030).
+    pub proxy_key: Option<Arc<str>>,
+    /// What an authenticator says of it.
+    pub tags: Arc<[String]>,
     pub rtt_ns: u64,
     pub tls_version: String,
     pub tls_cipher: String,
@@ -50,6 +55,8 @@ impl Facts {
             user: String::new(),
             auth_user: String::new(),
             nkey: String::new(),
+            proxy_key: None,
+            tags: Arc::default(),
             rtt_ns: 0,
             tls_version: String::new(),
             tls_cipher: String::new(),

@@ -199,6 +199,8 @@ impl Session {
             facts.account = identity.account.to_string();
             facts.user_label = identity.label.to_string();
             facts.user = identity.label.name().unwrap_or_default().to_owned();
+            facts.proxy_key.clone_from(&identity.proxy_key);
+            facts.tags = identity.tags.clone();
             let label = facts.label(self.connection.receiver.cid);
             self.connection.receiver.label.store(Some(Arc::new(label)));
         }

@@ -7,12 +7,12 @@ use super::serve::{Duplex, serve};
 use super::session::{Flags, Session, SessionLimits};
 use crate::config::options::HandshakeFirst;
 use crate::proto::connect::Connect;
-use crate::proto::error::ErrText;
+use crate::proto::error::{ClosedReason, ErrText};
 use crate::routing::layer::{Layer, LayerError, Progress};
 use crate::routing::outbound::Outbound;
 use crate::routing::receiver::{Kind, Receiver};
 use crate::routing::subscriptions::LastSubs;
-use crate::runtime::{Stream, clock, now_ns, random_bytes, spawn, unix_ns};
+use crate::runtime::{ReadHalf, Stream, clock, now_ns, random_bytes, spawn, unix_ns};
 use crate::tls::peer::PeerCert;
 use crate::tls::session::TlsSession;
 use base64::Engine;
@@ -133,12 +133,12 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
     if !tls_first {
         session.connection.receiver.send(&session.info_line(None));
     }
-    if options.proxy_protocol && !read_proxy_header(&session, &mut duplex).await {
-        return drop_unserved(session);
-    }
     if !admit(&session) {
         clock::sleep(Duration::from_millis(50)).await;
         return;
+    }
+    if options.proxy_protocol && !read_proxy_header(&session, &mut duplex).await {
+        return drop_unserved(session, ClosedReason::ProtocolViolation);
     }
     if let (Some(tls), Some(tls_options)) = (tls, &options.tls) {
         let plain = options.allow_non_tls
@@ -151,18 +151,13 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
             if context.tls_rate.lock().as_mut().is_some_and(|rate| !rate.allow(now_ns())) {
                 let receiver = &session.connection.receiver;
                 receiver.send(&ErrText::ConnectionThrottling.line());
-                context.registry.remove(
-                    &session.connection,
-                    crate::proto::error::ClosedReason::MaximumConnections,
-                    LastSubs::default(),
-                );
-                return;
+                return drop_unserved(session, ClosedReason::MaximumConnections);
             }
             match TlsSession::server(&tls) {
                 Ok(layer) => set_layer(&mut session, Box::new(layer)),
                 Err(e) => {
                     crate::log::error!("{} - {e}", session.connection.receiver.label());
-                    return drop_unserved(session);
+                    return drop_unserved(session, ClosedReason::ReadError);
                 }
             }
             session.handshake_timeout = Some(tls_options.timeout);
@@ -220,44 +215,59 @@ impl Session {
     }
 }
 
-fn drop_unserved(session: Session) {
-    let registry = &session.context.registry;
-    registry.remove(&session.connection, crate::proto::error::ClosedReason::ReadError, LastSubs::default());
+fn drop_unserved(session: Session, reason: ClosedReason) {
+    crate::log::debug!("{} - Client connection closed: {reason}", session.connection.receiver.label());
+    session.context.registry.remove(&session.connection, reason, LastSubs::default());
 }
 
-/// Reads a PROXY header if there is one; false: it is broken and the connection ends (CORE-241).
+/// Reads a PROXY header if there is one. False: it is broken, or nothing came in time, and the connection ends
+/// (CORE-240, CORE-241).
 async fn read_proxy_header(session: &Session, duplex: &mut Duplex) -> bool {
-    use crate::proto::proxy::{self, Parsed};
+    use crate::proto::proxy::Parsed;
     let mut bytes = Vec::new();
-    let header = clock::timeout(PROXY_TIMEOUT, async {
-        loop {
-            match proxy::parse(&bytes) {
-                Ok(Parsed::Incomplete) => {}
-                other => return other.map_err(|e| e.to_string()),
-            }
-            match duplex.read.read_some(&mut bytes).await {
-                Ok(n) if n > 0 => {}
-                _ => return Ok(Parsed::NotProxy),
-            }
-        }
-    })
-    .await;
+    let read = clock::timeout(PROXY_TIMEOUT, proxy_header(&mut bytes, &mut duplex.read)).await;
     let mut facts = session.connection.facts.lock();
-    let consumed = match header {
-        None | Some(Ok(Parsed::NotProxy | Parsed::Incomplete)) => 0,
-        Some(Ok(Parsed::Header { source, consumed, .. })) => {
+    let consumed = match read.unwrap_or_else(|| Err(timed_out(&bytes, &facts, &duplex.read))) {
+        Ok(Parsed::NotProxy | Parsed::Incomplete) => 0,
+        Ok(Parsed::Header { source, consumed, .. }) => {
             if let Some(source) = source {
                 facts.ip = source.ip().to_canonical().to_string();
                 facts.port = source.port();
             }
             consumed
         }
-        Some(Err(e)) => {
-            crate::log::warn!("Error reading PROXY protocol header from {}:{}: {e}", facts.ip, facts.port);
+        Err(why) => {
+            crate::log::warn!("Error reading PROXY protocol header from {}:{}: {why}", facts.ip, facts.port);
             return false;
         }
     };
     duplex.read.give_back(&bytes[consumed..]);
     session.connection.receiver.label.store(Some(Arc::new(facts.label(session.connection.receiver.cid))));
     true
+}
+
+async fn proxy_header(
+    bytes: &mut Vec<u8>,
+    read: &mut ReadHalf,
+) -> Result<crate::proto::proxy::Parsed, String> {
+    use crate::proto::proxy::{Missing, Parsed, parse};
+    loop {
+        match parse(bytes).map_err(|e| e.to_string())? {
+            Parsed::Incomplete => {}
+            decided => return Ok(decided),
+        }
+        if !matches!(read.read_some(bytes).await, Ok(1..)) {
+            let missing = Missing::of(bytes);
+            return Err(format!("failed to read {}: {}", missing.part, missing.end));
+        }
+    }
+}
+
+fn timed_out(bytes: &[u8], facts: &Facts, read: &ReadHalf) -> String {
+    let missing = crate::proto::proxy::Missing::of(bytes);
+    if missing.is_start() {
+        return format!("failed to read {}: {}", missing.part, missing.end);
+    }
+    let local = read.local_addr().map(|a| a.to_string()).unwrap_or_default();
+    format!("failed to read {}: read tcp {local}->{}:{}: i/o timeout", missing.part, facts.ip, facts.port)
 }

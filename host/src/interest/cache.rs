@@ -2,17 +2,25 @@
 
 use super::hash::hash_bytes;
 use super::matched::Matched;
-use std::sync::Arc;
+use crate::runtime::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 /// Entries, a power of two. More than this many subjects in turn are better resolved in batches.
 const ENTRIES: usize = 4096;
 
 /// Direct-mapped by account and subject. A subject gets an entry at its second miss only: what is seen
 /// once is not worth an allocation.
-#[derive(Default)]
 pub struct MatchCache {
     entries: Vec<Option<Arc<Matched>>>,
     seen: Vec<u32>,
+    shown: Arc<Mutex<Shown>>,
+}
+
+impl Default for MatchCache {
+    fn default() -> Self {
+        MatchCache { entries: Vec::new(), seen: Vec::new(), shown: Shown::new() }
+    }
 }
 
 /// What the cache knows of a subject.
@@ -37,6 +45,7 @@ impl MatchCache {
             && m.account == account
             && *m.subject == *subject
         {
+            m.note_use();
             return Lookup::Hit(m.clone());
         }
         let tag = hash as u32 | 1;
@@ -48,6 +57,62 @@ impl MatchCache {
     }
 
     pub fn put(&mut self, slot: usize, matched: Arc<Matched>) {
+        self.shown.lock().put(slot, matched.clone());
         self.entries[slot] = Some(matched);
     }
+}
+
+/// A cache as monitoring sees it: written with each new entry, so that a lookup needs no lock.
+#[derive(Default)]
+struct Shown {
+    entries: HashMap<usize, Arc<Matched>>,
+    /// Uses of entries that are gone, by account.
+    past_uses: HashMap<u32, u64>,
+}
+
+static SHOWN: Mutex<Vec<Weak<Mutex<Shown>>>> = Mutex::new(Vec::new());
+
+impl Shown {
+    /// Registered for as long as its cache is there.
+    fn new() -> Arc<Mutex<Shown>> {
+        let shown = Arc::<Mutex<Shown>>::default();
+        let mut all = SHOWN.lock();
+        all.retain(|shown| shown.strong_count() > 0);
+        all.push(Arc::downgrade(&shown));
+        shown
+    }
+
+    fn put(&mut self, slot: usize, matched: Arc<Matched>) {
+        if let Some(old) = self.entries.insert(slot, matched) {
+            *self.past_uses.entry(old.account).or_default() += old.uses();
+        }
+    }
+}
+
+/// What the caches of all threads hold for an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Valid entries; a subject counts for each thread.
+    pub entries: u64,
+    /// Answers from a cache, ever.
+    pub hits: u64,
+    pub fanout_max: u64,
+    pub fanout_sum: u64,
+}
+
+pub fn stats(account: u32, generation: u64) -> CacheStats {
+    let mut stats = CacheStats::default();
+    for shown in SHOWN.lock().iter().filter_map(Weak::upgrade) {
+        let shown = shown.lock();
+        stats.hits += shown.past_uses.get(&account).copied().unwrap_or(0);
+        for entry in shown.entries.values().filter(|entry| entry.account == account) {
+            stats.hits += entry.uses();
+            if entry.generation == generation {
+                stats.entries += 1;
+                stats.fanout_max = stats.fanout_max.max(entry.fanout() as u64);
+                stats.fanout_sum += entry.fanout() as u64;
+            }
+        }
+    }
+    stats
 }

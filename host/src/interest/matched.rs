@@ -29,6 +29,8 @@ pub struct Matched {
     pub repeated: bool,
     /// A subscription has an UNSUB max: ask again for each message.
     pub limited: bool,
+    /// How often the cache answered with it.
+    uses: AtomicU64,
     /// The permissions last found to allow publishing here; 0 is none.
     allowed_for: AtomicU32,
 }
@@ -55,6 +57,7 @@ impl Matched {
             queues: queues.into(),
             repeated,
             limited,
+            uses: AtomicU64::new(0),
             allowed_for: AtomicU32::new(0),
         }
     }
@@ -68,6 +71,21 @@ impl Matched {
     #[inline]
     pub fn is_simple(&self) -> bool {
         !self.repeated && self.queues.is_empty()
+    }
+
+    /// Counts a use. Only the thread whose cache it is in does.
+    #[inline]
+    pub fn note_use(&self) {
+        self.uses.store(self.uses.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub fn uses(&self) -> u64 {
+        self.uses.load(Relaxed)
+    }
+
+    /// To how many a message goes: a queue group counts as one.
+    pub fn fanout(&self) -> usize {
+        self.plain.len() + self.queues.len()
     }
 
     #[inline]

@@ -1,10 +1,10 @@
 //! The host as one plugin sees it: what it asks for, with what it holds, so that a stop takes everything back.
 
-use super::Shared;
 use super::faults::Faults;
 use super::points::{Subscriber, TransportPoint};
 use super::queue::Queue;
 use super::services::{HostServices, TaskHandle};
+use super::{Shared, Warning};
 use natsd_plugin_api::abi::message::FfiSink;
 use natsd_plugin_api::abi::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
 use natsd_plugin_api::abi::serve::HostSide;
@@ -128,6 +128,14 @@ impl HostSide for Lent {
         let own = format!("natsd_{}", self.0.name.replace('-', "_"));
         if target.split("::").next() != Some(own.as_str()) {
             line = format!("{}: {line} from={target}", self.0.name);
+        }
+        // While the configuration is read at start there is no log yet.
+        if level == 2
+            && let Ok(shared) = self.0.shared()
+            && shared.services.get().is_none()
+        {
+            shared.warnings.lock().push(Warning { plugin: self.0.name.clone(), text: line });
+            return;
         }
         match level {
             1 => tracing::error!("{line}"),
@@ -321,6 +329,25 @@ impl HostSide for Lent {
         let own = self.0.held.lock().listeners.remove(&id);
         if own && let Ok(services) = self.0.services() {
             services.remove_listener(id);
+        }
+    }
+
+    fn check_listener(&self, spec: ListenerSpec) -> Result<()> {
+        let surroundings = self.0.shared()?.surroundings.lock().clone();
+        surroundings.map_or(Ok(()), |around| around.check_listener(&spec))
+    }
+
+    fn prepare_listener(&self, id: u64, spec: ListenerSpec) -> Result<()> {
+        if !self.0.held.lock().listeners.contains(&id) {
+            return Err(Error::not_found(format!("there is no listener {id}")));
+        }
+        self.0.services()?.prepare_listener(id, spec)
+    }
+
+    fn finish_listener(&self, id: u64, commit: bool) {
+        let own = self.0.held.lock().listeners.contains(&id);
+        if own && let Ok(services) = self.0.services() {
+            services.finish_listener(id, commit);
         }
     }
 

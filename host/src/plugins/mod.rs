@@ -29,7 +29,7 @@ use order::{OrderError, start_order};
 use parking_lot::{Mutex, RwLock};
 use points::Points;
 use serde_json::{Map, Value};
-use services::{HostServices, RuntimeServices};
+use services::{HostServices, RuntimeServices, Surroundings};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -52,6 +52,17 @@ pub struct Shared {
     entries: RwLock<Vec<Arc<Entry>>>,
     log_level: AtomicU8,
     notes: Mutex<Vec<Note>>,
+    /// Of the configuration that was read last.
+    surroundings: Mutex<Option<Arc<dyn Surroundings>>>,
+    warnings: Mutex<Vec<Warning>>,
+}
+
+/// What a plugin has against its part of the configuration, short of refusing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub plugin: String,
+    /// Begins with the path of a key, as errors do.
+    pub text: String,
 }
 
 /// Something to tell the operator that is no error. Plugins are loaded before there is a log, so it is kept.
@@ -72,10 +83,11 @@ pub enum PluginsError {
     /// The text of a configuration error begins with the path of its key.
     #[error("plugin `{plugin}`: {error}")]
     Plugin { plugin: String, error: Error },
+    /// With the key that asks for the plugin.
     #[error(
-        "plugin `{plugin}` needs a restart of the server: it is not running, and starts only with the server"
+        "{key}: config reload not supported: the plugin `{plugin}` is not running, and needs a restart of the server"
     )]
-    NeedsRestart { plugin: String },
+    NeedsRestart { plugin: String, key: String },
 }
 
 /// The keys of the configuration that plugins own, as full path and value.
@@ -97,6 +109,8 @@ impl Plugins {
             entries: RwLock::default(),
             log_level: AtomicU8::new(3),
             notes: Mutex::default(),
+            surroundings: Mutex::default(),
+            warnings: Mutex::default(),
         });
         let mut errors = Vec::new();
         let folders = search::folders(&options.dirs, executable_dir);
@@ -145,6 +159,16 @@ impl Plugins {
         let _ = self.shared.services.set(services);
     }
 
+    /// To be told before `configure` and `prepare`, which read the plugins' part of the same configuration.
+    pub fn set_surroundings(&self, surroundings: Arc<dyn Surroundings>) {
+        *self.shared.surroundings.lock() = Some(surroundings);
+    }
+
+    /// What plugins warned of in `configure`.
+    pub fn take_warnings(&self) -> Vec<Warning> {
+        std::mem::take(&mut self.shared.warnings.lock())
+    }
+
     pub fn points(&self) -> &Points {
         &self.shared.points
     }
@@ -159,7 +183,7 @@ impl Plugins {
         };
         let mut errors = Vec::new();
         for entry in &entries {
-            let section = section(entry, options, keys);
+            let section = self.section(entry, options, keys);
             let log_level = self.shared.log_level.load(Ordering::Relaxed);
             if let Err(error) = entry.configure(section, log_level) {
                 self.failed(entry, error, &mut errors);
@@ -212,10 +236,13 @@ impl Plugins {
         let mut prepared = Prepared { plugins: Vec::new() };
         let entries = self.entries();
         if let Some(new) = wanted(&entries, keys).iter().find(|entry| entry.is(State::Loaded)) {
-            return Err(PluginsError::NeedsRestart { plugin: new.name.clone() });
+            let owned = |path: &str| new.manifest().is_some_and(|manifest| owns(manifest, path));
+            let key = keys.iter().map(|(path, _)| path).find(|path| owned(path));
+            let key = key.cloned().unwrap_or_else(|| format!("plugins.{}", new.name));
+            return Err(PluginsError::NeedsRestart { plugin: new.name.clone(), key });
         }
         for entry in entries.iter().filter(|entry| entry.is(State::Started)) {
-            let section = section(entry, options, keys);
+            let section = self.section(entry, options, keys);
             match entry.prepare(&*self.shared.runtime, &section).await {
                 Ok(true) => prepared.plugins.push((entry.clone(), section)),
                 Ok(false) => {}
@@ -282,6 +309,18 @@ impl Plugins {
             entries.iter().any(|other| other.is(State::Started) && provides(other, required))
         };
         entry.needs().requires.into_iter().find(|required| !started(required))
+    }
+
+    /// A plugin's part of the configuration.
+    fn section(&self, entry: &Entry, options: &PluginsOptions, keys: &OwnedKeys) -> Section {
+        let declared = options.declared.iter().find(|declared| declared.name == entry.name);
+        let owned = |path: &str| entry.manifest().is_some_and(|manifest| owns(manifest, path));
+        let keys: Map<String, Value> = keys.iter().filter(|(path, _)| owned(path)).cloned().collect();
+        let surroundings = self.shared.surroundings.lock().clone();
+        let mut variables = surroundings.map_or_else(Vec::new, |around| around.variables().to_vec());
+        variables.retain(|path| keys.keys().any(|key| path.starts_with(&format!("{key}."))));
+        let config = declared.map_or(Value::Null, |declared| declared.config.clone());
+        Section { keys, config, variables }
     }
 
     /// Keeps the order of starting; those that do not start come last.
@@ -428,14 +467,6 @@ fn in_order(entries: Vec<Arc<Entry>>) -> std::result::Result<Vec<Arc<Entry>>, Or
 fn provides(entry: &Entry, name: &str) -> bool {
     entry.name == name
         || entry.manifest().is_some_and(|manifest| manifest.provides.iter().any(|own| own == name))
-}
-
-/// A plugin's part of the configuration.
-fn section(entry: &Entry, options: &PluginsOptions, keys: &OwnedKeys) -> Section {
-    let declared = options.declared.iter().find(|declared| declared.name == entry.name);
-    let owned = |path: &str| entry.manifest().is_some_and(|manifest| owns(manifest, path));
-    let keys: Map<String, Value> = keys.iter().filter(|(path, _)| owned(path)).cloned().collect();
-    Section { keys, config: declared.map_or(Value::Null, |declared| declared.config.clone()) }
 }
 
 /// Whether a plugin's key patterns cover a path: `*` stands for any one name.

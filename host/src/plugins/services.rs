@@ -32,6 +32,14 @@ pub trait TaskHandle: Send + Sync {
     fn abort(&self);
 }
 
+/// What plugins may ask of the rest of a configuration while they read their part of it.
+pub trait Surroundings: Send + Sync + 'static {
+    /// Whether a listener could be opened; the error's place is a key of the spec.
+    fn check_listener(&self, spec: &ListenerSpec) -> Result<()>;
+    /// Full paths of what serves as a variable in keys of plugins.
+    fn variables(&self) -> &[String];
+}
+
 /// Messages, listeners and what is known of the server.
 ///
 /// `plugin` is the name of the plugin that asks, for the log and for clean-up.
@@ -81,6 +89,10 @@ pub trait HostServices: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<ListenerFacts>>;
     /// Stops accepting.
     fn remove_listener(&self, id: u64);
+    /// Checks what shall change at an open listener, and keeps it for `finish_listener`.
+    fn prepare_listener(&self, id: u64, spec: ListenerSpec) -> Result<()>;
+    /// What was prepared, if anything was, takes effect or is forgotten.
+    fn finish_listener(&self, id: u64, commit: bool);
     /// Fields for the INFO of connections of a kind, in place of this plugin's earlier ones. Empty: none.
     fn set_info(&self, plugin: &str, kind: &str, fields: Map<String, Value>) -> Result<()>;
 }

@@ -44,6 +44,7 @@ const V1_START: &[u8] = b"PROXY ";
 /// With CR LF.
 const V1_LINE_BYTES_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const V2_SIGNATURE_BYTES: usize = V2_SIGNATURE.len();
 /// nats-server decides by these many bytes whether there is a header.
 const V2_START_BYTES: usize = 6;
 const V2_HEAD_BYTES: usize = 16;
@@ -57,6 +58,43 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
         return parse_v2(bytes);
     }
     Ok(Parsed::NotProxy)
+}
+
+/// What is missing of a header that came only so far, in the words of nats-server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub part: &'static str,
+    /// How reading that part ends when no more bytes come.
+    pub end: &'static str,
+}
+
+impl Missing {
+    /// For `bytes` that `parse` calls incomplete.
+    pub fn of(bytes: &[u8]) -> Missing {
+        let len = bytes.len();
+        let (part, from) = match (bytes.first(), len) {
+            (_, ..V2_START_BYTES) => ("protocol version", 0),
+            // A line is read as far as it goes.
+            (Some(b'P'), _) => ("v1 line", len),
+            (_, ..V2_SIGNATURE_BYTES) => ("v2 signature", V2_START_BYTES),
+            (_, ..V2_HEAD_BYTES) => ("v2 header", V2_SIGNATURE_BYTES),
+            _ => (v2_data_name(bytes[12] & 0x0f, bytes[13] & 0xf0), V2_HEAD_BYTES),
+        };
+        Missing { part, end: if len == from { "EOF" } else { "unexpected EOF" } }
+    }
+
+    /// nats-server takes a connection that said next to nothing in time for one that has ended.
+    pub fn is_start(&self) -> bool {
+        self.part == "protocol version"
+    }
+}
+
+fn v2_data_name(command: u8, family: u8) -> &'static str {
+    match (command, family) {
+        (0, _) => "LOCAL command address data",
+        (_, 0x20) => "IPv6 address data",
+        _ => "IPv4 address data",
+    }
 }
 
 /// Whether `bytes` begin with `start`, or are the beginning of it.
@@ -310,6 +348,28 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_of_a_header_is_told_as_nats_server_does() {
+        // CORE-240, CORE-241
+        let head = [V2_SIGNATURE, b"\x21\x11\0\x0c"].concat();
+        for (bytes, part, end) in [
+            (&b""[..], "protocol version", "EOF"),
+            (b"PROXY", "protocol version", "unexpected EOF"),
+            (b"PROXY TCP4", "v1 line", "EOF"),
+            (&head[..6], "v2 signature", "EOF"),
+            (&head[..11], "v2 signature", "unexpected EOF"),
+            (&head[..12], "v2 header", "EOF"),
+            (&head[..15], "v2 header", "unexpected EOF"),
+            (&head, "IPv4 address data", "EOF"),
+            (&[&head[..], b"\x01"].concat(), "IPv4 address data", "unexpected EOF"),
+            (&v2(0x21, 0x21, &[0; 36])[..16], "IPv6 address data", "EOF"),
+            (&v2(0x20, 0, &[0; 4])[..17], "LOCAL command address data", "unexpected EOF"),
+        ] {
+            assert_eq!(parse(bytes), Ok(Parsed::Incomplete));
+            assert_eq!(Missing::of(bytes), Missing { part, end }, "{bytes:?}");
         }
     }
 }

@@ -155,11 +155,13 @@ impl Chunk {
             // What a limited subscription leaves must be seen message by message: queue groups pick another
             // member, requests have no responder (CORE-171, CORE-180).
             Lookup::Pass if account.has_limited() => {
+                account.searches.fetch_add(1, Relaxed);
                 let sublist = guard.get_or_insert_with(|| account.sublist.read());
                 Some(Arc::new(sublist.matched(account.id, generation, subject)))
             }
             Lookup::Pass => None,
             Lookup::Admit(slot) => {
+                account.searches.fetch_add(1, Relaxed);
                 let sublist = guard.get_or_insert_with(|| account.sublist.read());
                 let m = Arc::new(sublist.matched(account.id, generation, subject));
                 self.cache.put(slot, m.clone());
@@ -219,6 +221,7 @@ impl Chunk {
                 self.steps.push((i as u32, 0, 0));
             }
         }
+        account.searches.fetch_add(self.steps.len() as u64, Relaxed);
         found.clear();
         sublist.trie.match_batch(subject, &mut self.steps, &mut self.next_steps, |late, s| {
             if sublist.may_deliver(s, subject(late as usize)) {

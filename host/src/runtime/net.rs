@@ -86,6 +86,10 @@ impl ReadHalf {
         Pin::new(&mut self.half).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
     }
 
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.half.local_addr()
+    }
+
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.half.as_ref().poll_write_ready(cx)
     }

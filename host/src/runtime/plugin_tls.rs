@@ -6,48 +6,85 @@ use crate::tls::client::{TlsClient, server_name};
 use crate::tls::names;
 use crate::tls::pins::PinnedCerts;
 use crate::tls::server::TlsServer;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::Engine;
 use natsd_plugin_api::net::{RawStream, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result, boxed};
+use parking_lot::Mutex;
 use serde_json::Value;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 #[derive(Default)]
 pub struct PluginTls {
-    of_server: OnceLock<Arc<TlsOptions>>,
+    /// The `tls` block of the server, known once the configuration is read.
+    of_server: ArcSwapOption<TlsOptions>,
+    /// Those in use: a reload reads their files again.
+    accepting: Mutex<Vec<Weak<Accept>>>,
+    next: Mutex<Option<Next>>,
+}
+
+/// What a reload changes at its end.
+struct Next {
+    of_server: Option<Arc<TlsOptions>>,
+    accepting: Vec<(Arc<Accept>, Arc<TlsServer>)>,
 }
 
 impl PluginTls {
-    /// The `tls` block of the server, known once the configuration is read.
-    pub fn set_server(&self, options: &Arc<TlsOptions>) {
-        // Plugins listen with what the server was started with.
-        let _ = self.of_server.set(options.clone());
+    pub fn set_server(&self, options: Option<Arc<TlsOptions>>) {
+        self.of_server.store(options);
     }
 
-    fn options(&self, section: &Value) -> Result<TlsOptions> {
-        if section.get("use").and_then(Value::as_str) != Some("server") {
-            return crate::config::tls_of_json(section).map_err(Error::other);
-        }
-        let of_server = self.of_server.get();
-        let of_server = of_server.ok_or_else(|| Error::not_found("the server has no tls block to use"))?;
-        let mut options = TlsOptions::clone(of_server);
-        if section.get("verify") == Some(&Value::Bool(false)) {
-            options.verify = false;
-            options.verify_and_map = false;
-            options.pinned_certs.clear();
-        }
-        Ok(options)
+    /// The first phase of a reload.
+    pub fn prepare(&self, of_server: Option<&Arc<TlsOptions>>) -> Result<()> {
+        let mut accepting = self.accepting.lock();
+        accepting.retain(|accept| accept.strong_count() > 0);
+        let again = accepting.iter().filter_map(Weak::upgrade).map(|accept| {
+            let tls = tls_server(&accept.section, of_server)?;
+            Ok((accept, Arc::new(tls)))
+        });
+        let accepting = again.collect::<Result<_>>()?;
+        *self.next.lock() = Some(Next { of_server: of_server.cloned(), accepting });
+        Ok(())
     }
+
+    /// The second phase.
+    pub fn finish(&self, commit: bool) {
+        let next = self.next.lock().take();
+        let Some(next) = next.filter(|_| commit) else { return };
+        self.of_server.store(next.of_server);
+        for (accept, tls) in next.accepting {
+            accept.tls.store(tls);
+        }
+    }
+}
+
+fn tls_server(section: &Value, of_server: Option<&Arc<TlsOptions>>) -> Result<TlsServer> {
+    let options = options(section, of_server)?;
+    TlsServer::build(&options, &super::files::read_bytes).map_err(|e| Error::other(e.to_string()))
+}
+
+fn options(section: &Value, of_server: Option<&Arc<TlsOptions>>) -> Result<TlsOptions> {
+    if section.get("use").and_then(Value::as_str) != Some("server") {
+        return crate::config::tls_of_json(section).map_err(Error::other);
+    }
+    let of_server = of_server.ok_or_else(|| Error::not_found("the server has no tls block to use"))?;
+    let mut options = TlsOptions::clone(of_server);
+    if section.get("verify") == Some(&Value::Bool(false)) {
+        options.verify = false;
+        options.verify_and_map = false;
+        options.pinned_certs.clear();
+    }
+    Ok(options)
 }
 
 impl TlsProvider for PluginTls {
     fn server(&self, section: &Value) -> Result<Arc<dyn TlsAccept>> {
-        let options = self.options(section)?;
-        let tls = TlsServer::build(&options, &super::files::read_bytes);
-        let tls = tls.map_err(|e| Error::other(e.to_string()))?;
-        Ok(Arc::new(Accept { acceptor: TlsAcceptor::from(tls.rustls_config().clone()), tls }))
+        let tls = tls_server(section, self.of_server.load().as_ref())?;
+        let accept = Arc::new(Accept { section: section.clone(), tls: ArcSwap::from_pointee(tls) });
+        self.accepting.lock().push(Arc::downgrade(&accept));
+        Ok(accept)
     }
 
     fn client(&self, section: &Value) -> Result<Arc<dyn TlsConnect>> {
@@ -59,16 +96,17 @@ impl TlsProvider for PluginTls {
 }
 
 struct Accept {
-    acceptor: TlsAcceptor,
-    tls: TlsServer,
+    section: Value,
+    tls: ArcSwap<TlsServer>,
 }
 
 impl TlsAccept for Accept {
     fn accept(&self, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
-        let (accepting, tls) = (self.acceptor.clone(), self.tls.clone());
+        let tls = self.tls.load_full();
         boxed(async move {
             let addresses = LentStream::<TcpStream>::addresses(&stream);
-            let stream = accepting.accept(stream).await.map_err(Error::from)?;
+            let stream =
+                TlsAcceptor::from(tls.rustls_config().clone()).accept(stream).await.map_err(Error::from)?;
             let session = stream.get_ref().1;
             check_pins(tls.pins(), session)?;
             let server_name = session.server_name().map(str::to_owned);

@@ -1,5 +1,6 @@
-//! Other processes of this machine: finding servers and sending them signals.
+//! This process, as those who started it see it, and others of the machine: finding servers, sending them signals.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::cli::signal::{Processes, Signal};
@@ -19,6 +20,16 @@ pub fn exe_dir() -> Option<std::path::PathBuf> {
 /// The words after the program's name; what is not UTF-8 is replaced.
 pub fn arguments() -> Vec<String> {
     std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// A line on standard output. Who does not read it any more does not want it.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A line on standard error, likewise.
+pub fn tell_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The processes in `/proc`.

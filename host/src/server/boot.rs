@@ -1,6 +1,7 @@
 //! From the command line to a running server.
 
 use super::listeners::Listeners;
+use super::plugin_listeners::NextConfig;
 use super::services::Services;
 use super::{ConfigFacts, Facts, Server};
 use crate::auth::Authenticator;
@@ -40,21 +41,21 @@ pub fn main() -> ExitCode {
             Err(e) => fail(&exe, &e.to_string()),
         },
         Command::Version => {
-            println!("{exe}: v{}", info::COMPATIBLE_VERSION);
+            process::tell(&format!("{exe}: v{}", info::COMPATIBLE_VERSION));
             ExitCode::SUCCESS
         }
         Command::Help => {
-            println!("{}", cli::usage(&exe));
+            process::tell(&cli::usage(&exe));
             ExitCode::SUCCESS
         }
         Command::HelpTls => {
-            println!("{}", cli::help_tls());
+            process::tell(&cli::help_tls());
             ExitCode::SUCCESS
         }
         Command::Fail(failure) => {
-            eprintln!("{}", failure.message);
+            process::tell_error(&failure.message);
             if failure.with_usage {
-                println!("{}", cli::usage(&exe));
+                process::tell(&cli::usage(&exe));
             }
             ExitCode::from(failure.code as u8)
         }
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(exe: &str, text: &str) -> ExitCode {
-    eprintln!("{exe}: {text}");
+    process::tell_error(&format!("{exe}: {text}"));
     ExitCode::FAILURE
 }
 
@@ -70,6 +71,7 @@ fn fail(exe: &str, text: &str) -> ExitCode {
 struct Loaded {
     config: Config,
     plugins: Plugins,
+    tls: Arc<PluginTls>,
 }
 
 /// Finds the plugins, reads the configuration for them, and has each check its part.
@@ -81,10 +83,17 @@ fn load(flags: &Flags) -> Result<Loaded, String> {
         return Err(lines(&errors));
     }
     let config = finish(flags, draft, &plugins)?;
-    if let Some(options) = &config.options.tls {
-        tls.set_server(options);
-    }
-    Ok(Loaded { config, plugins })
+    tls.set_server(config.options.tls.clone());
+    Ok(Loaded { config, plugins, tls })
+}
+
+/// Has each plugin check its part. Also answers with what they and the core warn of.
+fn configure(config: &Config, plugins: &Plugins) -> (Vec<PluginsError>, String) {
+    plugins.set_surroundings(Arc::new(NextConfig::of(config)));
+    let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
+    let warnings = plugins.take_warnings();
+    let warnings = warnings.iter().map(|warning| config.plugin_problem(&warning.plugin, &warning.text));
+    (errors, config.warnings_text() + &config.errors(warnings.collect()).to_string())
 }
 
 /// The plugins at hand, and why those that must be are not.
@@ -106,7 +115,7 @@ fn finish(flags: &Flags, draft: config::Draft, plugins: &Plugins) -> Result<Conf
 /// For who does not get as far as a log.
 fn show_notes(plugins: &Plugins, with_details: bool) {
     for note in plugins.take_notes().iter().filter(|note| with_details || !note.is_detail) {
-        eprintln!("{}", note.text);
+        process::tell_error(&note.text);
     }
 }
 
@@ -129,6 +138,7 @@ fn lines(errors: &[PluginsError]) -> String {
 /// Errors that plugins found in their part, with the place in the file.
 pub(super) fn placed(config: &Config, errors: &[PluginsError]) -> String {
     let problems = errors.iter().map(|e| match e {
+        PluginsError::NeedsRestart { plugin, .. } => config.plugin_problem(plugin, &e.to_string()),
         PluginsError::Plugin { plugin, error } => config.plugin_problem(plugin, &error.to_string()),
         other => config::Problem::nowhere(other.to_string()),
     });
@@ -137,22 +147,19 @@ pub(super) fn placed(config: &Config, errors: &[PluginsError]) -> String {
 
 fn test_config(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
-        let Loaded { config, plugins } = load(flags)?;
-        let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
+        let Loaded { config, plugins, .. } = load(flags)?;
+        let (errors, warnings) = configure(&config, &plugins);
         show_notes(&plugins, false);
         if !errors.is_empty() {
             return Err(placed(&config, &errors));
         }
         // CFG-307: warnings are as bad as errors here.
-        match config.warnings_text() {
-            warnings if warnings.is_empty() => Ok(config.digest),
-            warnings => Err(warnings),
-        }
+        if warnings.is_empty() { Ok(config.digest) } else { Err(warnings) }
     });
     match result {
         Ok(Ok(digest)) => {
             let path = flags.config.as_deref().unwrap_or(Path::new("")).display();
-            eprintln!("{exe}: configuration file {path} is valid ({digest})");
+            process::tell_error(&format!("{exe}: configuration file {path} is valid ({digest})"));
             ExitCode::SUCCESS
         }
         Ok(Err(text)) => fail(exe, text.trim_end()),
@@ -165,11 +172,11 @@ fn list_plugins(exe: &str, flags: &Flags) -> ExitCode {
     let result = tasks::block_on(async {
         let (draft, plugins, errors) = find_plugins(flags, &Arc::default())?;
         let checked = finish(flags, draft, &plugins).map(|config| {
-            let errors = plugins.configure(&config.options.plugins, &config.owned_keys());
+            let (errors, _) = configure(&config, &plugins);
             if errors.is_empty() { Ok(()) } else { Err(placed(&config, &errors)) }
         });
         let checked = checked.and_then(|errors| errors);
-        print!("{}", crate::plugins::listing::listing(&plugins.facts()));
+        process::tell(crate::plugins::listing::listing(&plugins.facts()).trim_end());
         // Of a plugin that is not there the configuration knows nothing: its errors would be only noise.
         if errors.is_empty() { checked } else { Err(lines(&errors)) }
     });
@@ -207,22 +214,21 @@ enum StartError {
 }
 
 async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
-    let Loaded { config, plugins } = load(&flags).map_err(StartError::Config)?;
+    let Loaded { config, plugins, tls } = load(&flags).map_err(StartError::Config)?;
     let options = config.options.clone();
-    let errors = plugins.configure(&options.plugins, &config.owned_keys());
+    let (errors, warnings) = configure(&config, &plugins);
     if !errors.is_empty() {
         show_notes(&plugins, options.log.debug);
         return Err(StartError::Config(placed(&config, &errors)));
     }
-    let warnings = config.warnings_text();
     if !warnings.is_empty() {
-        eprint!("{warnings}");
+        process::tell_error(warnings.trim_end());
     }
     let output = log_files::open(&options.log).map_err(|e| StartError::Config(e.to_string()))?;
     crate::log::install(output);
     crate::log::tracing_bridge::install();
     apply_log_levels(&options, &plugins);
-    let server = build(flags, &config, plugins)?;
+    let server = build(flags, &config, plugins, tls)?;
     server.announce(&config);
     let listener = listen(&options).await?;
     server.open(listener).await?;
@@ -240,7 +246,12 @@ pub(super) fn apply_log_levels(options: &Options, plugins: &Plugins) {
 }
 
 /// The server without its sockets.
-fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>, StartError> {
+fn build(
+    flags: Flags,
+    config: &Config,
+    plugins: Plugins,
+    plugin_tls: Arc<PluginTls>,
+) -> Result<Arc<Server>, StartError> {
     let fatal = |e: &dyn std::fmt::Display| StartError::Fatal(e.to_string());
     let options = &config.options;
     let identity = ServerIdentity::from_seeds(&random_bytes(), random_bytes());
@@ -269,6 +280,7 @@ fn build(flags: Flags, config: &Config, plugins: Plugins) -> Result<Arc<Server>,
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),
         services,
+        plugin_tls,
         address: Mutex::new(None),
         ports_file: Mutex::new(None),
         stopping: AtomicBool::new(false),

@@ -113,8 +113,9 @@ impl PluginHooks {
             }
         };
         let expires = identity.expires_unix_ns;
+        let kind = facts.connection_type;
         let identity =
-            Identity::by_plugin(account.into(), &identity.user, permissions, facts.connection_type);
+            Identity::by_plugin(account.into(), &identity.user, permissions, kind, identity.tags.clone());
         Ok(PluginVerdict::Allow(identity, expires))
     }
 }

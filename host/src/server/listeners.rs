@@ -9,6 +9,7 @@ use crate::routing::layer::Stack;
 use crate::runtime::{Listener, Mutex, Stream, clock, now_ns, spawn, unix_ns};
 use crate::tls::server::TlsServer;
 use crate::tls::session::TlsSession;
+use arc_swap::ArcSwapOption;
 use core::net::SocketAddr;
 use natsd_plugin_api::{ListenerSpec, Peer};
 use std::collections::HashMap;
@@ -44,7 +45,10 @@ impl Stop {
 /// What a plugin's listener adds to a connection.
 pub struct PluginListener {
     pub spec: ListenerSpec,
-    pub tls: Option<TlsServer>,
+    /// `None`: plain, for as long as the listener is open.
+    pub tls: ArcSwapOption<TlsServer>,
+    /// Waits for the end of a reload.
+    pub next_tls: Mutex<Option<Arc<TlsServer>>>,
     pub transports: Arc<TransportPoint>,
     pub facts: Arc<ListenerFacts>,
     /// The listener has credentials of its own (AUTH-009).
@@ -59,8 +63,14 @@ impl Listeners {
     }
 
     /// Accepts clients through a plugin's transport.
-    pub fn serve_plugin(&self, context: &Arc<Context>, id: u64, listener: Listener, with: PluginListener) {
-        let (context, with) = (context.clone(), Arc::new(with));
+    pub fn serve_plugin(
+        &self,
+        context: &Arc<Context>,
+        id: u64,
+        listener: Listener,
+        with: Arc<PluginListener>,
+    ) {
+        let context = context.clone();
         self.accept(id, listener, move |stream, peer| {
             if let Err(e) = accept_transport(&context, &with, stream, peer) {
                 crate::log::error!("{} listener: {e}", with.spec.name);
@@ -123,14 +133,15 @@ fn accept_transport(
     facts.connection_type = ConnectionType::parse(&with.spec.kind).unwrap_or(ConnectionType::Standard);
     let mut session = open::new_session(context, wire, facts);
     let cid = session.connection.receiver.cid;
-    let facts = Peer { connection_id: cid, remote: peer.to_string(), local, tls: with.tls.is_some() };
+    let tls = with.tls.load_full();
+    let facts = Peer { connection_id: cid, remote: peer.to_string(), local, tls: tls.is_some() };
     let transport = with.transports.open(&facts).map_err(|e| e.to_string())?;
     let upper: Box<dyn crate::routing::layer::Layer> =
         Box::new(super::transport::TransportLayer::new(transport));
-    let layer = match &with.tls {
+    let layer = match tls {
         None => upper,
         Some(tls) => {
-            let lower = TlsSession::server(tls).map_err(|e| e.to_string())?;
+            let lower = TlsSession::server(&tls).map_err(|e| e.to_string())?;
             Box::new(Stack::new(Box::new(lower), upper))
         }
     };

@@ -7,6 +7,7 @@ mod boot;
 mod hooks;
 mod lame_duck;
 mod listeners;
+mod plugin_listeners;
 mod reload;
 mod services;
 mod shutdown;
@@ -20,6 +21,7 @@ use crate::conn::Context;
 use crate::plugins::Plugins;
 use crate::runtime::Mutex;
 use crate::runtime::pid_ports::PortsFile;
+use crate::runtime::plugin_tls::PluginTls;
 use crate::runtime::signals::{Signal, Signals};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +36,7 @@ pub struct Server {
     config: Mutex<ConfigFacts>,
     listeners: listeners::Listeners,
     services: Arc<services::Services>,
+    plugin_tls: Arc<PluginTls>,
     /// Where clients connect; known once it listens.
     address: Mutex<Option<core::net::SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::boot::{INPUTS, apply_log_levels, available, build_tls, placed};
+use super::plugin_listeners::NextConfig;
 use crate::auth::Authenticator;
 use crate::config::reload::{Change, What, diff};
 use crate::config::{self, Config};
@@ -52,8 +53,16 @@ impl Server {
         let changes = diff(&old, &config.options).map_err(|e| e.to_string())?;
         let authenticator = Authenticator::of_server(&config.options).map_err(|e| e.to_string())?;
         let tls = build_tls(&config.options)?;
+        self.plugins.set_surroundings(Arc::new(NextConfig::of(&config)));
         let plugins = self.plugins.prepare(&config.options.plugins, &config.owned_keys()).await;
         let plugins = plugins.map_err(|e| placed(&config, &[e]))?;
+        let listeners = &self.services.listeners;
+        let monitors = self.plugin_tls.prepare(config.options.tls.as_ref());
+        if let Err(error) = listeners.prepare_others().and(monitors) {
+            listeners.finish_all(false);
+            self.plugin_tls.finish(false);
+            return Err(error.to_string());
+        }
         Ok(Agreed { config, changes, authenticator, tls, plugins })
     }
 
@@ -73,6 +82,8 @@ impl Server {
         self.context.tls.store(tls.map(Arc::new));
         self.context.options.store(options.clone());
         plugins.finish(true);
+        self.services.listeners.finish_all(true);
+        self.plugin_tls.finish(true);
         self.refresh_info();
         if changes.iter().any(|c| c.what == What::MaxConnections) {
             self.close_excess(options.limits.max_connections.unwrap_or(0));

@@ -2,10 +2,8 @@
 
 use super::Server;
 use super::hooks::facts_of;
-use super::listeners::PluginListener;
+use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
-use crate::auth::ListenerAuth;
-use crate::auth::credentials::Secret;
 use crate::conn::session::ListenerFacts as SessionListener;
 use crate::plugins::points::{Subscriber, TransportPoint};
 use crate::plugins::services::HostServices;
@@ -14,9 +12,7 @@ use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, ServerInfo};
 use crate::routing::publish::{self, Message};
 use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
 use crate::routing::subscriptions;
-use crate::runtime::{Listener, Mutex, files};
-use crate::tls::server::TlsServer;
-use arc_swap::ArcSwap;
+use crate::runtime::Mutex;
 use core::net::SocketAddr;
 use natsd_plugin_api::{
     AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
@@ -36,9 +32,9 @@ pub struct Services {
     subscriptions: Mutex<HashMap<u64, Subscription>>,
     /// Watched subjects by number.
     watches: Mutex<HashMap<u64, Watch>>,
-    next_id: AtomicU64,
-    /// Listeners of plugins by id, to make their INFO anew.
-    listeners: Mutex<HashMap<u64, Arc<SessionListener>>>,
+    pub(super) next_id: AtomicU64,
+    /// Of plugins.
+    pub(super) listeners: PluginListeners,
     /// Fields of INFO by connection kind and plugin.
     info: Mutex<HashMap<(String, String), Map<String, Value>>>,
 }
@@ -91,8 +87,8 @@ impl Services {
 
     /// INFO of all plugin listeners anew, after a reload.
     pub fn refresh_info(&self, server: &Server) {
-        for listener in self.listeners.lock().values() {
-            listener.info.store(Arc::new(self.template(server, listener)));
+        for listener in self.listeners.all() {
+            listener.facts.info.store(Arc::new(self.template(server, &listener.facts)));
         }
     }
 
@@ -110,8 +106,7 @@ impl Services {
 
     /// What plugins listen on: kind, whether with TLS, address.
     pub fn addresses(&self) -> Vec<(String, bool, SocketAddr)> {
-        let listeners = self.listeners.lock();
-        listeners.values().map(|l| (l.kind.clone(), l.tls, l.address)).collect()
+        self.listeners.all().iter().map(|l| (l.facts.kind.clone(), l.facts.tls, l.facts.address)).collect()
     }
 
     /// The INFO fields of plugins for a kind of connections.
@@ -279,6 +274,7 @@ impl HostServices for Services {
     fn identity(&self) -> ServerIdentity {
         let Ok(server) = self.server() else { return ServerIdentity::default() };
         let system = server.context.accounts.system();
+        let options = server.context.options.load();
         ServerIdentity {
             id: server.facts.server_id.clone(),
             name: server.facts.name.clone(),
@@ -286,8 +282,8 @@ impl HostServices for Services {
             natsd_version: env!("CARGO_PKG_VERSION").to_owned(),
             system_account: system.map(|s| s.name.to_string()).unwrap_or_default(),
             started_unix_ns: server.facts.start_unix_ns,
-            client_address: format!("{}:{}", server.context.options.load().host, server.port()),
-            extra: Map::new(),
+            client_address: format!("{}:{}", options.host, server.port()),
+            extra: Map::from_iter([("max_payload".to_owned(), options.limits.max_payload_bytes.into())]),
         }
     }
 
@@ -309,7 +305,15 @@ impl HostServices for Services {
         if let Ok(server) = self.server() {
             server.listeners.stop(id);
         }
-        self.listeners.lock().remove(&id);
+        self.listeners.remove(id);
+    }
+
+    fn prepare_listener(&self, id: u64, spec: ListenerSpec) -> Result<()> {
+        self.listeners.prepare(id, &spec)
+    }
+
+    fn finish_listener(&self, id: u64, commit: bool) {
+        self.listeners.finish(id, commit);
     }
 
     fn set_info(&self, plugin: &str, kind: &str, fields: Map<String, Value>) -> Result<()> {
@@ -384,58 +388,5 @@ impl Server {
     pub(super) fn refresh_info(&self) {
         self.context.info.store(Arc::new(InfoTemplate::new(&self.info())));
         self.services.refresh_info(self);
-    }
-
-    async fn add_plugin_listener(
-        self: Arc<Self>,
-        spec: ListenerSpec,
-        transports: Arc<TransportPoint>,
-    ) -> Result<ListenerFacts> {
-        let tls = match &spec.tls {
-            None => None,
-            Some(block) => {
-                let options = crate::config::tls_of_json(block).map_err(Error::other)?;
-                let tls = TlsServer::build(&options, &files::read_bytes);
-                Some(tls.map_err(|e| Error::other(e.to_string()))?)
-            }
-        };
-        let port = u16::try_from(spec.port.max(0))
-            .map_err(|_| Error::new(ErrorKind::Invalid, format!("{} is not a port", spec.port)))?;
-        let host = if spec.host.is_empty() { "0.0.0.0" } else { &spec.host };
-        let listener = Listener::bind(host, port).await.map_err(|e| {
-            Error::from(e).context(format_args!("{} cannot listen on {host}:{port}", spec.name))
-        })?;
-        let address = listener.local_addr().map_err(Error::from)?;
-        let auth = listener_auth(&spec);
-        if let Some(user) = &auth.no_auth_user {
-            let authenticator = self.context.authenticator();
-            authenticator.check_no_auth_user(user).map_err(|e| Error::other(e.to_string()))?;
-        }
-        let requires_auth = auth.user.is_some() || auth.token.is_some();
-        let facts = Arc::new(SessionListener {
-            name: spec.name.clone(),
-            kind: spec.kind.clone(),
-            tls: tls.is_some(),
-            address,
-            auth,
-            info: ArcSwap::from_pointee(InfoTemplate::new(&ServerInfo::default())),
-        });
-        let id = self.services.next_id.fetch_add(1, Relaxed) + 1;
-        self.services.listeners.lock().insert(id, facts.clone());
-        self.services.refresh_info(&self);
-        let with = PluginListener { spec, tls, transports, facts, requires_auth };
-        self.listeners.serve_plugin(&self.context, id, listener, with);
-        Ok(ListenerFacts { id, address: address.to_string() })
-    }
-}
-
-/// Credentials of the listener itself, in place of the server's (AUTH-009).
-fn listener_auth(spec: &ListenerSpec) -> ListenerAuth {
-    let text = |name: &str| spec.options.get(name).and_then(Value::as_str);
-    ListenerAuth {
-        user: text("username").map(Arc::from),
-        password: text("password").map(Secret::parse),
-        token: text("token").map(Secret::parse),
-        no_auth_user: text("no_auth_user").map(Arc::from),
     }
 }

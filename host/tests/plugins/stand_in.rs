@@ -24,6 +24,7 @@ pub struct StandIn {
     pub listeners: Mutex<BTreeMap<u64, (ListenerSpec, Arc<TransportPoint>)>>,
     pub published: Mutex<Vec<(String, Vec<u8>)>>,
     pub info: Mutex<BTreeMap<String, Map<String, Value>>>,
+    pub finished: Mutex<Vec<(u64, bool)>>,
     pub closed: Mutex<Vec<(u64, CloseReason, String)>>,
 }
 
@@ -151,6 +152,17 @@ impl HostServices for StandIn {
 
     fn remove_listener(&self, id: u64) {
         self.listeners.lock().unwrap().remove(&id);
+    }
+
+    fn prepare_listener(&self, id: u64, _spec: ListenerSpec) -> Result<()> {
+        match self.listeners.lock().unwrap().contains_key(&id) {
+            true => Ok(()),
+            false => Err(Error::not_found("no such listener")),
+        }
+    }
+
+    fn finish_listener(&self, id: u64, commit: bool) {
+        self.finished.lock().unwrap().push((id, commit));
     }
 
     fn set_info(&self, plugin: &str, kind: &str, fields: Map<String, Value>) -> Result<()> {

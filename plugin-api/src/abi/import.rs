@@ -190,6 +190,27 @@ pub fn listener_add(tables: &Tables, spec: &str, factory: FfiTransportFactory) -
     unsafe { (tables.listeners.add())(tables.host, spec.into(), factory) }.import()
 }
 
+/// A host before 1.2 finds out when the listener is opened.
+pub fn listener_check(tables: &Tables, spec: &str) -> Result<()> {
+    let Some(check) = tables.listeners.check() else { return Ok(()) };
+    // SAFETY: `host` is the one that the table came from.
+    answer(unsafe { check(tables.host, spec.into()) })
+}
+
+pub fn listener_prepare(tables: &Tables, id: u64, spec: &str) -> Result<()> {
+    let prepare = tables.listeners.prepare();
+    let prepare = prepare.ok_or_else(|| Error::unsupported("this natsd cannot change an open listener"))?;
+    // SAFETY: as above.
+    answer(unsafe { prepare(tables.host, id, spec.into()) })
+}
+
+pub fn listener_finish(tables: &Tables, id: u64, commit: bool) {
+    if let Some(finish) = tables.listeners.finish() {
+        // SAFETY: as above.
+        unsafe { finish(tables.host, id, commit) }
+    }
+}
+
 pub fn log(tables: &Tables, level: u8, target: &str, message: &str, fields: Vec<(&'static str, String)>) {
     let fields: Vec<Tuple2<RStr<'static>, RString>> =
         fields.into_iter().map(|(name, value)| Tuple2(name.into(), value.into())).collect();

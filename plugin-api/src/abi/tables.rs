@@ -241,6 +241,12 @@ pub struct ListenersTable {
     /// Stops accepting; what was accepted stays.
     #[sabi(last_prefix_field)]
     pub remove: unsafe extern "C" fn(Host, u64),
+    /// JSON of `ListenerSpec`: whether the configuration being read would let it be opened. Since 1.2.
+    pub check: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<()>,
+    /// Id and JSON of the new `ListenerSpec`; waits for `finish`. Since 1.2.
+    pub prepare: unsafe extern "C" fn(Host, u64, RStr<'_>) -> Answer<()>,
+    /// Id; true: what was prepared takes effect, false: it is forgotten. Since 1.2.
+    pub finish: unsafe extern "C" fn(Host, u64, bool),
 }
 interface!(ListenersTableRef, "natsd.listeners/1");
 

@@ -169,7 +169,7 @@ mod tests {
     use natsd_plugin_api::{Result, Section};
 
     fn read(keys: Value) -> Result<Config> {
-        Config::read(&Section { keys: keys.as_object().unwrap().clone(), config: Value::Null })
+        Config::read(&Section { keys: keys.as_object().unwrap().clone(), ..Section::default() })
     }
 
     #[test]

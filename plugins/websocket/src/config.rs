@@ -1,13 +1,13 @@
 //! The `websocket {}` block (CFG-230, WS-001, WS-002) as a type that cannot be wrong.
 //!
 //! Not here: what needs the rest of the server's configuration to be judged (users, operators) and what is in
-//! `tls {}`; the host does that when it takes the listener.
+//! `tls {}`; the host is asked about that.
 
 use crate::duration;
 use crate::handshake::UpgradeRules;
 use crate::origin::Origin;
 use natsd_plugin_api::tracing::warn;
-use natsd_plugin_api::{Error, ListenerSpec, Result, Section};
+use natsd_plugin_api::{Error, Host, ListenerSpec, Result, Section};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Config {
     pub fn read(section: &Section) -> Result<Self> {
         let mut config = Self::default();
         let Some(block) = section.key(KEY) else { return Ok(config) };
-        let block = Field { place: KEY.to_owned(), key: KEY, value: block };
+        let block = Field { section, place: KEY.to_owned(), key: KEY, value: block };
         for field in block.fields("a map")? {
             config.key(&field)?;
         }
@@ -64,13 +64,22 @@ impl Config {
             "listen" => (listen.host, listen.port) = field.address()?,
             "port" => listen.port = field.port()?,
             "host" | "net" => listen.host = field.text()?,
-            "advertise" => listen.advertise = field.name_or_none()?,
+            "advertise" => {
+                listen.advertise = field.name_or_none()?;
+                if listen.advertise.as_deref().is_some_and(|text| text.contains(':')) {
+                    field.address()?;
+                }
+            }
             "no_tls" => listen.no_tls = field.flag()?,
             "tls" => listen.tls = Some(field.map("a map")?.clone().into()),
             "handshake_timeout" => listen.handshake_timeout = field.duration()?,
             "ping_interval" => {
                 if field.value.is_i64() {
-                    warn!("{}: ping_interval should be converted to a duration", field.place);
+                    let key = field.key;
+                    warn!(
+                        "{}: invalid use of field {key:?}: ping_interval should be converted to a duration",
+                        field.place
+                    );
                 }
                 listen.ping_interval = field.duration()?;
             }
@@ -87,9 +96,17 @@ impl Config {
             "pass_cookie" => upgrade.cookies.password = field.name_or_none()?,
             "token_cookie" => upgrade.cookies.token = field.name_or_none()?,
             "headers" => upgrade.headers = headers(field)?,
-            _ => return Err(field.unknown()),
+            _ => field.unknown()?,
         }
         Ok(())
+    }
+
+    /// What only the host can judge: the files of `tls {}`, the users.
+    pub fn check(&self, host: &Host) -> Result<()> {
+        if self.listen.port == 0 {
+            return Ok(());
+        }
+        host.check_listener(&self.spec()).map_err(|error| error.within(KEY))
     }
 
     /// What the host listens with. The options' names are those of the host.
@@ -169,7 +186,7 @@ impl Listen {
                     let timeout = Duration::try_from_secs_f64(seconds).map_err(|why| field.wrong(why))?;
                     self.auth_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
                 }
-                _ => return Err(field.unknown()),
+                _ => field.unknown()?,
             }
         }
         Ok(())
@@ -177,9 +194,11 @@ impl Listen {
 
     /// The first difference to `new` that an open listener cannot follow: key, old and new value.
     pub fn fixed_difference(&self, new: &Self) -> Option<(&'static str, String, String)> {
-        fn differ<T: PartialEq + fmt::Debug>(old: &T, new: &T) -> Option<(String, String)> {
-            (old != new).then(|| (format!("{old:?}"), format!("{new:?}")))
+        fn differ<T: Clone + Into<Value>>(old: &T, new: &T) -> Option<(String, String)> {
+            let (old, new): (Value, Value) = (old.clone().into(), new.clone().into());
+            (old != new).then(|| (old.to_string(), new.to_string()))
         }
+        let time = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
         // Secrets are compared, but not shown.
         let hidden = |is_other: bool| is_other.then(|| ("[REDACTED]".to_owned(), "[REDACTED]".to_owned()));
         [
@@ -187,14 +206,14 @@ impl Listen {
             ("port", differ(&self.port, &new.port)),
             ("advertise", differ(&self.advertise, &new.advertise)),
             ("no_tls", differ(&self.no_tls, &new.no_tls)),
-            ("tls", differ(&self.tls, &new.tls)),
-            ("handshake_timeout", differ(&self.handshake_timeout, &new.handshake_timeout)),
-            ("ping_interval", differ(&self.ping_interval, &new.ping_interval)),
+            ("tls", differ(&self.tls.is_some(), &new.tls.is_some())),
+            ("handshake_timeout", differ(&time(self.handshake_timeout), &time(new.handshake_timeout))),
+            ("ping_interval", differ(&time(self.ping_interval), &time(new.ping_interval))),
             ("no_auth_user", differ(&self.no_auth_user, &new.no_auth_user)),
             ("authorization.user", differ(&self.username, &new.username)),
             ("authorization.password", hidden(self.password != new.password)),
             ("authorization.token", hidden(self.token != new.token)),
-            ("authorization.timeout", differ(&self.auth_timeout, &new.auth_timeout)),
+            ("authorization.timeout", differ(&time(self.auth_timeout), &time(new.auth_timeout))),
         ]
         .into_iter()
         .find_map(|(key, difference)| difference.map(|(old, new)| (key, old, new)))
@@ -249,6 +268,7 @@ fn headers(block: &Field<'_>) -> Result<String> {
 
 /// A value with its path, for errors.
 struct Field<'a> {
+    section: &'a Section,
     place: String,
     key: &'a str,
     value: &'a Value,
@@ -256,7 +276,7 @@ struct Field<'a> {
 
 impl<'a> Field<'a> {
     fn inner(&self, key: &'a str, value: &'a Value) -> Self {
-        Self { place: format!("{}.{key}", self.place), key, value }
+        Self { section: self.section, place: format!("{}.{key}", self.place), key, value }
     }
 
     /// Keys count in any case.
@@ -280,8 +300,12 @@ impl<'a> Field<'a> {
         self.wrong(format_args!("expected {what}, found {found}"))
     }
 
-    fn unknown(&self) -> Error {
-        self.wrong(format_args!("unknown field {:?}", self.key))
+    /// An error, unless it is there for `$NAME` to refer to (CFG-023).
+    fn unknown(&self) -> Result<()> {
+        if self.section.is_variable(&self.place) {
+            return Ok(());
+        }
+        Err(self.wrong(format_args!("unknown field {:?}", self.key)))
     }
 
     fn map(&self, what: &str) -> Result<&'a Map<String, Value>> {

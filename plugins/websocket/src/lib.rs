@@ -49,6 +49,7 @@ impl Plugin for WebSocket {
 
     fn create(host: Host, section: &Section) -> Result<Self> {
         let config = Config::read(section)?;
+        config.check(&host)?;
         let rules = ArcSwap::from_pointee(config.upgrade.clone());
         let shared = Arc::new(Shared { rules, max_payload: AtomicU64::new(DEFAULT_MAX_PAYLOAD) });
         Ok(Self { host, shared, config: Mutex::new(config), listener: Mutex::new(None) })
@@ -77,11 +78,19 @@ impl Plugin for WebSocket {
 
     async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
         let new = Config::read(&section)?;
+        new.check(&self.host)?;
         if let Some((key, old, new)) = self.config.lock().listen.fixed_difference(&new.listen) {
             let text = format!("config reload not supported for Websocket: old={old}, new={new}");
             return Err(Error::config(&format!("{KEY}.{key}"), text));
         }
+        let listener = self.listener.lock();
+        let change = listener.as_ref().map(|listener| listener.prepare(&new.spec()));
+        let change = change.transpose().map_err(|error| error.within(KEY))?;
+        drop(listener);
         Ok(Box::new(move || {
+            if let Some(change) = change {
+                change.apply();
+            }
             self.note_max_payload();
             self.shared.rules.store(Arc::new(new.upgrade.clone()));
             *self.config.lock() = new;

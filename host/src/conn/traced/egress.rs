@@ -144,3 +144,89 @@ impl Finding<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Accounts;
+    use crate::config::Options;
+    use crate::proto::error::ClosedReason;
+    use crate::routing::outbound::STALL_BYTES;
+    use crate::routing::receiver::Kind;
+    use crate::routing::{Outbound, subscriptions};
+    use std::sync::Arc;
+
+    const SUBJECT: &[u8] = b"a.b";
+
+    fn account() -> Arc<Account> {
+        Accounts::new(&Options::default().accounts).global.clone()
+    }
+
+    /// A connection with one subscription, without a socket.
+    fn subscriber(account: &Account, id: u32, queue: &[u8]) -> Arc<Receiver> {
+        let receiver = Arc::new(Receiver::new(id, id.into(), Kind::Client, Outbound::default()));
+        subscriptions::subscribe(&receiver, account, b"a.*", queue, b"1", false, None);
+        receiver
+    }
+
+    /// Why each connection, in the order asked, does not get the message; and how many do.
+    fn find(account: &Account, trace_only: bool) -> (Vec<(u64, Option<&'static str>)>, usize) {
+        let sender = Sender { account, receiver: None, echo: true, no_responders: false };
+        let found = Egress::find(&sender, &Registry::new(0), SUBJECT, trace_only);
+        let outcome = |step: &Step| match step {
+            Step::Eg { cid, error, .. } => Some((*cid, *error)),
+            _ => None,
+        };
+        let taken = found.matched.plain.len() + found.matched.queues.len();
+        (found.steps.iter().filter_map(outcome).collect(), taken)
+    }
+
+    /// What a subscription with UNSUB max looks like between its last message and its end.
+    fn spend(receiver: &Receiver) {
+        let mut out = receiver.out.lock();
+        out.set_limit(0, Some(1));
+        out.count(0, 1);
+    }
+
+    #[test]
+    fn a_spent_subscription_and_a_closed_client_are_named_with_the_reason() {
+        // CORE-298
+        let account = account();
+        spend(&subscriber(&account, 1, b""));
+        subscriber(&account, 2, b"").out.lock().close(ClosedReason::ClientClosed);
+        subscriber(&account, 3, b"");
+        let (mut outcomes, taken) = find(&account, false);
+        outcomes.sort();
+        assert_eq!(outcomes, [(1, Some(SPENT)), (2, Some(CLOSED)), (3, None)]);
+        assert_eq!(taken, 1);
+        // What is only traced meets no obstacle of delivery.
+        let (outcomes, taken) = find(&account, true);
+        assert!(outcomes.iter().all(|(_, error)| error.is_none()));
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
+    fn a_consumer_that_is_slow_is_named_where_producers_do_not_wait() {
+        // CORE-298
+        let account = account();
+        let slow = subscriber(&account, 1, b"");
+        slow.out.lock().enqueue(&vec![0; STALL_BYTES + 1]);
+        assert_eq!(find(&account, false), (vec![(1, None)], 1), "the producer waits");
+        slow.out.lock().drop_when_stalled = true;
+        assert_eq!(find(&account, false), (vec![(1, Some(NOT_STALLED))], 0));
+    }
+
+    #[test]
+    fn a_queue_group_goes_on_to_a_member_that_can_take_the_message() {
+        // CORE-157
+        let account = account();
+        spend(&subscriber(&account, 1, b"q"));
+        subscriber(&account, 2, b"q");
+        for _ in 0..20 {
+            let (outcomes, taken) = find(&account, false);
+            assert_eq!(taken, 1);
+            assert_eq!(outcomes.last(), Some(&(2, None)));
+            assert!(outcomes.len() == 1 || outcomes[0] == (1, Some(SPENT)));
+        }
+    }
+}

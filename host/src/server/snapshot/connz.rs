@@ -93,6 +93,16 @@ struct ConnInfo {
     subscriptions_list_detail: Vec<SubDetail>,
     #[serde(skip_serializing_if = "String::is_empty")]
     name_tag: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<Proxy>,
+}
+
+/// AUTH-030
+#[derive(Serialize)]
+struct Proxy {
+    key: String,
 }
 
 #[derive(Serialize)]
@@ -251,6 +261,8 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         subscriptions_list,
         subscriptions_list_detail,
         name_tag: String::new(),
+        tags: Vec::new(),
+        proxy: facts.proxy_key.map(|key| Proxy { key: key.to_string() }),
     };
     if params.auth {
         // MON-047, MON-061: the global account is the tag of open connections only.
@@ -263,6 +275,7 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
             info.account = account.to_string();
         }
         info.authorized_user = facts.auth_user;
+        info.tags = facts.tags.to_vec();
         info.tls_peer_certs = facts
             .tls_peer_certs
             .iter()

@@ -1,19 +1,21 @@
 //! `/subsz`: the subscriptions of all accounts or of one (MON-075, MON-076).
 //!
-//! Matches are cached by each thread for itself and not counted, so that the counts of nats-server's common cache
-//! are 0 here.
+//! Matches are cached by each thread for itself: a subject that several use counts for each. As in nats-server, a
+//! publisher that repeats its subject asks none of them, and is not counted.
 
 use super::connz::DEFAULT_LIMIT;
 use super::subs::SubDetail;
 use super::text;
 use crate::account::Account;
 use crate::conn::Context;
+use crate::interest::cache;
 use crate::routing::subscriptions;
 use crate::runtime::unix_ns;
 use crate::subject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// SYS-022
 #[derive(Debug, Default, Deserialize)]
@@ -35,9 +37,9 @@ struct Subsz {
     num_inserts: u64,
     num_removes: u64,
     num_matches: u64,
-    cache_hit_rate: u64,
+    cache_hit_rate: Value,
     max_fanout: u64,
-    avg_fanout: u64,
+    avg_fanout: Value,
     total: usize,
     offset: usize,
     limit: usize,
@@ -58,18 +60,32 @@ pub fn subsz(server_id: &str, context: &Context, params: &Value) -> Result<Value
         num_inserts: 0,
         num_removes: 0,
         num_matches: 0,
-        cache_hit_rate: 0,
+        cache_hit_rate: Value::Null,
         max_fanout: 0,
-        avg_fanout: 0,
+        avg_fanout: Value::Null,
         total: 0,
         offset: usize::try_from(params.offset).unwrap_or(0),
         limit: usize::try_from(params.limit).ok().filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT),
         subscriptions_list: Vec::new(),
     };
+    let (mut hits, mut fanout_sum) = (0, 0);
     for account in accounts(context, &params.account) {
+        let cached = cache::stats(account.id, account.generation());
+        page.num_cache += cached.entries;
+        page.num_matches += cached.hits + account.searches.load(Relaxed);
+        page.max_fanout = page.max_fanout.max(cached.fanout_max);
+        hits += cached.hits;
+        fanout_sum += cached.fanout_sum;
         page.add(&account, &params);
     }
+    page.cache_hit_rate = ratio(hits, page.num_matches);
+    page.avg_fanout = ratio(fanout_sum, page.num_cache);
     serde_json::to_value(page).map_err(|error| error.to_string())
+}
+
+/// Nothing of nothing is 0; a whole number has no fraction.
+fn ratio(part: u64, of: u64) -> Value {
+    if part.is_multiple_of(of.max(1)) { (part / of.max(1)).into() } else { (part as f64 / of as f64).into() }
 }
 
 /// By name; none when the one asked for does not exist.

@@ -74,6 +74,19 @@ pub trait HostSide: Send + Sync + 'static {
         factory: FfiTransportFactory,
     ) -> BoxFuture<'static, Result<ListenerFacts>>;
     fn remove_listener(&self, id: u64);
+    /// Whether the configuration being read would let the listener be opened.
+    /// Since 1.2, as the two after it.
+    fn check_listener(&self, spec: ListenerSpec) -> Result<()> {
+        let _ = spec;
+        Ok(())
+    }
+    fn prepare_listener(&self, id: u64, spec: ListenerSpec) -> Result<()> {
+        let _ = (id, spec);
+        Err(crate::error::Error::unsupported("this host cannot change an open listener"))
+    }
+    fn finish_listener(&self, id: u64, commit: bool) {
+        let _ = (id, commit);
+    }
     fn add_authenticator(&self, authenticator: FfiAuthenticator) -> Result<u64>;
     fn remove_authenticator(&self, id: u64);
     fn add_observer(&self, observer: FfiObserver) -> Result<u64>;
@@ -358,8 +371,13 @@ unsafe extern "C" fn snapshot(
     })
 }
 
-static LISTENERS: &WithMetadata<ListenersTable> =
-    &WithMetadata::new(ListenersTable { add: listener_add, remove: listener_remove });
+static LISTENERS: &WithMetadata<ListenersTable> = &WithMetadata::new(ListenersTable {
+    add: listener_add,
+    remove: listener_remove,
+    check: listener_check,
+    prepare: listener_prepare,
+    finish: listener_finish,
+});
 
 unsafe extern "C" fn listener_add(
     host: *const (),
@@ -376,6 +394,21 @@ unsafe extern "C" fn listener_add(
 unsafe extern "C" fn listener_remove(host: *const (), id: u64) {
     // SAFETY: see above.
     guarded_or((), || unsafe { side(host) }.remove_listener(id))
+}
+
+unsafe extern "C" fn listener_check(host: *const (), spec: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.check_listener(serde_json::from_str(spec.as_str())?))
+}
+
+unsafe extern "C" fn listener_prepare(host: *const (), id: u64, spec: RStr<'_>) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.prepare_listener(id, serde_json::from_str(spec.as_str())?))
+}
+
+unsafe extern "C" fn listener_finish(host: *const (), id: u64, commit: bool) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.finish_listener(id, commit))
 }
 
 static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> =

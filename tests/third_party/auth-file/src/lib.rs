@@ -26,6 +26,9 @@ struct Config {
     /// A `permissions {}` block for all users of the file.
     #[serde(default)]
     permissions: Option<Value>,
+    /// Shown of them in `connz`.
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 /// A configuration and the file's content, taken together so that a reload swaps both at once.
@@ -128,6 +131,7 @@ impl Authenticator for Door {
                         account,
                         user,
                         permissions: config.permissions.clone(),
+                        tags: config.tags.clone(),
                         ..Identity::default()
                     })
                 }
