@@ -11,7 +11,8 @@ use super::{Cipher, Config, Sync};
 use crate::api::limits::Tiers;
 
 fn read(keys: Value) -> Result<Config, String> {
-    let section = Section { keys: keys.as_object().unwrap().clone(), config: Value::Null, ..Section::default() };
+    let section =
+        Section { keys: keys.as_object().unwrap().clone(), config: Value::Null, ..Section::default() };
     Config::read(&section).map_err(|error| error.to_string())
 }
 

@@ -152,7 +152,13 @@ impl Server {
                 drop(spawner.spawn("log", async move { host.blocking(job).await }));
             };
             let vfs = Arc::new(host.files());
-            FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), config.sync, host.random_u64(), Some(&spawn))
+            FileEngine::open(
+                vfs,
+                &config.store_dir(crate::TEMPORARY),
+                config.sync,
+                host.random_u64(),
+                Some(&spawn),
+            )
         });
         let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
         Ok(Arc::new(engine))

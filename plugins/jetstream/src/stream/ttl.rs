@@ -1,7 +1,7 @@
 //! Time to live of single messages: what the header says, and which message is due when (JS-152, JS-172).
 
-use crate::duration;
 use super::headers::number;
+use crate::duration;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -21,10 +21,11 @@ use tokio::sync::oneshot;
 const OVERHEAD_BYTES: u64 = 30;
 /// Written content that stays in memory for those who read what was just stored.
 const TAIL_BYTES: usize = 256 * 1024;
-/// Bytes read at once.
+/// Bytes read at once by who reads on, and by who reads here and there.
 const READ_AHEAD: usize = 64 * 1024;
+const READ_ONE: usize = 4 * 1024;
 /// Blocks whose offsets stay in memory, besides the last.
-const OFFSETS_KEPT: usize = 4;
+const OFFSETS_KEPT: usize = 16;
 /// A state log is written anew when it is larger than this and than four times what it was after the last time.
 const STATE_LOG_BYTES: u64 = 1024 * 1024;
 /// Skipped sequences that a block notes one by one.
@@ -321,7 +322,9 @@ impl FileStore {
         }
         let file = block.slot.open(&*self.shared.vfs, false)?;
         let (number, path) = (block.number, block.slot.path.clone());
-        let mut want = READ_AHEAD;
+        let window_end = self.window.at + self.window.content.len() as u64;
+        let reads_on = self.window.block == number && (self.window.at..=window_end).contains(&offset);
+        let mut want = if reads_on { READ_AHEAD } else { READ_ONE };
         loop {
             let mut buffer = vec![0; want];
             let mut got = 0;
@@ -383,15 +386,19 @@ impl FileStore {
             self.subjects.remove(subject);
             return Ok(());
         }
-        let (first, last, one) = (facts.first_seq == seq, facts.last_seq == seq, facts.messages == 1);
+        if facts.messages == 1 {
+            // The other end is the one that is left: nothing has to be searched.
+            let left = if facts.first_seq == seq { facts.last_seq } else { facts.first_seq };
+            if left != seq && (facts.first_seq == seq || facts.last_seq == seq) {
+                (facts.first_seq, facts.last_seq) = (left, left);
+                return Ok(());
+            }
+        }
+        let (first, last) = (facts.first_seq == seq, facts.last_seq == seq);
         if first {
             let next = self.scan_next(&|s| s == subject, Flags::default(), seq + 1)?;
-            let next = next.map(|message| message.seq);
             if let (Some(facts), Some(next)) = (self.subjects.get_mut(subject), next) {
-                facts.first_seq = next;
-                if one {
-                    facts.last_seq = next;
-                }
+                facts.first_seq = next.seq;
             }
         } else if last {
             let before = self.scan_last(&|s| s == subject, seq - 1)?;

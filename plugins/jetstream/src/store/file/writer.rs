@@ -9,7 +9,10 @@ use natsd_plugin_api::tracing;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -20,11 +23,18 @@ pub struct Slot {
     pub path: String,
     pub dir: String,
     file: Mutex<Option<Arc<dyn VfsFile>>>,
+    /// Bytes of the file that have been written, if only as zeros.
+    prepared: AtomicU64,
 }
 
 impl Slot {
     pub fn new(dir: &str, name: &str) -> Arc<Self> {
-        Arc::new(Self { path: format!("{dir}/{name}"), dir: dir.to_owned(), file: Mutex::default() })
+        Arc::new(Self {
+            path: format!("{dir}/{name}"),
+            dir: dir.to_owned(),
+            file: Mutex::default(),
+            prepared: AtomicU64::new(0),
+        })
     }
 
     /// The open file.
@@ -38,11 +48,29 @@ impl Slot {
         Ok(opened)
     }
 
+    /// Writes zeros ahead: a sync of bytes that overwrite others need not touch the file's size, and costs a
+    /// fraction. Small files get little, so that many streams do not fill the disk.
+    fn prepare(&self, file: &dyn VfsFile, end: u64) -> Result<(), StoreError> {
+        if end <= self.prepared.load(Relaxed) {
+            return Ok(());
+        }
+        let ahead = (end.next_power_of_two().clamp(PREPARE_MIN, PREPARE_MAX) / PREPARE_MIN) * PREPARE_MIN;
+        let until = (end + ahead) / PREPARE_MIN * PREPARE_MIN;
+        let zeros = vec![0; (until - end) as usize];
+        file.write_all_at(end, &zeros).map_err(|error| failed(&self.path, &error))?;
+        self.prepared.store(until, Relaxed);
+        Ok(())
+    }
+
     /// Gives the descriptor back; the next use opens it again.
     pub fn close(&self) {
         *self.file.lock() = None;
     }
 }
+
+/// How much is written ahead.
+const PREPARE_MIN: u64 = 4 * 1024;
+const PREPARE_MAX: u64 = 256 * 1024;
 
 /// What is to be done to the files of a stream, in order.
 pub enum Op {
@@ -232,6 +260,7 @@ impl Writer {
         };
         let file = slot.open(&*self.vfs, matches!(op, Op::Create { .. }))?;
         file.write_all_at(at, content).map_err(|error| failed(&slot.path, &error))?;
+        slot.prepare(&*file, at + content.len() as u64)?;
         if !touched.files.iter().any(|file| Arc::ptr_eq(file, slot)) {
             touched.files.push(slot.clone());
         }
