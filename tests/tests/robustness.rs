@@ -266,6 +266,38 @@ fn a_stalled_reader_does_not_hold_the_publisher_for_seconds() {
 }
 
 #[test]
+fn two_publishers_lose_nothing_to_queue_members_that_end_after_a_few_messages() {
+    // CORE-157, CORE-171: what one member does not take any more goes to another.
+    const MEMBERS: usize = 4000;
+    const EACH: usize = 1;
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let server = Launch::new(program).start();
+        let mut worker = Client::join(server.address(), "").unwrap();
+        let mut other = Client::join(server.address(), "").unwrap();
+        for sid in 1..=MEMBERS {
+            let member = format!("SUB jobs q {sid}\r\nUNSUB {sid} {EACH}\r\n");
+            [&mut worker, &mut other][sid % 2].send(member.as_bytes()).unwrap();
+        }
+        worker.sync();
+        other.sync();
+        let publishers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut publisher = Client::join(server.address(), "").unwrap();
+                std::thread::spawn(move || {
+                    for _ in 0..MEMBERS * EACH / 2 {
+                        publisher.send(b"PUB jobs 1\r\nx\r\n").unwrap();
+                    }
+                    publisher.sync();
+                })
+            })
+            .collect();
+        publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+        let got: usize = [worker, other].iter_mut().map(|client| client.sync().len()).sum();
+        assert_eq!(got, MEMBERS * EACH);
+    }
+}
+
+#[test]
 fn ten_thousand_connections_that_vanish_leave_nothing_behind() {
     const ROUNDS: usize = 5;
     const AT_ONCE: usize = 2000;

@@ -46,6 +46,16 @@ pub(super) struct Record {
     pub index: u32,
     pub sid: Sid,
     pub take: u32,
+    pub counted: Counted,
+}
+
+/// Whether a message is counted for its subscription before it is delivered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    No,
+    Yes,
+    /// It is the last one of the UNSUB max.
+    AsLast,
 }
 
 pub(super) struct Slot {
@@ -251,6 +261,9 @@ impl Chunk {
     }
 
     fn record_now(&mut self, item: Item, hit: &Arc<Matched>, sender: &Sender) {
+        if hit.limited {
+            return self.record_limited(item, hit, sender);
+        }
         let simple = hit.is_simple() && sender.echo && !hit.plain.is_empty();
         if simple && self.extend_now(item, hit) {
             return;
@@ -271,6 +284,36 @@ impl Chunk {
         if !any {
             self.nobody(item, sender);
         }
+    }
+
+    /// Some subscription has an UNSUB max: each is asked now whether it takes the message, so that another member
+    /// of its group gets what it does not, also when several publish at once (CORE-157, CORE-171).
+    fn record_limited(&mut self, item: Item, hit: &Matched, sender: &Sender) {
+        let run = self.open_run(item);
+        self.last_match = 0;
+        let mut any = false;
+        for t in hit.plain.iter().filter(|t| !sender.skips(&t.receiver)) {
+            any |= self.record_if_taken(run, t);
+        }
+        for group in &hit.queues {
+            let start = self.random_below(group.len());
+            any |= (0..group.len())
+                .map(|i| &group[(start + i) % group.len()])
+                .any(|t| may_take(&t.receiver, sender) && self.record_if_taken(run, t));
+        }
+        if !any {
+            self.nobody(item, sender);
+        }
+    }
+
+    fn record_if_taken(&mut self, run: u32, t: &Target) -> bool {
+        let (take, is_spent) = t.receiver.out.lock().count(t.index, 1);
+        if take > 0 {
+            let counted = if is_spent { Counted::AsLast } else { Counted::Yes };
+            let slot = self.slot(t.receiver.id, || t.receiver.clone());
+            slot.records.push(Record { run, index: t.index, sid: t.sid, take, counted });
+        }
+        take > 0
     }
 
     #[inline]
@@ -388,7 +431,7 @@ impl Chunk {
 impl Slot {
     #[inline]
     fn push(&mut self, run: u32, index: u32, sid: Sid) {
-        self.records.push(Record { run, index, sid, take: 0 });
+        self.records.push(Record { run, index, sid, take: 0, counted: Counted::No });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Delivery of a chunk: receiver by receiver, each locked once, everything formatted and written.
 
-use super::chunk::{Chunk, Guard, Record, Sender};
+use super::chunk::{Chunk, Counted, Guard, Record, Sender};
 use super::format::{Form, Piece, format};
 use super::outbound::Outbound;
 use super::receiver::{Delivery, InlineSubscriber, Receiver};
@@ -101,7 +101,10 @@ impl Chunk {
         let (mut msgs, mut bytes) = (0u64, 0u64);
         for r in records.iter_mut() {
             let (first, count) = self.runs[r.run as usize];
-            let (take, is_spent) = out.count(r.index, count);
+            let (take, is_spent) = match r.counted {
+                Counted::No => out.count(r.index, count),
+                counted => (r.take, counted == Counted::AsLast),
+            };
             r.take = take;
             if is_spent {
                 spent.push((r.sid, r.index));

@@ -1,6 +1,6 @@
 //! The PROXY protocol header, versions 1 and 2.
 
-use natsd::proto::proxy::{Parsed, parse};
+use natsd::proto::proxy::{Missing, Parsed, parse};
 
 pub const WORDS: &[&[u8]] = &[
     b"PROXY ",
@@ -29,6 +29,9 @@ pub fn proxy_header(input: &[u8]) {
         let now = parse(&input[..end]);
         if let Ok(Parsed::Header { consumed, .. }) = &now {
             assert!((1..=end).contains(consumed), "{consumed} of {end}");
+        }
+        if now == Ok(Parsed::Incomplete) {
+            assert!(!Missing::of(&input[..end]).part.is_empty());
         }
         match &decided {
             None if now != Ok(Parsed::Incomplete) => decided = Some(now),

@@ -3,6 +3,7 @@
 use super::row::{Row, Sort};
 use super::subs::SubDetail;
 use super::text;
+use crate::conn::facts::Facts;
 use crate::conn::registry::Closed;
 use crate::conn::{Connection, Context};
 use crate::runtime::unix_ns;
@@ -232,8 +233,8 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
     let mut info = ConnInfo {
         cid: row.cid,
         kind: "Client",
-        r#type: facts.client_type,
-        ip: facts.ip,
+        r#type: facts.client_type.clone(),
+        ip: facts.ip.clone(),
         port: facts.port,
         start: text::time(row.start_unix_ns),
         last_activity: text::time(row.last_unix_ns),
@@ -249,11 +250,11 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         out_bytes: row.traffic.out_bytes,
         stalls: row.traffic.stalls,
         subscriptions: row.subscriptions,
-        name: facts.name,
-        lang: facts.lang,
-        version: facts.version,
-        tls_version: facts.tls_version,
-        tls_cipher_suite: facts.tls_cipher,
+        name: facts.name.clone(),
+        lang: facts.lang.clone(),
+        version: facts.version.clone(),
+        tls_version: facts.tls_version.clone(),
+        tls_cipher_suite: facts.tls_cipher.clone(),
         tls_peer_certs: Vec::new(),
         tls_first: facts.tls_first,
         authorized_user: String::new(),
@@ -262,29 +263,33 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         subscriptions_list_detail,
         name_tag: String::new(),
         tags: Vec::new(),
-        proxy: facts.proxy_key.map(|key| Proxy { key: key.to_string() }),
+        proxy: facts.proxy_key.as_ref().map(|key| Proxy { key: key.to_string() }),
     };
     if params.auth {
-        // MON-047, MON-061: the global account is the tag of open connections only.
-        let account = row.account();
-        let is_global = &*account == crate::account::GLOBAL;
-        if !(is_global && row.stop_unix_ns().is_some()) {
-            info.name_tag = account.to_string();
-        }
-        if !is_global {
-            info.account = account.to_string();
-        }
-        info.authorized_user = facts.auth_user;
-        info.tags = facts.tags.to_vec();
-        info.tls_peer_certs = facts
-            .tls_peer_certs
-            .iter()
-            .map(|cert| PeerCertInfo {
-                subject: cert.subject.clone(),
-                spki_sha256: cert.spki_sha256.clone(),
-                cert_sha256: cert.cert_sha256.clone(),
-            })
-            .collect();
+        add_auth(&mut info, row, &facts);
     }
     info
+}
+
+/// MON-047, MON-061: the global account is the tag of open connections only.
+fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts) {
+    let account = row.account();
+    let is_global = &*account == crate::account::GLOBAL;
+    if !(is_global && row.stop_unix_ns().is_some()) {
+        info.name_tag = account.to_string();
+    }
+    if !is_global {
+        info.account = account.to_string();
+    }
+    info.authorized_user = facts.auth_user.clone();
+    info.tags = facts.tags.to_vec();
+    info.tls_peer_certs = facts
+        .tls_peer_certs
+        .iter()
+        .map(|cert| PeerCertInfo {
+            subject: cert.subject.clone(),
+            spki_sha256: cert.spki_sha256.clone(),
+            cert_sha256: cert.cert_sha256.clone(),
+        })
+        .collect();
 }
