@@ -85,7 +85,11 @@ fn check(server: &Server, told: &mut Told) {
         }
         let (life, count) = (told.lives, present.len());
         let span = (present.keys().next(), present.keys().next_back());
-        assert_eq!(present.get(seq), Some(payload), "life {life}: message {seq} was acknowledged; {count}, {span:?}");
+        assert_eq!(
+            present.get(seq),
+            Some(payload),
+            "life {life}: message {seq} was acknowledged; {count}, {span:?}"
+        );
     }
     for seq in present.keys() {
         assert!(!told.gone.contains(seq), "life {}: message {seq} was deleted and is back", told.lives);

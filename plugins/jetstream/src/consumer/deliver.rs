@@ -180,7 +180,7 @@ impl Consumer {
         }
         if self.pending.get(&delivery.stream_seq).is_some_and(|p| p.consumer_seq == delivery.consumer_seq) {
             self.again.insert(delivery.stream_seq);
-        } else if !self.acks() && delivery.stream_seq + 1 <= self.next_seq {
+        } else if !self.acks() && delivery.stream_seq < self.next_seq {
             // Nobody acknowledges: the place itself goes back.
             self.next_seq = self.next_seq.min(delivery.stream_seq);
             self.delivered.stream_seq = self.next_seq - 1;

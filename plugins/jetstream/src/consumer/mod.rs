@@ -339,7 +339,7 @@ impl Consumer {
     pub fn is_waiting(&self) -> bool {
         match &self.push {
             Some(push) => push.is_active(),
-            None => self.pulls.len() > 0,
+            None => !self.pulls.is_empty(),
         }
     }
 

@@ -55,10 +55,6 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    pub fn len(&self) -> usize {
-        self.waiting.lock().len()
-    }
-
     /// The next request, and how many were thrown away since the last one.
     pub async fn next(&self) -> (Option<Request>, u64) {
         loop {

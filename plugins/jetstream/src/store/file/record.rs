@@ -53,8 +53,7 @@ pub fn read(buffer: &[u8], at: usize, base: u64, salt: u64) -> Result<Record<'_>
     let place = base + at as u64;
     let len = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
     let size = len as usize;
-    if size < HEAD
-        || size > SIZE_MAX + HEAD
+    if !(HEAD..=SIZE_MAX + HEAD).contains(&size)
         || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]])
     {
         return Err(Bad::Head);

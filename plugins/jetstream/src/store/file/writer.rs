@@ -160,10 +160,10 @@ impl Writer {
             if !jobs.is_empty() {
                 self.work(jobs, &mut lazy);
             }
-            if lazy.due(self.interval()) || closed {
-                if let Err(error) = lazy.sync(&*self.vfs) {
-                    self.fail(error);
-                }
+            if (lazy.due(self.interval()) || closed)
+                && let Err(error) = lazy.sync(&*self.vfs)
+            {
+                self.fail(error);
             }
             if closed {
                 let mut queue = self.queue.lock();
