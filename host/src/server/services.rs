@@ -142,10 +142,7 @@ impl HostServices for Services {
             } else if let Some(outcome) = outcomes.get_mut(i) {
                 *outcome = Outcome::refused();
             } else {
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    "a message has no valid subject",
-                ));
+                return Err(Error::new(ErrorKind::Invalid, "a message has no valid subject"));
             }
         }
         publish::publish(&account, &valid, |published| {
