@@ -4,10 +4,14 @@
 //! server are written by one thread (`writer`), which syncs once for everything that came meanwhile. `stream` is
 //! what a stream's task sees, `recovery` brings it back, `engine` finds streams.
 
+mod asking;
 mod block;
 mod engine;
+mod noting;
+mod reading;
 mod record;
 mod recovery;
+mod removing;
 mod state_log;
 mod stream;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::block::{self, Block, Entry};
 use super::record::{self, Bad};
 use super::state_log::{self, Found};
-use super::stream::{FileStore, Log, Shared};
+use super::stream::{FileStore, Log, Shared, size_bytes};
 use super::writer::{Slot, failed};
 use crate::store::{StoreError, StoreSettings, StoredConsumer, SubjectFacts};
 use natsd_plugin_api::tracing;
@@ -156,66 +156,21 @@ fn read_block(
 ) -> Result<(), StoreError> {
     let slot = Slot::new(&store.msgs_dir(), &format!("{number}.blk"));
     let content = store.shared.vfs.read(&slot.path).map_err(|error| failed(&slot.path, &error))?;
-    let Some(mut block) = Block::open(number, slot.clone(), &content) else {
+    let (Some(mut block), Some(reader)) =
+        (Block::open(number, slot.clone(), &content), Block::open(number, slot.clone(), &content))
+    else {
         if content.len() > block::HEADER {
             tracing::error!("{}: the header is damaged; the file is left alone", slot.path);
             store.state.lost_bytes += content.len() as u64;
         }
         return Ok(());
     };
-    let cut_above = found
-        .truncations
-        .iter()
-        .filter(|(_, next_block)| number < *next_block)
-        .map(|(last_seq, _)| *last_seq)
-        .min()
-        .unwrap_or(u64::MAX);
-    let (mut entries, mut gaps) = (Vec::new(), Vec::new());
-    let mut expected = block.first_seq;
-    let reader = Block::open(number, slot.clone(), &content);
-    let Some(reader) = reader else { return Ok(()) };
-    let state = &mut store.state;
-    let subjects = &mut store.subjects;
-    let (end, lost_bytes) = scan(&reader, &content, &mut |offset, entry| match entry {
-        Entry::Message { seq, time_ns, flags, subject, headers, payload } => {
-            if seq < expected || seq > cut_above {
-                return;
-            }
-            gaps.extend(expected..seq);
-            expected = seq + 1;
-            block.add(seq, offset, time_ns, flags);
-            state.last_seq = state.last_seq.max(seq);
-            state.last_time_ns = state.last_time_ns.max(time_ns);
-            if seq < found.first_seq || is_in(dead, seq) {
-                block.kill(seq);
-                return;
-            }
-            let headers_len = if headers.is_empty() { 0 } else { 4 + headers.len() as u64 };
-            state.messages += 1;
-            state.bytes += 30 + (subject.len() + payload.len()) as u64 + headers_len;
-            entries.push(seq);
-            let facts = subjects
-                .entry_ref(subject)
-                .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
-            facts.messages += 1;
-            facts.last_seq = seq;
-        }
-        Entry::Skip { count, time_ns } => {
-            expected += count;
-            block.fill_to(expected);
-            state.last_seq = state.last_seq.max(expected - 1);
-            state.last_time_ns = state.last_time_ns.max(time_ns);
-        }
-        Entry::Erased { seq } => {
-            gaps.extend(expected..seq);
-            expected = expected.max(seq + 1);
-            block.fill_to(seq + 1);
-            state.last_seq = state.last_seq.max(seq);
-        }
-    });
-    // The first of the living, for its time.
-    drop(entries);
-    for seq in gaps {
+    let cuts = found.truncations.iter().filter(|(_, next_block)| number < *next_block);
+    let cut_above = cuts.map(|(last_seq, _)| *last_seq).min().unwrap_or(u64::MAX);
+    let mut entries =
+        Entries { block: &mut block, found, dead, cut_above, expected: reader.first_seq, gaps: Vec::new() };
+    let (end, lost_bytes) = scan(&reader, &content, &mut |offset, entry| entries.take(store, offset, &entry));
+    for seq in entries.gaps {
         if seq >= found.first_seq && !is_in(dead, seq) {
             store.state.lost_seqs.push(seq);
         }
@@ -237,6 +192,59 @@ fn read_block(
     }
     store.blocks.push(block);
     Ok(())
+}
+
+/// The entries of a block on their way into a store.
+struct Entries<'a> {
+    block: &'a mut Block,
+    found: &'a Found,
+    dead: &'a [(u64, u64)],
+    /// What is above was cut off.
+    cut_above: u64,
+    /// The next sequence, if none is missing.
+    expected: u64,
+    gaps: Vec<u64>,
+}
+
+impl Entries<'_> {
+    fn take(&mut self, store: &mut FileStore, offset: u64, entry: &Entry<'_>) {
+        let last = match *entry {
+            Entry::Message { seq, time_ns, flags, subject, headers, payload } => {
+                if seq < self.expected || seq > self.cut_above {
+                    return;
+                }
+                self.gaps.extend(self.expected..seq);
+                self.block.add(seq, offset, time_ns, flags);
+                store.state.last_time_ns = store.state.last_time_ns.max(time_ns);
+                if seq < self.found.first_seq || is_in(self.dead, seq) {
+                    self.block.kill(seq);
+                } else {
+                    store.state.messages += 1;
+                    store.state.bytes += size_bytes(subject.len(), headers.len(), payload.len());
+                    let facts = store
+                        .subjects
+                        .entry_ref(subject)
+                        .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
+                    facts.messages += 1;
+                    facts.last_seq = seq;
+                }
+                seq
+            }
+            Entry::Skip { count, time_ns } => {
+                let last = self.expected + count - 1;
+                self.block.fill_to(last + 1);
+                store.state.last_time_ns = store.state.last_time_ns.max(time_ns);
+                last
+            }
+            Entry::Erased { seq } => {
+                self.gaps.extend(self.expected..seq);
+                self.block.fill_to(seq + 1);
+                seq
+            }
+        };
+        self.expected = self.expected.max(last + 1);
+        store.state.last_seq = store.state.last_seq.max(last);
+    }
 }
 
 fn is_in(ranges: &[(u64, u64)], seq: u64) -> bool {

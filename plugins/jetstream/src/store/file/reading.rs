@@ -1,0 +1,175 @@
+//! Reading: records of blocks through what is in memory, a window read ahead, or the file; and looking through them
+//! for a message.
+
+use super::block;
+use super::record;
+use super::stream::{FileStore, Window};
+use super::writer::failed;
+use crate::store::{Flags, Message, StoreError};
+use bytes::Bytes;
+
+/// Bytes read at once by who reads on, and by who reads here and there.
+const READ_AHEAD: usize = 64 * 1024;
+const READ_ONE: usize = 4 * 1024;
+
+impl FileStore {
+    /// The offsets of a block, read from its file if they are not there.
+    pub(super) fn load_offsets(&mut self, at: usize) -> Result<(), StoreError> {
+        let number = self.blocks[at].number;
+        if self.blocks[at].offsets.is_some() {
+            return Ok(());
+        }
+        let path = self.blocks[at].slot.path.clone();
+        let content = self.shared.vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let block = &mut self.blocks[at];
+        let mut offsets = Vec::new();
+        super::recovery::scan(block, &content, &mut |offset, entry| {
+            if let block::Entry::Message { seq, .. } | block::Entry::Erased { seq } = entry {
+                offsets.resize((seq - block.first_seq) as usize, u32::MAX);
+                offsets.push(offset as u32);
+            }
+        });
+        block.offsets = Some(offsets);
+        self.remember(number);
+        Ok(())
+    }
+
+    /// A message of a block that is there.
+    pub(super) fn read(&mut self, at: usize, seq: u64) -> Result<Option<Message>, StoreError> {
+        self.load_offsets(at)?;
+        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(None) };
+        let is_last = at + 1 == self.blocks.len();
+        let bytes = if is_last && offset >= self.open_at && !self.open.is_empty() {
+            Bytes::copy_from_slice(record_at(&self.open[(offset - self.open_at) as usize..]))
+        } else {
+            self.bytes(at, offset)?
+        };
+        let block = &self.blocks[at];
+        match block.parse(&bytes, offset) {
+            Ok(parsed) if parsed.seq == seq => Ok(Some(Message {
+                seq,
+                time_ns: parsed.time_ns,
+                flags: parsed.flags,
+                subject: parsed.subject,
+                headers: parsed.headers,
+                payload: parsed.payload,
+            })),
+            _ => {
+                let path = block.slot.path.clone();
+                self.lose(at, seq);
+                Err(StoreError::Damaged { path, why: format!("message {seq} cannot be read") })
+            }
+        }
+    }
+
+    /// Damage took a message: it counts as lost and is not served again.
+    pub(super) fn lose(&mut self, at: usize, seq: u64) {
+        self.blocks[at].kill(seq);
+        self.state.messages = self.state.messages.saturating_sub(1);
+        self.state.lost_seqs.push(seq);
+    }
+
+    /// The record at an offset: from the tail, the window, or the file.
+    pub(super) fn bytes(&mut self, at: usize, offset: u64) -> Result<Bytes, StoreError> {
+        let block = &self.blocks[at];
+        let tail = self.tail.partition_point(|tail| (tail.block, tail.at) <= (block.number, offset));
+        if let Some(tail) = tail.checked_sub(1).and_then(|n| self.tail.get(n))
+            && tail.block == block.number
+            && offset < tail.at + tail.content.len() as u64
+        {
+            return Ok(tail.content.slice((offset - tail.at) as usize..));
+        }
+        let window = &self.window;
+        if window.block == block.number && offset >= window.at {
+            let from = (offset - window.at) as usize;
+            if let Some(rest) = window.content.get(from..)
+                && rest.len() >= 4
+                && rest.len() >= record_at(rest).len()
+                && record_len(rest) <= rest.len()
+            {
+                return Ok(window.content.slice(from..));
+            }
+        }
+        let file = block.slot.open(&*self.shared.vfs, false)?;
+        let (number, path) = (block.number, block.slot.path.clone());
+        let window_end = self.window.at + self.window.content.len() as u64;
+        let reads_on = self.window.block == number && (self.window.at..=window_end).contains(&offset);
+        let mut want = if reads_on { READ_AHEAD } else { READ_ONE };
+        loop {
+            let mut buffer = vec![0; want];
+            let mut got = 0;
+            while got < buffer.len() {
+                let read = file.read_at(offset + got as u64, &mut buffer[got..]);
+                match read.map_err(|error| failed(&path, &error))? {
+                    0 => break,
+                    more => got += more,
+                }
+            }
+            buffer.truncate(got);
+            let needed = record_len(&buffer);
+            if needed <= got || got < want || needed > record::SIZE_MAX + record::HEAD {
+                self.window = Window { block: number, at: offset, content: buffer.into() };
+                return Ok(self.window.content.clone());
+            }
+            want = needed;
+        }
+    }
+
+    /// The first message from `from` on whose subject is meant and which has one of the flags, if any are given.
+    pub(super) fn scan_next(
+        &mut self,
+        meant: &dyn Fn(&[u8]) -> bool,
+        flags: Flags,
+        from: u64,
+    ) -> Result<Option<Message>, StoreError> {
+        let flagged = flags != Flags::default();
+        let mut at = self.blocks.partition_point(|block| block.last_seq < from);
+        while at < self.blocks.len() {
+            let block = &self.blocks[at];
+            if block.live > 0 && (!flagged || block.flags.intersects(flags)) {
+                for seq in from.max(block.first_seq)..=self.blocks[at].last_seq {
+                    let message = match self.read(at, seq) {
+                        Ok(Some(message)) => message,
+                        // What damage took is left out.
+                        Ok(None) | Err(StoreError::Damaged { .. }) => continue,
+                        Err(error) => return Err(error),
+                    };
+                    if meant(&message.subject) && (!flagged || message.flags.intersects(flags)) {
+                        return Ok(Some(message));
+                    }
+                }
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    pub(super) fn scan_last(
+        &mut self,
+        meant: &dyn Fn(&[u8]) -> bool,
+        up_to: u64,
+    ) -> Result<Option<Message>, StoreError> {
+        for at in (0..self.blocks.len()).rev() {
+            let block = &self.blocks[at];
+            if block.first_seq > up_to || block.live == 0 {
+                continue;
+            }
+            for seq in (block.first_seq..=block.last_seq.min(up_to)).rev() {
+                match self.read(at, seq) {
+                    Ok(Some(message)) if meant(&message.subject) => return Ok(Some(message)),
+                    Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(super) fn record_len(bytes: &[u8]) -> usize {
+    bytes.first_chunk::<4>().map_or(usize::MAX, |len| u32::from_le_bytes(*len) as usize)
+}
+
+pub(super) fn record_at(bytes: &[u8]) -> &[u8] {
+    &bytes[..record_len(bytes).min(bytes.len())]
+}

@@ -1,0 +1,151 @@
+//! Removing: one message, those that match, all below or above a sequence.
+
+use super::reading::record_len;
+use super::state_log::Fact;
+use super::stream::{FileStore, Window, size_bytes};
+use super::writer::Op;
+use crate::store::{Flags, Purge, Removed, StoreError, StreamStore};
+use bytes::Bytes;
+
+impl FileStore {
+    pub(super) fn take(&mut self, seq: u64, erase: bool) -> Result<Option<Removed>, StoreError> {
+        let Some(at) = self.block_of(seq) else { return Ok(None) };
+        let Some(message) = self.read(at, seq)? else { return Ok(None) };
+        let size = size_bytes(message.subject.len(), message.headers.len(), message.payload.len());
+        if erase {
+            self.erase(at, seq)?;
+        }
+        self.blocks[at].kill(seq);
+        self.state.messages -= 1;
+        self.state.bytes -= size;
+        self.forget_subject(&message.subject, seq)?;
+        if self.blocks[at].live == 0 && at + 1 < self.blocks.len() {
+            self.drop_block(at);
+        }
+        if seq == self.state.first_seq {
+            self.find_first()?;
+        }
+        Ok(Some(Removed { seq, subject: Bytes::copy_from_slice(&message.subject), size_bytes: size }))
+    }
+
+    pub(super) fn erase(&mut self, at: usize, seq: u64) -> Result<(), StoreError> {
+        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(()) };
+        if at + 1 == self.blocks.len() {
+            self.flush();
+        }
+        let len = record_len(&self.bytes(at, offset)?);
+        let block = &self.blocks[at];
+        let content: Bytes = block.erased(offset, len, seq).into();
+        self.ops.push(Op::Write { slot: block.slot.clone(), at: offset, content });
+        self.window = Window::default();
+        Ok(())
+    }
+
+    /// The message of a subject is gone; its first and last are found again.
+    pub(super) fn forget_subject(&mut self, subject: &[u8], seq: u64) -> Result<(), StoreError> {
+        let Some(facts) = self.subjects.get_mut(subject) else { return Ok(()) };
+        facts.messages -= 1;
+        if facts.messages == 0 {
+            self.subjects.remove(subject);
+            return Ok(());
+        }
+        if facts.messages == 1 {
+            // The other end is the one that is left: nothing has to be searched.
+            let left = if facts.first_seq == seq { facts.last_seq } else { facts.first_seq };
+            if left != seq && (facts.first_seq == seq || facts.last_seq == seq) {
+                (facts.first_seq, facts.last_seq) = (left, left);
+                return Ok(());
+            }
+        }
+        let (first, last) = (facts.first_seq == seq, facts.last_seq == seq);
+        if first {
+            let next = self.scan_next(&|s| s == subject, Flags::default(), seq + 1)?;
+            if let (Some(facts), Some(next)) = (self.subjects.get_mut(subject), next) {
+                facts.first_seq = next.seq;
+            }
+        } else if last {
+            let before = self.scan_last(&|s| s == subject, seq - 1)?;
+            if let (Some(facts), Some(before)) = (self.subjects.get_mut(subject), before) {
+                facts.last_seq = before.seq;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn find_first(&mut self) -> Result<(), StoreError> {
+        if self.state.messages == 0 {
+            self.state.first_seq = self.state.last_seq + 1;
+            self.state.first_time_ns = 0;
+            return Ok(());
+        }
+        if let Some(message) = self.scan_next(&|_| true, Flags::default(), self.state.first_seq)? {
+            self.state.first_seq = message.seq;
+            self.state.first_time_ns = message.time_ns;
+        }
+        Ok(())
+    }
+
+    pub(super) fn purge_some(&mut self, purge: &Purge) -> Result<(u64, u64), StoreError> {
+        let before = (self.state.messages, self.state.bytes);
+        let below = if purge.before_seq == 0 { u64::MAX } else { purge.before_seq };
+        if purge.filter.is_all() && purge.keep == 0 {
+            self.compact(below.min(self.state.last_seq + 1))?;
+        } else {
+            let matching = match purge.keep {
+                0 => u64::MAX,
+                keep => self.count(&purge.filter, 0, false)?.saturating_sub(keep),
+            };
+            let mut from = 0;
+            for _ in 0..matching {
+                let Some(message) = self.next(&purge.filter, from)? else { break };
+                if message.seq >= below {
+                    break;
+                }
+                from = message.seq + 1;
+                self.remove(message.seq, false)?;
+            }
+        }
+        Ok((before.0 - self.state.messages, before.1 - self.state.bytes))
+    }
+
+    pub(super) fn drop_below(&mut self, seq: u64) -> Result<(), StoreError> {
+        if seq > self.state.last_seq {
+            // All go: nothing is read one by one.
+            self.open.clear();
+            self.tail.clear();
+            self.tail_bytes = 0;
+            while !self.blocks.is_empty() {
+                self.drop_block(self.blocks.len() - 1);
+            }
+            self.subjects.clear();
+            self.state.messages = 0;
+            self.state.bytes = 0;
+            self.state.last_seq = self.state.last_seq.max(seq - 1);
+        } else {
+            while let Some(first) = self.scan_next(&|_| true, Flags::default(), self.state.first_seq)? {
+                if first.seq >= seq {
+                    break;
+                }
+                self.take(first.seq, false)?;
+            }
+        }
+        self.find_first()?;
+        let floor = self.floor();
+        self.note(&floor);
+        Ok(())
+    }
+
+    pub(super) fn drop_above(&mut self, seq: u64) -> Result<(), StoreError> {
+        let mut from = seq + 1;
+        while let Some(message) = self.scan_next(&|_| true, Flags::default(), from)? {
+            from = message.seq + 1;
+            self.take(message.seq, false)?;
+        }
+        self.seal();
+        self.state.last_seq = self.state.last_seq.min(seq);
+        self.blocks.iter_mut().for_each(|block| block.last_seq = block.last_seq.min(seq));
+        let next_block = self.next_block;
+        self.note(&Fact::Truncated { last_seq: seq, next_block });
+        self.find_first()
+    }
+}
