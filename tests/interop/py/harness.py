@@ -27,7 +27,8 @@ class Server:
 
     def __init__(self, folder, transport, scenario=None, env=None):
         self.folder, self.transport = folder, transport
-        self.env = dict(os.environ, NATS_PORT="-1", WEBSOCKET_PORT="-1", **(env or {}))
+        variables = {"NATS_PORT": "-1", "WEBSOCKET_PORT": "-1", "JETSTREAM_DIR": str(folder)}
+        self.env = {**os.environ, **variables, **(env or {})}
         self.config = folder / "server.conf"
         parts = [transport] + ([scenario] if scenario else [])
         self.config.write_text("\n".join((CONF / f"{p}.conf").read_text() for p in parts))
