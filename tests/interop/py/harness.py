@@ -122,18 +122,6 @@ class Client:
         )
         return self
 
-    async def settled(self, probe=None):
-        """Returns when the server has dealt with everything sent so far.
-
-        A message of our own comes back behind it. (`flush` sends its PING ahead of what
-        waits in the client's buffer.)
-        """
-        probe = probe or self.nc.new_inbox()
-        subscription = await self.nc.subscribe(probe)
-        await self.nc.publish(probe)
-        await subscription.next_msg(SECONDS)
-        await subscription.unsubscribe()
-
     async def _error(self, error):
         self.errors.append(str(error))
 

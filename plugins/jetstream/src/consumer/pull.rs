@@ -228,7 +228,7 @@ impl Consumer {
         }
         let (body, is_json) = parse(body)?;
         self.check_limits(&body)?;
-        self.check_group(&body, is_json)?;
+        self.check_group(&body, is_json, ctx.now_ns)?;
         if body.idle_heartbeat > 0 && body.idle_heartbeat > body.expires / 2 {
             return Err("400 Bad Request - heartbeat value too large".to_owned());
         }
@@ -297,7 +297,7 @@ impl Consumer {
     }
 
     /// JC-160 to JC-162.
-    fn check_group(&mut self, body: &Body, is_json: bool) -> Result<(), String> {
+    fn check_group(&mut self, body: &Body, is_json: bool, now_ns: i64) -> Result<(), String> {
         let policy = self.config.priority_policy;
         if policy != PriorityPolicy::Overflow && (body.min_pending > 0 || body.min_ack_pending > 0) {
             return Err("400 Bad Request - Not a Overflow Priority consumer".to_owned());
@@ -313,6 +313,9 @@ impl Consumer {
         }
         if !self.config.priority_groups.contains(&body.group) {
             return Err("400 Bad Request - Invalid Priority Group".to_owned());
+        }
+        if let Some(pin) = self.pulls.pin.as_mut().filter(|pin| pin.id == body.id) {
+            pin.used_ns = now_ns;
         }
         if policy == PriorityPolicy::PinnedClient && !body.id.is_empty() && body.id != self.pulls.pinned_id()
         {
