@@ -3,6 +3,7 @@
 use super::Server;
 use super::inbox::{Inbox, Kind};
 use super::queue::Request;
+use super::usage::Usage;
 use super::worker::Worker;
 use crate::api::assets::Assets;
 use crate::api::limits::Tiers;
@@ -22,6 +23,7 @@ pub struct Account {
     pub enabled: bool,
     /// What it may have.
     pub tiers: RwLock<Tiers>,
+    pub(super) usage: Arc<Usage>,
     /// The configurations of its streams.
     pub assets: RwLock<Assets>,
     /// Held while a stream is made, changed or deleted: what one request found must still be so when it is done.
@@ -49,8 +51,13 @@ pub struct StreamHandle {
 impl Account {
     /// `tiers`: None without JetStream.
     pub fn new(name: &str, tiers: Option<Tiers>, is_system: bool) -> Arc<Self> {
+        let usage = Usage::of_account();
+        if let Some(limits) = tiers.as_ref().and_then(|tiers| tiers.select(1)) {
+            usage.limit(limits.max_memory, limits.max_storage);
+        }
         Arc::new(Self {
             name: name.into(),
+            usage,
             enabled: tiers.is_some(),
             tiers: RwLock::new(tiers.unwrap_or_default()),
             assets: RwLock::default(),

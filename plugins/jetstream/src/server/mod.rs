@@ -9,6 +9,7 @@ mod handlers;
 pub mod inbox;
 pub mod queue;
 mod streams;
+mod usage;
 pub mod worker;
 
 use crate::config::Config;
@@ -23,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use usage::Usage;
 
 /// Answers to requests that are being worked on at once.
 const API_TASKS: usize = 4;
@@ -35,6 +37,7 @@ pub struct Server {
     config: RwLock<Arc<Config>>,
     engines: OnceLock<Engines>,
     batches: Arc<BatchLimits>,
+    usage: Arc<Usage>,
     accounts: RwLock<BTreeMap<String, Arc<Account>>>,
     tasks: Mutex<Vec<Task<()>>>,
     /// Of the machine, if it says.
@@ -57,6 +60,7 @@ impl Server {
             config: RwLock::new(config),
             engines: OnceLock::new(),
             batches: Arc::default(),
+            usage: Usage::of_server(),
             accounts: RwLock::default(),
             tasks: Mutex::default(),
         }))
@@ -117,6 +121,7 @@ impl Server {
         if self.engines.set(engines).is_err() {
             return Err(Error::other("JetStream has been started before"));
         }
+        self.limit_usage(&config);
         for name in self.host.accounts()? {
             self.add_account(&name);
         }
@@ -141,6 +146,11 @@ impl Server {
             }));
         }
         Ok(())
+    }
+
+    /// Only what is configured: a full disk says so by itself.
+    fn limit_usage(&self, config: &Config) {
+        self.usage.limit(config.max_memory.unwrap_or(-1), config.max_file.unwrap_or(-1));
     }
 
     async fn open_engine(&self, config: &Config) -> Result<Arc<dyn StoreEngine>> {
@@ -188,6 +198,7 @@ impl Server {
     /// Takes over a checked configuration.
     pub fn reconfigure(&self, config: Arc<Config>) {
         self.queue.set_limit(config.queues.requests_max);
+        self.limit_usage(&config);
         *self.config.write() = config;
     }
 

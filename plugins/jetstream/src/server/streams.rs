@@ -3,6 +3,7 @@
 use super::Server;
 use super::account::{Account, StreamHandle};
 use super::inbox::Inbox;
+use super::usage::Share;
 use super::worker::{self, Worker};
 use crate::context::Interest;
 use crate::outbox::Outbox;
@@ -122,8 +123,9 @@ impl Server {
     pub(super) fn run(&self, account: &Arc<Account>, stream: Stream) -> Result<Arc<StreamHandle>> {
         let (inbox, config) = (Inbox::new(), stream.config().clone());
         let handle = StreamHandle::new(inbox.clone(), config);
-        let mut worker =
-            Worker::new(self.host.clone(), account.name.clone(), inbox, stream, handle.gauges.clone());
+        let share = Share::new(account.usage.clone(), self.usage.clone(), stream.config().storage);
+        let (host, name) = (self.host.clone(), account.name.clone());
+        let mut worker = Worker::new(host, name, inbox, stream, handle.gauges.clone(), share);
         worker.refresh_watches();
         let task = self.host.spawn("stream", worker::run(worker));
         handle.started(task);

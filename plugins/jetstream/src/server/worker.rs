@@ -4,6 +4,7 @@
 use super::account::Gauges;
 use super::commits::Commits;
 use super::inbox::{Batch, Inbox, Item, Kind, Letter};
+use super::usage::Share;
 use crate::context::Interest;
 use crate::outbox::Outbox;
 use crate::store::{StoreError, StreamStore};
@@ -38,6 +39,7 @@ pub struct Worker {
     uncommitted_since_ns: Option<i64>,
     state: State,
     gauges: Arc<Gauges>,
+    share: Share,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,7 @@ impl Worker {
         inbox: Arc<Inbox<Self>>,
         stream: Stream,
         gauges: Arc<Gauges>,
+        share: Share,
     ) -> Self {
         Self {
             stream,
@@ -79,6 +82,7 @@ impl Worker {
             uncommitted_since_ns: None,
             state: State::Running,
             gauges,
+            share,
         }
     }
 
@@ -107,9 +111,11 @@ impl Worker {
     }
 
     /// Lets others see how much there is.
-    fn show(&self) {
+    fn show(&mut self) {
         let state = self.stream.state();
         self.gauges.stored_bytes.store(state.bytes, Relaxed);
+        let room = self.share.set(state.bytes);
+        self.stream.set_room(room);
         self.gauges.messages.store(state.messages, Relaxed);
         self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
     }
