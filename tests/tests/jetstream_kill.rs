@@ -78,7 +78,7 @@ fn check(server: &Server, told: &mut Told) {
         assert!(made["error"].is_null(), "{made}");
     }
     told.lives += 1;
-    let present = everything(&mut js);
+    let present = everything(&mut js, told.lives);
     for (seq, payload) in &told.stored {
         if *seq < told.perhaps_purged_below || told.unsure.contains(seq) {
             continue;
@@ -119,10 +119,11 @@ fn check(server: &Server, told: &mut Told) {
 }
 
 /// All messages, by a push consumer.
-fn everything(js: &mut JetStream) -> BTreeMap<u64, String> {
+fn everything(js: &mut JetStream, life: u64) -> BTreeMap<u64, String> {
     let info = js.api("STREAM.INFO.KILL", &Value::Null).unwrap();
     let expected = info["state"]["messages"].as_u64().unwrap();
-    let (deliver, asked) = ("deliver.check", js.reply());
+    // The consumers of earlier lives may still be there: each delivers to a subject of its own.
+    let (deliver, asked) = (format!("deliver.{life}"), js.reply());
     // nats-server does not count a wildcard as interest in a deliver subject.
     js.send(format!("SUB {deliver} 2\r\n").as_bytes()).unwrap();
     let config = json!({"deliver_subject": deliver, "ack_policy": "none"});

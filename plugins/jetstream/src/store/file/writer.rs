@@ -44,6 +44,9 @@ impl Slot {
             return Ok(file.clone());
         }
         let opened = vfs.open(&self.path, create).map_err(|error| failed(&self.path, &error))?;
+        // What is in the file already must never be taken for room: zeros go behind its end only.
+        let size = opened.size().map_err(|error| failed(&self.path, &error))?;
+        self.prepared.fetch_max(size, Relaxed);
         *file = Some(opened.clone());
         Ok(opened)
     }
