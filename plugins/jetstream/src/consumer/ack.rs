@@ -8,6 +8,10 @@ pub struct AckSubject<'a> {
     pub deliveries: u64,
     pub stream_seq: u64,
     pub consumer_seq: u64,
+    /// When the message was stored.
+    pub time_ns: i64,
+    /// What follows for the consumer.
+    pub pending: u64,
 }
 
 impl<'a> AckSubject<'a> {
@@ -37,6 +41,8 @@ impl<'a> AckSubject<'a> {
             deliveries: number(at + 2)?,
             stream_seq: number(at + 3)?,
             consumer_seq: number(at + 4)?,
+            time_ns: number(at + 5).and_then(|time| i64::try_from(time).ok()).unwrap_or(0),
+            pending: number(at + 6).unwrap_or(0),
         })
     }
 }

@@ -1,0 +1,90 @@
+//! How far a stream got with each of its sources.
+//!
+//! Every sourced message names its origin and place there in `Nats-Stream-Source` (JS-247). That alone would be
+//! lost with messages that are removed, so the positions are recorded with each commit, too (SD-039).
+
+use crate::stream::headers::{STREAM_SOURCE, number, value};
+use crate::store::{Flags, StoreError, StreamStore};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where the store keeps it: beside the consumers, under a name that none can have.
+pub const RECORD: &str = ".sources";
+
+#[derive(Default)]
+pub struct Positions {
+    /// By index name: the sequence in the origin up to which everything was copied.
+    copied: BTreeMap<String, u64>,
+    changed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// The stream's own last sequence at that time.
+    last_seq: u64,
+    copied: BTreeMap<String, u64>,
+}
+
+impl Positions {
+    /// 0: nothing yet.
+    pub fn of(&self, index_name: &str) -> u64 {
+        self.copied.get(index_name).copied().unwrap_or(0)
+    }
+
+    pub fn set(&mut self, index_name: &str, seq: u64) {
+        self.changed = true;
+        match self.copied.get_mut(index_name) {
+            Some(copied) => *copied = seq,
+            None => drop(self.copied.insert(index_name.to_owned(), seq)),
+        }
+    }
+
+    /// What to record, if it changed since the last time.
+    pub fn take_record(&mut self, last_seq: u64) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        serde_json::to_vec(&Record { last_seq, copied: self.copied.clone() }).ok()
+    }
+
+    /// `recorded` is empty when there is nothing.
+    pub fn reread(&mut self, recorded: &[u8], store: &mut dyn StreamStore) -> Result<(), StoreError> {
+        let mut from = 1;
+        // A record that is ahead of the messages tells of some that are lost: their headers know better.
+        if let Ok(record) = serde_json::from_slice::<Record>(recorded)
+            && record.last_seq <= store.state().last_seq
+        {
+            from = record.last_seq + 1;
+            self.copied = record.copied;
+        }
+        while let Some(message) = store.next_flagged(Flags::SOURCED, from)? {
+            from = message.seq + 1;
+            if let Some((index_name, seq)) = value(&message.headers, STREAM_SOURCE).and_then(parse) {
+                self.copied.insert(index_name, seq);
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Index name and sequence of a value of `Nats-Stream-Source`.
+fn parse(value: &[u8]) -> Option<(String, u64)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut words = text.split(' ');
+    let (name, seq) = (words.next()?, number(words.next()?.as_bytes())?);
+    let (filter, destination) = (words.next().unwrap_or(">"), words.next().unwrap_or(">"));
+    Some((format!("{name} {filter} {destination}"), seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn headers_tell_the_place_in_the_origin() {
+        assert_eq!(parse(b"S 12 a.* > a.b"), Some(("S a.* >".to_owned(), 12)));
+        assert_eq!(parse(b"S:12345678 3"), Some(("S:12345678 > >".to_owned(), 3)));
+        assert_eq!(parse(b"S x > >").or(parse(b"")), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! Mirrors and sources over the wire: what they copy, how it looks, and that a restart goes on where it was.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use natsd_tests::jetstream::JetStream;
+use natsd_tests::server::{Folder, natsd};
+use natsd_tests::{Launch, Server};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start(store: &Folder) -> Server {
+    Launch::new(natsd())
+        .config(format!("jetstream {{ store_dir: {:?} }}\n", store.path().to_string_lossy()))
+        .start()
+}
+
+fn join(server: &Server) -> JetStream {
+    JetStream::join(server.address(), "t").unwrap()
+}
+
+fn make(js: &mut JetStream, config: &Value) {
+    let name = config["name"].as_str().unwrap();
+    let made = js.api(&format!("STREAM.CREATE.{name}"), config).unwrap();
+    assert!(made["error"].is_null(), "{made}");
+}
+
+fn info(js: &mut JetStream, stream: &str) -> Value {
+    js.api(&format!("STREAM.INFO.{stream}"), &Value::Null).unwrap()
+}
+
+fn wait_for(js: &mut JetStream, stream: &str, what: impl Fn(&Value) -> bool) -> Value {
+    let begin = Instant::now();
+    loop {
+        let info = info(js, stream);
+        if what(&info) {
+            return info;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{stream} did not get there: {info}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn wait_for_messages(js: &mut JetStream, stream: &str, messages: u64) -> Value {
+    wait_for(js, stream, |info| info["state"]["messages"] == json!(messages))
+}
+
+/// Subject, headers, payload and time of a stored message.
+fn get(js: &mut JetStream, stream: &str, seq: u64) -> (String, String, String, String) {
+    let found = js.api(&format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).unwrap();
+    assert!(found["error"].is_null(), "{stream} {seq}: {found}");
+    let message = &found["message"];
+    let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+    (text("subject"), decode(&text("hdrs")), decode(&text("data")), text("time"))
+}
+
+fn decode(base64: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
+    for digit in base64.bytes().filter(|&byte| byte != b'=') {
+        bits = bits << 6 | DIGITS.iter().position(|&one| one == digit).unwrap() as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_mirror_has_the_sequences_and_times_of_its_origin() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "O", "subjects": ["o.*"]}));
+    for n in 1..=20 {
+        js.store(&format!("o.{}", n % 3), n.to_string().as_bytes()).unwrap();
+    }
+    for seq in [1, 2, 7, 8] {
+        let gone = js.api("STREAM.MSG.DELETE.O", &json!({"seq": seq})).unwrap();
+        assert_eq!(gone["success"], json!(true));
+    }
+    make(&mut js, &json!({"name": "M", "mirror": {"name": "O"}}));
+    let mirror = wait_for_messages(&mut js, "M", 16);
+    let origin = info(&mut js, "O");
+    for key in ["first_seq", "last_seq", "first_ts", "last_ts", "num_deleted"] {
+        assert_eq!(mirror["state"][key], origin["state"][key], "{key}");
+    }
+    assert_eq!(get(&mut js, "M", 5), get(&mut js, "O", 5));
+    assert_eq!(mirror["mirror"]["name"], json!("O"));
+    assert_eq!(mirror["mirror"]["lag"], json!(0));
+    assert!(mirror["mirror"]["active"].as_i64().unwrap() >= 0, "{mirror}");
+    assert!(mirror["mirror"]["error"].is_null());
+    // What comes later comes too, and again after a restart.
+    js.store("o.9", b"later").unwrap();
+    wait_for_messages(&mut js, "M", 17);
+    drop(js);
+    drop(server);
+    let server = start(&store);
+    let mut js = join(&server);
+    js.store("o.9", b"after").unwrap();
+    let mirror = wait_for_messages(&mut js, "M", 18);
+    assert_eq!(mirror["state"]["last_seq"], json!(22));
+    assert_eq!(get(&mut js, "M", 22), get(&mut js, "O", 22));
+}
+
+#[test]
+fn sources_name_where_messages_are_from() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "A", "subjects": ["a.*"]}));
+    make(&mut js, &json!({"name": "B", "subjects": ["b.*"]}));
+    for n in 1..=5 {
+        js.store(&format!("a.{n}"), b"x").unwrap();
+        js.store(&format!("b.{n}"), b"y").unwrap();
+    }
+    make(
+        &mut js,
+        &json!({"name": "S", "subjects": ["s"], "sources": [
+            {"name": "A", "filter_subject": "a.3"},
+            {"name": "B", "opt_start_seq": 4, "subject_transforms": [{"src": "b.*", "dest": "t.{{wildcard(1)}}"}]},
+        ]}),
+    );
+    let found = wait_for_messages(&mut js, "S", 3);
+    assert_eq!(found["sources"].as_array().unwrap().len(), 2);
+    let all: Vec<_> = (1..=3).map(|seq| get(&mut js, "S", seq)).collect();
+    let header = |subject: &str| {
+        let found = all.iter().find(|message| message.0 == subject);
+        found.unwrap_or_else(|| panic!("{subject} in {all:?}")).1.clone()
+    };
+    assert_eq!(header("a.3"), "NATS/1.0\r\nNats-Stream-Source: A 3 a.3 > a.3\r\n\r\n");
+    assert_eq!(
+        header("t.5"),
+        "NATS/1.0\r\nNats-Stream-Source: B 5 b.* t.{{wildcard(1)}} b.5\r\n\r\n"
+    );
+    // Its own subjects go on, and an update adds a source.
+    js.store("s", b"own").unwrap();
+    make(&mut js, &json!({"name": "C", "subjects": ["c"]}));
+    js.store("c", b"z").unwrap();
+    let updated = js
+        .api("STREAM.UPDATE.S", &json!({"name": "S", "subjects": ["s"], "sources": [{"name": "A", "filter_subject": "a.3"}, {"name": "C"}]}))
+        .unwrap();
+    assert!(updated["error"].is_null(), "{updated}");
+    wait_for_messages(&mut js, "S", 5);
+    assert_eq!(get(&mut js, "S", 5).1, "NATS/1.0\r\nNats-Stream-Source: C 1 > > c\r\n\r\n");
+}
+
+#[test]
+fn a_restart_copies_nothing_twice_even_what_is_removed() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    make(&mut js, &json!({"name": "S", "sources": [{"name": "A"}]}));
+    for n in 1..=50 {
+        js.store("a", n.to_string().as_bytes()).unwrap();
+    }
+    wait_for_messages(&mut js, "S", 50);
+    let purged = js.api("STREAM.PURGE.S", &Value::Null).unwrap();
+    assert_eq!(purged["purged"], json!(50));
+    drop(js);
+    drop(server);
+    let server = start(&store);
+    let mut js = join(&server);
+    js.store("a", b"51").unwrap();
+    let found = wait_for(&mut js, "S", |info| info["state"]["last_seq"].as_u64() > Some(50));
+    assert_eq!(found["state"]["last_seq"], json!(51), "{found}");
+    assert_eq!(get(&mut js, "S", 51).2, "51");
+}
+
+#[test]
+fn an_origin_may_come_later() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "S", "sources": [{"name": "A"}]}));
+    wait_for(&mut js, "S", |info| !info["sources"][0]["error"].is_null());
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    js.store("a", b"1").unwrap();
+    let found = wait_for_messages(&mut js, "S", 1);
+    assert!(found["sources"][0]["error"].is_null());
+}
+
+#[test]
+fn a_mirror_may_follow_a_work_queue() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "W", "subjects": ["w"], "retention": "workqueue"}));
+    for n in 1..=30 {
+        js.store("w", n.to_string().as_bytes()).unwrap();
+    }
+    make(&mut js, &json!({"name": "M", "mirror": {"name": "W"}}));
+    wait_for_messages(&mut js, "M", 30);
+    // What the mirror has is taken from the queue.
+    wait_for_messages(&mut js, "W", 0);
+}
+
+#[test]
+fn a_mirror_answers_direct_gets_of_an_origin_that_is_not_here() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "O", "subjects": ["o.*"], "allow_direct": true}));
+    js.store("o.1", b"one").unwrap();
+    make(&mut js, &json!({"name": "M", "mirror": {"name": "O"}, "mirror_direct": true}));
+    wait_for_messages(&mut js, "M", 1);
+    let gone = js.api("STREAM.DELETE.O", &Value::Null).unwrap();
+    assert_eq!(gone["success"], json!(true));
+    let found = js.request("$JS.API.DIRECT.GET.O.o.1", b"").unwrap();
+    assert_eq!(found.payload, b"one", "{found:?}");
+}
