@@ -136,9 +136,8 @@ impl Stream {
     /// Writes how far sources got, with the messages of the commit that follows.
     pub(super) fn record_positions(&mut self) {
         let last_seq = self.store.state().last_seq;
-        if let Some(state) = self.origins.positions.take_record(last_seq)
-            && let Err(why) = self.store.put_consumer_state(POSITIONS_RECORD, &state)
-        {
+        let recorded = self.origins.positions.record(last_seq, &mut *self.store);
+        if let Err(why) = recorded {
             self.complain("the positions of sources could not be recorded", &why);
         }
     }

@@ -16,6 +16,8 @@ pub struct Positions {
     /// By index name: the sequence in the origin up to which everything was copied.
     copied: BTreeMap<String, u64>,
     changed: bool,
+    /// The store knows the record.
+    has_place: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,12 +41,17 @@ impl Positions {
         }
     }
 
-    /// What to record, if it changed since the last time.
-    pub fn take_record(&mut self, last_seq: u64) -> Option<Vec<u8>> {
+    /// Writes what changed since the last time. `last_seq` is the stream's own.
+    pub fn record(&mut self, last_seq: u64, store: &mut dyn StreamStore) -> Result<(), StoreError> {
         if !std::mem::take(&mut self.changed) {
-            return None;
+            return Ok(());
         }
-        serde_json::to_vec(&Record { last_seq, copied: self.copied.clone() }).ok()
+        if !std::mem::replace(&mut self.has_place, true) {
+            // What it is; a state without that is not kept.
+            store.put_consumer(RECORD, b"{}")?;
+        }
+        let state = serde_json::to_vec(&Record { last_seq, copied: self.copied.clone() }).unwrap_or_default();
+        store.put_consumer_state(RECORD, &state)
     }
 
     /// `recorded` is empty when there is nothing.

@@ -3,7 +3,7 @@
 
 use crate::consumer::AckSubject;
 use crate::context::{StreamFacts, unique_id};
-use crate::filter::matches;
+use crate::filter::{is_literal, matches};
 use crate::outbox::{Content, Post};
 use crate::stream::Call;
 use crate::stream::headers::{Block, REQUIRED_API_LEVEL, push_number, value};
@@ -267,7 +267,8 @@ impl Reader {
         self.set_start(&mut config, attempt.copied_seq);
         self.set_filter(&mut config);
         let mut subject = format!("CONSUMER.CREATE.{}.{}", self.source.name, config.name);
-        if !config.filter_subject.is_empty() {
+        // The server publishes to no wildcard; the body says it anyway.
+        if !config.filter_subject.is_empty() && is_literal(config.filter_subject.as_bytes()) {
             subject = format!("{subject}.{}", config.filter_subject);
         }
         let mut headers = Block::default();
