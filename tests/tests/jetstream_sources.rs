@@ -54,6 +54,14 @@ fn get(js: &mut JetStream, stream: &str, seq: u64) -> (String, String, String, S
     (text("subject"), decode(&text("hdrs")), decode(&text("data")), text("time"))
 }
 
+/// The value of `Nats-Stream-Source` without the identity of the origin, which is of eight characters.
+fn source(message: &(String, String, String, String)) -> String {
+    let value = message.1.strip_prefix("NATS/1.0\r\nNats-Stream-Source: ").expect("names its source");
+    let (place, identity) = value.trim_end().rsplit_once(' ').unwrap();
+    assert_eq!(identity.len(), 8, "{value}");
+    place.to_owned()
+}
+
 fn decode(base64: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
@@ -128,13 +136,10 @@ fn sources_name_where_messages_are_from() {
     let all: Vec<_> = (1..=3).map(|seq| get(&mut js, "S", seq)).collect();
     let header = |subject: &str| {
         let found = all.iter().find(|message| message.0 == subject);
-        found.unwrap_or_else(|| panic!("{subject} in {all:?}")).1.clone()
+        source(found.unwrap_or_else(|| panic!("{subject} in {all:?}")))
     };
-    assert_eq!(header("a.3"), "NATS/1.0\r\nNats-Stream-Source: A 3 a.3 > a.3\r\n\r\n");
-    assert_eq!(
-        header("t.5"),
-        "NATS/1.0\r\nNats-Stream-Source: B 5 b.* t.{{wildcard(1)}} b.5\r\n\r\n"
-    );
+    assert_eq!(header("a.3"), "A 3 a.3 > a.3");
+    assert_eq!(header("t.5"), "B 5 b.* t.{{wildcard(1)}} b.5");
     // Its own subjects go on, and an update adds a source.
     js.store("s", b"own").unwrap();
     make(&mut js, &json!({"name": "C", "subjects": ["c"]}));
@@ -144,7 +149,7 @@ fn sources_name_where_messages_are_from() {
         .unwrap();
     assert!(updated["error"].is_null(), "{updated}");
     wait_for_messages(&mut js, "S", 5);
-    assert_eq!(get(&mut js, "S", 5).1, "NATS/1.0\r\nNats-Stream-Source: C 1 > > c\r\n\r\n");
+    assert_eq!(source(&get(&mut js, "S", 5)), "C 1 > > c");
 }
 
 #[test]
@@ -211,4 +216,46 @@ fn a_mirror_answers_direct_gets_of_an_origin_that_is_not_here() {
     assert_eq!(gone["success"], json!(true));
     let found = js.request("$JS.API.DIRECT.GET.O.o.1", b"").unwrap();
     assert_eq!(found.payload, b"one", "{found:?}");
+}
+
+#[test]
+fn an_origin_made_again_is_read_from_its_beginning() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    for n in 1..=5 {
+        js.store("a", n.to_string().as_bytes()).unwrap();
+    }
+    make(&mut js, &json!({"name": "S", "sources": [{"name": "A"}]}));
+    wait_for_messages(&mut js, "S", 5);
+    assert_eq!(js.api("STREAM.DELETE.A", &Value::Null).unwrap()["success"], json!(true));
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    js.store("a", b"again").unwrap();
+    wait_for_messages(&mut js, "S", 6);
+    assert_eq!(get(&mut js, "S", 6).2, "again");
+}
+
+#[test]
+fn duplicates_are_left_out_of_a_stream_with_sources() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    make(&mut js, &json!({"name": "B", "subjects": ["b"]}));
+    for subject in ["a", "b"] {
+        let headers = "NATS/1.0\r\nNats-Msg-Id: same\r\nNats-Expected-Last-Sequence: 0\r\n\r\n";
+        js.send(format!("HPUB {subject} {} {}\r\n{headers}x\r\n", headers.len(), headers.len() + 1).as_bytes())
+            .unwrap();
+        js.store(subject, b"y").unwrap();
+    }
+    let sources = json!([{"name": "A"}, {"name": "B"}]);
+    make(&mut js, &json!({"name": "S", "sources": sources, "duplicate_window": 60_000_000_000u64}));
+    wait_for(&mut js, "S", |info| {
+        let is_done = |source: &Value| source["lag"] == json!(0) && source["active"].as_i64() >= Some(0);
+        info["state"]["messages"].as_u64() >= Some(3) && info["sources"].as_array().unwrap().iter().all(is_done)
+    });
+    assert_eq!(info(&mut js, "S")["state"]["messages"], json!(3));
+    let first = get(&mut js, "S", 1).1;
+    assert!(first.contains("Nats-Msg-Id: same") && !first.contains("Nats-Expected"), "{first}");
 }

@@ -15,7 +15,7 @@ use super::{Call, Stream};
 use crate::store::StoreError;
 use crate::wire::stream::StreamSourceInfo;
 use crate::wire::{ApiError, StreamConfig};
-use position::Positions;
+use position::{Copied, Positions};
 use reader::{Arrival, Reader};
 
 /// What a stream reads from others.
@@ -74,9 +74,11 @@ impl Stream {
         for reader in readers.iter_mut().filter(|reader| reader.deadline_ns() <= now_ns) {
             if reader.is_waiting() {
                 *last_attempt = last_attempt.wrapping_add(1);
-                let copied_seq =
-                    if reader.is_mirror() { last_seq } else { positions.of(reader.index_name()) };
-                reader.start(*last_attempt, copied_seq, &self.facts, call);
+                let copied = match reader.is_mirror() {
+                    true => Copied { seq: last_seq, ..Copied::default() },
+                    false => positions.of(reader.index_name()).cloned().unwrap_or_default(),
+                };
+                reader.start(*last_attempt, &copied, &self.facts, call);
                 *inboxes_changed = true;
             } else {
                 reader.stalled(call);
@@ -85,12 +87,30 @@ impl Stream {
         }
     }
 
+    /// Origins are asked at once, whatever they were waiting for: all of them, or those of that name in the account,
+    /// which has just been made.
+    pub fn retry_origins(&mut self, name: Option<&str>, now_ns: i64) {
+        for reader in &mut self.origins.readers {
+            if name.is_none_or(|name| reader.is_local() && reader.name() == name) {
+                reader.try_now(now_ns);
+            }
+        }
+    }
+
+    /// What tells this stream from one of the same name before or after it (JS-250).
+    pub fn identity(&self) -> String {
+        reader::hash(&format!("{} {} {}", self.facts.account, self.facts.name, self.created_ns))
+    }
+
     /// What came to an inbox of an origin.
     pub fn from_origin(&mut self, attempt: u32, message: &Inbound<'_>, call: &mut Call<'_>) {
         let mut origins = std::mem::take(&mut self.origins);
         if let Some(reader) = origins.readers.iter_mut().find(|reader| reader.attempt() == Some(attempt)) {
-            match reader.receive(message, &self.facts, call) {
+            match reader.receive(message, call) {
                 Arrival::Nothing => {}
+                Arrival::Identity(_) if reader.is_mirror() => {}
+                Arrival::Identity(identity) => origins.positions.identify(reader.index_name(), identity),
+                Arrival::Recreated => origins.positions.forget(reader.index_name()),
                 Arrival::Message(place) => {
                     let taken = if reader.is_mirror() {
                         self.take_mirrored(message, &place, call)

@@ -13,32 +13,53 @@ pub const RECORD: &str = ".sources";
 
 #[derive(Default)]
 pub struct Positions {
-    /// By index name: the sequence in the origin up to which everything was copied.
-    copied: BTreeMap<String, u64>,
+    /// By index name.
+    copied: BTreeMap<String, Copied>,
     changed: bool,
     /// The store knows the record.
     has_place: bool,
+}
+
+/// How far one source got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// The sequence in the origin up to which everything was copied.
+    pub seq: u64,
+    /// Of the origin, which may be deleted and made again (JS-250); empty: unknown.
+    pub identity: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Record {
     /// The stream's own last sequence at that time.
     last_seq: u64,
-    copied: BTreeMap<String, u64>,
+    copied: BTreeMap<String, Copied>,
 }
 
 impl Positions {
-    /// 0: nothing yet.
-    pub fn of(&self, index_name: &str) -> u64 {
-        self.copied.get(index_name).copied().unwrap_or(0)
+    /// `None`: nothing yet.
+    pub fn of(&self, index_name: &str) -> Option<&Copied> {
+        self.copied.get(index_name)
     }
 
     pub fn set(&mut self, index_name: &str, seq: u64) {
-        self.changed = true;
-        match self.copied.get_mut(index_name) {
-            Some(copied) => *copied = seq,
-            None => drop(self.copied.insert(index_name.to_owned(), seq)),
+        self.place(index_name).seq = seq;
+    }
+
+    pub fn identify(&mut self, index_name: &str, identity: &str) {
+        if self.of(index_name).is_none_or(|copied| copied.identity != identity) {
+            identity.clone_into(&mut self.place(index_name).identity);
         }
+    }
+
+    /// The origin is another one now, of which nothing is here.
+    pub fn forget(&mut self, index_name: &str) {
+        *self.place(index_name) = Copied::default();
+    }
+
+    fn place(&mut self, index_name: &str) -> &mut Copied {
+        self.changed = true;
+        self.copied.entry(index_name.to_owned()).or_default()
     }
 
     /// Writes what changed since the last time. `last_seq` is the stream's own.
@@ -66,8 +87,8 @@ impl Positions {
         }
         while let Some(message) = store.next_flagged(Flags::SOURCED, from)? {
             from = message.seq + 1;
-            if let Some((index_name, seq)) = value(&message.headers, STREAM_SOURCE).and_then(parse) {
-                self.copied.insert(index_name, seq);
+            if let Some((index_name, copied)) = value(&message.headers, STREAM_SOURCE).and_then(parse) {
+                self.copied.insert(index_name, copied);
                 self.changed = true;
             }
         }
@@ -75,23 +96,29 @@ impl Positions {
     }
 }
 
-/// Index name and sequence of a value of `Nats-Stream-Source`.
-fn parse(value: &[u8]) -> Option<(String, u64)> {
+/// Index name and place of a value of `Nats-Stream-Source`.
+fn parse(value: &[u8]) -> Option<(String, Copied)> {
     let text = std::str::from_utf8(value).ok()?;
     let mut words = text.split(' ');
     let (name, seq) = (words.next()?, number(words.next()?.as_bytes())?);
     let (filter, destination) = (words.next().unwrap_or(">"), words.next().unwrap_or(">"));
-    Some((format!("{name} {filter} {destination}"), seq))
+    // After the subject that it had there.
+    let identity = words.nth(1).unwrap_or_default().to_owned();
+    Some((format!("{name} {filter} {destination}"), Copied { seq, identity }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Copied, parse};
 
     #[test]
     fn headers_tell_the_place_in_the_origin() {
-        assert_eq!(parse(b"S 12 a.* > a.b"), Some(("S a.* >".to_owned(), 12)));
-        assert_eq!(parse(b"S:12345678 3"), Some(("S:12345678 > >".to_owned(), 3)));
+        let place = |index_name: &str, seq, identity: &str| {
+            Some((index_name.to_owned(), Copied { seq, identity: identity.to_owned() }))
+        };
+        assert_eq!(parse(b"S 12 a.* > a.b 5bVhtOz0"), place("S a.* >", 12, "5bVhtOz0"));
+        assert_eq!(parse(b"S 12 a.* > a.b"), place("S a.* >", 12, ""));
+        assert_eq!(parse(b"S:12345678 3"), place("S:12345678 > >", 3, ""));
         assert_eq!(parse(b"S x > >").or(parse(b"")), None);
     }
 }

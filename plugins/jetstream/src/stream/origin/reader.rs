@@ -1,12 +1,13 @@
 //! Reads one origin: asks for a consumer there, checks that nothing is missing in what it delivers, and begins anew
 //! after a while if something is, or if nothing comes any more (JS-244, JS-246).
 
+use super::position::Copied;
 use crate::consumer::AckSubject;
 use crate::context::{StreamFacts, unique_id};
 use crate::filter::{is_literal, matches};
 use crate::outbox::{Content, Post};
 use crate::stream::Call;
-use crate::stream::headers::{Block, REQUIRED_API_LEVEL, push_number, value};
+use crate::stream::headers::{Block, REQUIRED_API_LEVEL, STREAM_IDENTITY, push_number, value};
 use crate::stream::publish::Inbound;
 use crate::transform::Transform;
 use crate::wire::stream::{StreamSource, StreamSourceInfo};
@@ -77,10 +78,14 @@ pub struct Place {
     pending: u64,
 }
 
-pub enum Arrival {
+pub enum Arrival<'a> {
     /// What it was is done.
     Nothing,
     Message(Place),
+    /// The origin is there, and this is who it is.
+    Identity(&'a str),
+    /// The origin is not the one that was read before.
+    Recreated,
 }
 
 #[derive(Default, Deserialize)]
@@ -127,6 +132,16 @@ impl Reader {
 
     pub fn index_name(&self) -> &str {
         &self.index_name
+    }
+
+    /// In the account of the stream that reads it.
+    pub fn is_local(&self) -> bool {
+        self.source.external.is_none()
+    }
+
+    pub fn try_now(&mut self, now_ns: i64) {
+        self.fails = 0;
+        self.state = State::Waiting { until_ns: now_ns };
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -188,7 +203,7 @@ impl Reader {
     }
 
     /// The value of `Nats-Stream-Source` (JS-247).
-    pub fn source_header(&self, seq: u64, subject: &[u8]) -> Vec<u8> {
+    pub fn source_header(&self, seq: u64, subject: &[u8], identity: &str) -> Vec<u8> {
         let (name, filters) = self.index_name.split_once(' ').unwrap_or((&self.index_name, ""));
         let mut text = name.as_bytes().to_vec();
         text.push(b' ');
@@ -197,14 +212,18 @@ impl Reader {
             text.push(b' ');
             text.extend_from_slice(part);
         }
+        if !identity.is_empty() {
+            text.push(b' ');
+            text.extend_from_slice(identity.as_bytes());
+        }
         text
     }
 }
 
 /// Asking for the consumer.
 impl Reader {
-    /// `copied_seq`: what is here already; 0: nothing.
-    pub fn start(&mut self, number: u32, copied_seq: u64, facts: &StreamFacts, call: &mut Call<'_>) {
+    /// `copied`: what is here already.
+    pub fn start(&mut self, number: u32, copied: &Copied, facts: &StreamFacts, call: &mut Call<'_>) {
         let kind = if self.is_mirror { "M" } else { "S" };
         let prefix = match &self.source.external {
             Some(external) if !external.deliver.is_empty() => external.deliver.as_str(),
@@ -222,12 +241,12 @@ impl Reader {
             until_ns: call.now_ns + REQUEST_TIMEOUT_NS,
             is_answered: false,
             acknowledges: durable.is_some(),
-            copied_seq,
+            copied_seq: copied.seq,
             consumer_seq: 0,
         };
         match durable {
             Some(consumer) => self.reset(&consumer.name, &attempt, call),
-            None => self.create(&attempt, facts, call),
+            None => self.create(&attempt, &copied.identity, facts, call),
         }
         self.state = State::Attempting(attempt);
     }
@@ -239,7 +258,7 @@ impl Reader {
         self.ask(&subject, b"", &body, attempt, call);
     }
 
-    fn create(&self, attempt: &Attempt, facts: &StreamFacts, call: &mut Call<'_>) {
+    fn create(&self, attempt: &Attempt, identity: &str, facts: &StreamFacts, call: &mut Call<'_>) {
         let place = format!("{} {} {}", facts.account, facts.name, self.index_name);
         let kind = if self.is_mirror { "MIRROR" } else { "SRC" };
         let mut name = format!("JS_{kind}_{}", hash(&place));
@@ -271,12 +290,14 @@ impl Reader {
         if !config.filter_subject.is_empty() && is_literal(config.filter_subject.as_bytes()) {
             subject = format!("{subject}.{}", config.filter_subject);
         }
-        let mut headers = Block::default();
+        let mut headers = Block::copy(b"");
         if !self.is_plain {
-            headers = Block::from(b"", |_| true);
             headers.add_number(REQUIRED_API_LEVEL, SOURCING_API_LEVEL);
         }
-        let headers = if self.is_plain { Vec::new() } else { headers.finish() };
+        if !identity.is_empty() {
+            headers.add(STREAM_IDENTITY, identity);
+        }
+        let headers = headers.finish();
         let body = json!({"stream_name": self.source.name, "config": config});
         self.ask(&subject, &headers, &body, attempt, call);
     }
@@ -337,7 +358,7 @@ impl Reader {
 
 /// What comes.
 impl Reader {
-    pub fn receive(&mut self, message: &Inbound<'_>, facts: &StreamFacts, call: &mut Call<'_>) -> Arrival {
+    pub fn receive<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
         let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
         if let Some(ack) = AckSubject::parse(message.reply) {
             let expected = attempt.consumer_seq + 1;
@@ -362,18 +383,22 @@ impl Reader {
             // Nobody there, or the consumer is gone.
             self.failed(error::STREAM_NOT_FOUND, call);
         } else if !attempt.is_answered && !message.payload.is_empty() {
-            self.answered(message.payload, facts, call);
+            return self.answered(message, call);
         }
         Arrival::Nothing
     }
 
-    fn answered(&mut self, payload: &[u8], facts: &StreamFacts, call: &mut Call<'_>) {
-        let State::Attempting(attempt) = &mut self.state else { return };
-        let Ok(Answer { error: why, info }) = serde_json::from_slice::<Answer>(payload) else { return };
+    fn answered<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
+        let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
+        let Ok(Answer { error: why, info }) = serde_json::from_slice(message.payload) else {
+            return Arrival::Nothing;
+        };
         if let Some(why) = why {
             let is_unknown = [error::REQUIRED_API_LEVEL.err_code, error::INVALID_JSON.err_code];
             self.is_plain |= is_unknown.contains(&why.err_code);
-            return self.failed(why, call);
+            let is_other = why.err_code == error::CONSUMER_STREAM_IDENTITY_MISMATCH.err_code;
+            self.failed(why, call);
+            return if is_other { Arrival::Recreated } else { Arrival::Nothing };
         }
         attempt.is_answered = true;
         attempt.until_ns = call.now_ns + STALL_NS;
@@ -383,14 +408,16 @@ impl Reader {
         self.error = None;
         let is_mine = self.source.consumer.is_none();
         if !is_mine && !attempt.acknowledges {
-            return self.failed(error::MIRROR_CONSUMER_REQUIRES_ACK_FC, call);
+            self.failed(error::MIRROR_CONSUMER_REQUIRES_ACK_FC, call);
+            return Arrival::Nothing;
         }
         // A durable one of an earlier life knows only what was acknowledged.
         if is_mine && attempt.acknowledges && info.delivered.consumer_seq > 0 {
-            let State::Attempting(attempt) = &self.state else { return };
+            let State::Attempting(attempt) = &self.state else { return Arrival::Nothing };
             self.reset(&info.name, attempt, call);
         }
-        let _ = facts;
+        let identity = value(message.headers, STREAM_IDENTITY).unwrap_or_default();
+        std::str::from_utf8(identity).map_or(Arrival::Nothing, Arrival::Identity)
     }
 
     /// Heartbeats and flow control.
@@ -485,7 +512,7 @@ fn index_name(source: &StreamSource) -> String {
 }
 
 /// Eight letters and digits, as the reference makes them.
-fn hash(text: &str) -> String {
+pub fn hash(text: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).map(|byte| char::from(DIGITS[usize::from(byte % 62)])).collect()

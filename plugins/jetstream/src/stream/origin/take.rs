@@ -59,9 +59,11 @@ impl Stream {
         positions: &mut Positions,
         call: &mut Call<'_>,
     ) -> Result<(), ApiError> {
-        if place.seq <= positions.of(reader.index_name()) {
+        let copied = positions.of(reader.index_name());
+        if copied.is_some_and(|copied| place.seq <= copied.seq) {
             return Ok(());
         }
+        let identity = copied.map_or("", |copied| &copied.identity);
         let (mut subject, mut by_stream) = (Vec::new(), Vec::new());
         reader.transform(message.subject, call.random, &mut subject);
         if let Some(transform) = &self.rules.transform
@@ -70,7 +72,7 @@ impl Stream {
             subject = by_stream;
         }
         let mut block = Block::from(message.headers, is_kept_by_source);
-        block.add(STREAM_SOURCE, reader.source_header(place.seq, message.subject));
+        block.add(STREAM_SOURCE, reader.source_header(place.seq, message.subject, identity));
         let (mut block, mut payload) = (block.finish(), Cow::Borrowed(message.payload));
         if self.config.allow_msg_counter {
             let counted = self.count_sourced(reader.name(), message, &subject, &block)?;
