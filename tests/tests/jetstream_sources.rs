@@ -259,3 +259,107 @@ fn duplicates_are_left_out_of_a_stream_with_sources() {
     let first = get(&mut js, "S", 1).1;
     assert!(first.contains("Nats-Msg-Id: same") && !first.contains("Nats-Expected"), "{first}");
 }
+
+#[test]
+fn an_origin_in_another_account_is_read_by_its_exports() {
+    let store = Folder::new();
+    let config = format!(
+        r#"
+        jetstream {{ store_dir: {:?} }}
+        accounts {{
+          THERE {{
+            jetstream: enabled, users: [{{user: there, password: p}}]
+            exports: [
+              {{service: "$JS.API.>", response_type: stream}}
+              {{service: "$JS.FC.>"}}
+              {{stream: "deliver.>"}}
+            ]
+          }}
+          HERE {{
+            jetstream: enabled, users: [{{user: here, password: p}}]
+            imports: [
+              {{service: {{account: THERE, subject: "$JS.API.>"}}, to: "there.api.>"}}
+              {{service: {{account: THERE, subject: "$JS.FC.>"}}}}
+              {{stream: {{account: THERE, subject: "deliver.>"}}}}
+            ]
+          }}
+        }}
+        "#,
+        store.path().to_string_lossy()
+    );
+    let server = Launch::new(natsd()).config(config).start();
+    let join = |user: &str| {
+        let options = format!(r#""headers":true,"no_responders":true,"user":"{user}","pass":"p""#);
+        JetStream::join_with(server.address(), user, &options).unwrap()
+    };
+    let (mut there, mut here) = (join("there"), join("here"));
+    make(&mut there, &json!({"name": "O", "subjects": ["o.*"]}));
+    for n in 1..=10 {
+        there.store(&format!("o.{n}"), n.to_string().as_bytes()).unwrap();
+    }
+    let external = json!({"api": "there.api", "deliver": "deliver"});
+    make(&mut here, &json!({"name": "M", "mirror": {"name": "O", "external": external}}));
+    make(
+        &mut here,
+        &json!({"name": "S", "sources": [{"name": "O", "filter_subject": "o.*", "external": external}]}),
+    );
+    wait_for_messages(&mut here, "M", 10);
+    assert_eq!(get(&mut here, "M", 7), get(&mut there, "O", 7));
+    let found = wait_for_messages(&mut here, "S", 10);
+    assert_eq!(found["sources"][0]["external"], external);
+    let place = source(&get(&mut here, "S", 4));
+    assert!(place.starts_with("O:") && place.ends_with(" 4 o.* > o.4"), "{place}");
+}
+
+#[test]
+fn counters_of_sources_are_added_up() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    for name in ["A", "B"] {
+        let subjects = [format!("{}.hits", name.to_lowercase())];
+        make(&mut js, &json!({"name": name, "subjects": subjects, "allow_msg_counter": true}));
+    }
+    let sources: Vec<Value> = ["A", "B"]
+        .map(|name| {
+            let src = format!("{}.*", name.to_lowercase());
+            json!({"name": name, "subject_transforms": [{"src": src, "dest": "all.{{wildcard(1)}}"}]})
+        })
+        .into();
+    make(&mut js, &json!({"name": "S", "sources": sources, "allow_msg_counter": true}));
+    for (subject, by) in [("a.hits", "5"), ("b.hits", "10"), ("a.hits", "-2")] {
+        let headers = format!("NATS/1.0\r\nNats-Incr: {by}\r\n\r\n");
+        let (len, reply) = (headers.len(), js.reply());
+        js.send(format!("HPUB {subject} {reply} {len} {len}\r\n{headers}\r\n").as_bytes()).unwrap();
+    }
+    wait_for_messages(&mut js, "S", 3);
+    let last = get(&mut js, "S", 3);
+    assert_eq!((last.0.as_str(), last.2.as_str()), ("all.hits", r#"{"val":"13"}"#), "{last:?}");
+    println!("{}", last.1);
+}
+
+#[test]
+fn kills_neither_lose_nor_double_anything() {
+    let store = Folder::new();
+    let mut sent = 0;
+    for life in 0..6 {
+        let server = start(&store);
+        let mut js = join(&server);
+        if life == 0 {
+            make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+            make(&mut js, &json!({"name": "M", "mirror": {"name": "A"}}));
+            make(&mut js, &json!({"name": "S", "sources": [{"name": "A"}], "max_msgs": 50}));
+        }
+        for _ in 0..200 {
+            js.store("a", b"x").unwrap();
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(life * 13));
+    }
+    let server = start(&store);
+    let mut js = join(&server);
+    let last = |seq: u64| move |info: &Value| info["state"]["last_seq"].as_u64() >= Some(seq);
+    assert_eq!(wait_for(&mut js, "M", last(sent))["state"]["messages"], json!(sent));
+    assert_eq!(wait_for(&mut js, "S", last(sent))["state"]["last_seq"], json!(sent));
+    assert_eq!(source(&get(&mut js, "S", sent)), format!("A {sent} > > a"));
+}
