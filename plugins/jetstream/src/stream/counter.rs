@@ -121,10 +121,8 @@ impl Stream {
         let increment = theirs.add(&before);
         *known = theirs.to_string();
         let total = total.add(&increment);
-        let mut block = Block::from(headers, |line| {
-            line.name != SOURCES.as_bytes() && line.name != COUNTER_INCREMENT.as_bytes()
-        });
-        block.add(COUNTER_INCREMENT, increment.to_string());
+        let mut block = Block::from(headers, |line| line.name != SOURCES.as_bytes());
+        block.replace(COUNTER_INCREMENT, increment.to_string());
         block.add(SOURCES, serde_json::to_vec(&sources).unwrap_or_default());
         let body = format!("{{\"val\":\"{total}\"}}").into_bytes();
         Ok(Counted { total, body, headers: Cow::Owned(block.finish()) })

@@ -113,7 +113,7 @@ impl Stream {
                 Arrival::Recreated => origins.positions.forget(reader.index_name()),
                 Arrival::Message(place) => {
                     let taken = if reader.is_mirror() {
-                        self.take_mirrored(message, &place, call)
+                        self.take_mirrored(message, &place, reader, call)
                     } else {
                         self.take_sourced(message, &place, reader, &mut origins.positions, call)
                     };

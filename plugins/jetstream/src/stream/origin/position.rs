@@ -3,8 +3,8 @@
 //! Every sourced message names its origin and place there in `Nats-Stream-Source` (JS-247). That alone would be
 //! lost with messages that are removed, so the positions are recorded with each commit, too (SD-039).
 
-use crate::stream::headers::{STREAM_SOURCE, number, value};
 use crate::store::{Flags, StoreError, StreamStore};
+use crate::stream::headers::{STREAM_SOURCE, number, value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -18,13 +18,16 @@ impl Stream {
         &mut self,
         message: &Inbound<'_>,
         place: &Place,
+        reader: &Reader,
         call: &mut Call<'_>,
     ) -> Result<(), ApiError> {
         if place.seq <= self.store.state().last_seq {
             return Ok(());
         }
+        let mut subject = Vec::new();
+        reader.transform(message.subject, call.random, &mut subject);
         let block = without_checks(message.headers);
-        let mut record = self.record_of(message.subject, &block, message.payload);
+        let mut record = self.record_of(&subject, &block, message.payload);
         record.time_ns = Some(place.time_ns);
         let fits = self.fits(&record);
         if fits {
