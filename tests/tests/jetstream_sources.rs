@@ -406,6 +406,22 @@ fn counters_of_sources_are_added_up() {
 }
 
 #[test]
+fn a_full_stream_takes_the_rest_when_it_has_room() {
+    let store = Folder::new();
+    let server = start(&store);
+    let mut js = join(&server);
+    make(&mut js, &json!({"name": "A", "subjects": ["a"]}));
+    for n in 1..=5 {
+        js.store("a", n.to_string().as_bytes()).unwrap();
+    }
+    make(&mut js, &json!({"name": "S", "sources": [{"name": "A"}], "max_msgs": 3, "discard": "new"}));
+    wait_for_messages(&mut js, "S", 3);
+    js.api("STREAM.PURGE.S", &Value::Null).unwrap();
+    wait_for_messages(&mut js, "S", 2);
+    assert_eq!((get(&mut js, "S", 4).2, get(&mut js, "S", 5).2), ("4".to_owned(), "5".to_owned()));
+}
+
+#[test]
 fn kills_neither_lose_nor_double_anything() {
     let store = Folder::new();
     let mut sent = 0;

@@ -155,10 +155,18 @@ mod tests {
         let subject = writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5).to_vec();
         assert_eq!(subject, b"$JS.ACK.S.C.1.22.3.1700000000000000000.5");
         let ack = AckSubject::parse(&subject);
-        let expected =
-            AckSubject { stream: "S", consumer: "C", deliveries: 1, stream_seq: 22, consumer_seq: 3 };
+        let expected = AckSubject {
+            stream: "S",
+            consumer: "C",
+            deliveries: 1,
+            stream_seq: 22,
+            consumer_seq: 3,
+            time_ns: 1_700_000_000_000_000_000,
+            pending: 5,
+        };
         assert_eq!(ack, Some(expected));
-        assert_eq!(AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5"), Some(expected));
+        let long = AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5");
+        assert_eq!(long, Some(AckSubject { time_ns: 7, ..expected }));
         assert_eq!(AckSubject::parse(b"$JS.ACK.x.S.C.1.22.3.7.5"), None);
         assert_eq!(AckSubject::parse(b"$JS.ACK.S.C.x.22.3.7.5"), None);
     }
