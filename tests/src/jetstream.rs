@@ -47,12 +47,7 @@ impl Received {
 
 impl JetStream {
     pub fn join(address: SocketAddr, name: &str) -> Result<Self, Lost> {
-        Self::join_with(address, name, r#""headers":true,"no_responders":true"#)
-    }
-
-    /// With these fields in `CONNECT`.
-    pub fn join_with(address: SocketAddr, name: &str, options: &str) -> Result<Self, Lost> {
-        let mut client = Client::join(address, options).map_err(|_| Lost)?;
+        let mut client = Client::join(address, r#""headers":true,"no_responders":true"#).map_err(|_| Lost)?;
         let inbox = format!("_INBOX.{name}");
         client.send(format!("SUB {inbox}.> 1\r\n").as_bytes()).map_err(|_| Lost)?;
         Ok(Self { client, inbox, next: 0 })

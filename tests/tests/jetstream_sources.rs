@@ -328,58 +328,6 @@ fn a_mirror_becomes_a_stream_of_its_own() {
 }
 
 #[test]
-#[ignore = "natsd has no imports between accounts yet"]
-fn an_origin_in_another_account_is_read_by_its_exports() {
-    let store = Folder::new();
-    let config = format!(
-        r#"
-        jetstream {{ store_dir: {:?} }}
-        accounts {{
-          THERE {{
-            jetstream: enabled, users: [{{user: there, password: p}}]
-            exports: [
-              {{service: "$JS.API.>", response_type: stream}}
-              {{service: "$JS.FC.>"}}
-              {{stream: "deliver.>"}}
-            ]
-          }}
-          HERE {{
-            jetstream: enabled, users: [{{user: here, password: p}}]
-            imports: [
-              {{service: {{account: THERE, subject: "$JS.API.>"}}, to: "there.api.>"}}
-              {{service: {{account: THERE, subject: "$JS.FC.>"}}}}
-              {{stream: {{account: THERE, subject: "deliver.>"}}}}
-            ]
-          }}
-        }}
-        "#,
-        store.path().to_string_lossy()
-    );
-    let server = Launch::new(natsd()).config(config).start();
-    let join = |user: &str| {
-        let options = format!(r#""headers":true,"no_responders":true,"user":"{user}","pass":"p""#);
-        JetStream::join_with(server.address(), user, &options).unwrap()
-    };
-    let (mut there, mut here) = (join("there"), join("here"));
-    make(&mut there, &json!({"name": "O", "subjects": ["o.*"]}));
-    for n in 1..=10 {
-        there.store(&format!("o.{n}"), n.to_string().as_bytes()).unwrap();
-    }
-    let external = json!({"api": "there.api", "deliver": "deliver"});
-    make(&mut here, &json!({"name": "M", "mirror": {"name": "O", "external": external}}));
-    make(
-        &mut here,
-        &json!({"name": "S", "sources": [{"name": "O", "filter_subject": "o.*", "external": external}]}),
-    );
-    wait_for_messages(&mut here, "M", 10);
-    assert_eq!(get(&mut here, "M", 7), get(&mut there, "O", 7));
-    let found = wait_for_messages(&mut here, "S", 10);
-    assert_eq!(found["sources"][0]["external"], external);
-    let place = source(&get(&mut here, "S", 4));
-    assert!(place.starts_with("O:") && place.ends_with(" 4 o.* > o.4"), "{place}");
-}
-
-#[test]
 fn counters_of_sources_are_added_up() {
     let store = Folder::new();
     let server = start(&store);
