@@ -133,6 +133,8 @@ fn sources_name_where_messages_are_from() {
     );
     let found = wait_for_messages(&mut js, "S", 3);
     assert_eq!(found["sources"].as_array().unwrap().len(), 2);
+    let found = wait_for(&mut js, "S", |info| info["sources"][1]["seq"] == json!(5));
+    assert_eq!(found["sources"][0]["seq"], json!(3));
     let all: Vec<_> = (1..=3).map(|seq| get(&mut js, "S", seq)).collect();
     let header = |subject: &str| {
         let found = all.iter().find(|message| message.0 == subject);

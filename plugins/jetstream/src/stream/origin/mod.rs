@@ -150,7 +150,9 @@ impl Stream {
 
     pub(super) fn sources_info(&self, now_ns: i64) -> Vec<StreamSourceInfo> {
         let sources = self.origins.readers.iter().filter(|reader| !reader.is_mirror());
-        sources.map(|reader| reader.info(now_ns)).collect()
+        let copied =
+            |reader: &Reader| self.origins.positions.of(reader.index_name()).map_or(0, |copied| copied.seq);
+        sources.map(|reader| StreamSourceInfo { seq: copied(reader), ..reader.info(now_ns) }).collect()
     }
 
     /// Writes how far sources got, with the messages of the commit that follows.

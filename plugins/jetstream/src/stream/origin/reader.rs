@@ -178,6 +178,7 @@ impl Reader {
             name: self.source.name.clone(),
             external: self.source.external.clone(),
             lag: self.lag,
+            seq: 0,
             active: if self.last_seen_ns == 0 { -1 } else { now_ns - self.last_seen_ns },
             error: self.error.clone(),
             filter_subject: self.source.filter_subject.clone(),
