@@ -79,6 +79,9 @@ pub trait Hooks: Send + Sync {
     fn connected(&self, connection: &super::Connection);
 
     fn disconnected(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+
+    /// Who the client is did not count, at CONNECT or after a reload; it is about to be disconnected.
+    fn refused(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
 }
 
 impl Context {

@@ -109,7 +109,7 @@ impl Traffic {
         }
     }
 
-    fn add(&mut self, other: &Traffic) {
+    pub fn add(&mut self, other: &Traffic) {
         self.in_msgs += other.in_msgs;
         self.in_bytes += other.in_bytes;
         self.out_msgs += other.out_msgs;
@@ -174,6 +174,14 @@ impl Registry {
             return;
         }
         let traffic = Traffic::of(receiver);
+        {
+            let account = connection.account.read();
+            let mut past = account.past_traffic.lock();
+            past.in_msgs += traffic.in_msgs;
+            past.in_bytes += traffic.in_bytes;
+            past.out_msgs += traffic.out_msgs;
+            past.out_bytes += traffic.out_bytes;
+        }
         let mut closed = self.closed.lock();
         closed.total += 1;
         closed.traffic.add(&traffic);

@@ -369,6 +369,9 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
     let context: &Context = &session.context;
     let connection: &Connection = &session.connection;
     if let Some(hooks) = context.hooks.get() {
+        if matches!(failure.error, Some(ErrText::AuthorizationViolation)) {
+            hooks.refused(connection, reason);
+        }
         hooks.disconnected(connection, reason);
     }
     context.registry.remove(connection, reason, last_subs);

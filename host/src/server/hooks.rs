@@ -4,6 +4,7 @@ use crate::auth::Identity;
 use crate::auth::permissions::Permissions;
 use crate::conn::Connection;
 use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
+use crate::conn::registry::Traffic;
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
@@ -50,6 +51,14 @@ impl Hooks for PluginHooks {
         if !points.has_no_observers() {
             let connection = facts_of(connection);
             points.notify(&Event::Disconnected { connection, reason: reason.to_string() });
+        }
+    }
+
+    fn refused(&self, connection: &Connection, reason: ClosedReason) {
+        let points = self.plugins.points();
+        if !points.has_no_observers() {
+            let connection = facts_of(connection);
+            points.notify(&Event::Refused { connection, reason: reason.to_string() });
         }
     }
 }
@@ -127,6 +136,20 @@ pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     extra.insert("lang".to_owned(), json!(facts.lang));
     extra.insert("version".to_owned(), json!(facts.version));
     extra.insert("type".to_owned(), json!(facts.client_type));
+    extra.insert("ip".to_owned(), json!(facts.ip));
+    extra.insert("auth_user".to_owned(), json!(facts.auth_user));
+    extra.insert("tags".to_owned(), json!(*facts.tags));
+    let traffic = Traffic::of(&connection.receiver);
+    for (name, value) in [
+        ("start_unix_ns", facts.start_unix_ns),
+        ("rtt_ns", facts.rtt_ns),
+        ("in_msgs", traffic.in_msgs),
+        ("in_bytes", traffic.in_bytes),
+        ("out_msgs", traffic.out_msgs),
+        ("out_bytes", traffic.out_bytes),
+    ] {
+        extra.insert(name.to_owned(), value.into());
+    }
     let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     ConnectionFacts {
         id: connection.receiver.cid,

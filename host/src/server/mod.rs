@@ -119,6 +119,8 @@ fn snapshots(server: &Server, kind: &str, params: &serde_json::Value) -> natsd_p
         "connz" => snapshot::connz(&server.facts.server_id, context, params),
         "subsz" => snapshot::subsz(&server.facts.server_id, context, params),
         "healthz" => Ok(snapshot::healthz(context)),
+        "accstatz" => snapshot::accstatz(&server.facts.server_id, context, params),
+        "server" => Ok(snapshot::server_info(context)),
         _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
     };
     data.map(|data| data.to_string()).map_err(|text| Error::new(ErrorKind::Invalid, text))

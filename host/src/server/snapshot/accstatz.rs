@@ -1,0 +1,104 @@
+//! `/accstatz`: connections and traffic by account (MON-084 to MON-086).
+
+use super::text;
+use crate::account::Account;
+use crate::conn::Context;
+use crate::conn::registry::Traffic;
+use crate::runtime::unix_ns;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// SYS-026
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Params {
+    /// Empty: all.
+    accounts: Vec<String>,
+    include_unused: bool,
+}
+
+#[derive(Serialize)]
+struct Accstatz {
+    server_id: String,
+    now: String,
+    account_statz: Vec<AccountStat>,
+}
+
+/// MON-085
+#[derive(Serialize)]
+struct AccountStat {
+    acc: String,
+    name: String,
+    conns: usize,
+    leafnodes: usize,
+    total_conns: usize,
+    num_subscriptions: usize,
+    sent: DataStats,
+    received: DataStats,
+    slow_consumers: u64,
+}
+
+#[derive(Default, Serialize)]
+struct DataStats {
+    msgs: u64,
+    bytes: u64,
+    gateways: MsgBytes,
+    routes: MsgBytes,
+    leafs: MsgBytes,
+}
+
+#[derive(Default, Serialize)]
+struct MsgBytes {
+    msgs: u64,
+    bytes: u64,
+}
+
+pub fn accstatz(server_id: &str, context: &Context, params: &Value) -> Result<Value, String> {
+    let params: Params = serde_json::from_value(params.clone()).map_err(|error| error.to_string())?;
+    let mut accounts = context.accounts.all();
+    if !params.accounts.is_empty() {
+        accounts.retain(|account| params.accounts.iter().any(|name| **name == *account.name));
+    }
+    accounts.retain(|account| params.include_unused || account.connections() > 0);
+    accounts.sort_by(|a, b| a.name.cmp(&b.name));
+    let open = open_traffic(context, &accounts);
+    let stats = accounts.iter().zip(open).map(|(account, open)| stat(account, open)).collect();
+    let now = text::time(unix_ns());
+    let answer = Accstatz { server_id: server_id.to_owned(), now, account_statz: stats };
+    serde_json::to_value(answer).map_err(|error| error.to_string())
+}
+
+/// The traffic of the connections that are open, for each of the accounts.
+fn open_traffic(context: &Context, accounts: &[Arc<Account>]) -> Vec<Traffic> {
+    let places: HashMap<u32, usize> =
+        accounts.iter().enumerate().map(|(place, account)| (account.id, place)).collect();
+    let mut sums = vec![Traffic::default(); accounts.len()];
+    for connection in context.registry.all() {
+        let account = connection.account.read().id;
+        if let Some(sum) = places.get(&account).and_then(|place| sums.get_mut(*place)) {
+            sum.add(&Traffic::of(&connection.receiver));
+        }
+    }
+    sums
+}
+
+/// MON-086: sent is what clients got, received what came from them.
+fn stat(account: &Account, open: Traffic) -> AccountStat {
+    let past = account.past_traffic.lock();
+    let data = |msgs: u64, bytes: u64| DataStats { msgs, bytes, ..DataStats::default() };
+    let conns = account.connections();
+    AccountStat {
+        acc: account.name.to_string(),
+        name: account.name.to_string(),
+        conns,
+        leafnodes: 0,
+        total_conns: conns,
+        num_subscriptions: account.sublist.read().trie.len(),
+        sent: data(open.out_msgs + past.out_msgs, open.out_bytes + past.out_bytes),
+        received: data(open.in_msgs + past.in_msgs, open.in_bytes + past.in_bytes),
+        slow_consumers: account.slow_consumers.load(Relaxed),
+    }
+}
