@@ -120,6 +120,8 @@ impl Traffic {
 
 /// Client ids start behind those that the server's own clients have in nats-server (CORE-024).
 const FIRST_CID: u64 = 5;
+/// What all of the server's own share.
+const INTERNAL_CID: u64 = 1;
 
 pub struct Registry {
     connections: RwLock<HashMap<u64, Arc<Connection>>>,
@@ -154,13 +156,20 @@ impl Registry {
 
     /// A dense id and a client id for a new receiver.
     pub fn new_ids(&self) -> (u32, u64) {
-        let cid = self.next_cid.fetch_add(1, Relaxed);
+        (self.new_id(), self.next_cid.fetch_add(1, Relaxed))
+    }
+
+    /// The same for a receiver of the server itself, which uses up no client id.
+    pub fn new_internal_ids(&self) -> (u32, u64) {
+        (self.new_id(), INTERNAL_CID)
+    }
+
+    fn new_id(&self) -> u32 {
         let mut ids = self.ids.lock();
-        let id = ids.free.pop().unwrap_or_else(|| {
+        ids.free.pop().unwrap_or_else(|| {
             ids.next += 1;
             ids.next - 1
-        });
-        (id, cid)
+        })
     }
 
     pub fn add(&self, connection: Arc<Connection>) {

@@ -174,7 +174,7 @@ impl HostServices for Services {
         }
         let account = self.account_named(account)?;
         let server = self.server()?;
-        let (id, cid) = server.context.registry.new_ids();
+        let (id, cid) = server.context.registry.new_internal_ids();
         let receiver = Receiver::inline(id, cid, Kind::System, Arc::new(ToPlugin(subscriber)));
         receiver.label.store(Some(Arc::new(format!("plugin:{plugin} - cid:{cid}"))));
         let receiver = Arc::new(receiver);

@@ -3,7 +3,7 @@
 //!
 //! The data comes from the host's snapshots and from other plugins; this crate is what stands in front of them.
 //! Reading order: `config` says where to listen, `serve` accepts and speaks HTTP, `endpoints` answers; `events`
-//! tells what happens.
+//! tells what happens, `requests` answers in the system account.
 
 mod answer;
 mod config;
@@ -14,6 +14,7 @@ mod json;
 mod page;
 mod params;
 mod query;
+mod requests;
 mod serve;
 mod stats;
 mod stream;
@@ -26,6 +27,7 @@ use natsd_plugin_api::{
     Apply, Error, Health, Host, Manifest, Plugin, Registrar, Registration, Result, Section, export_plugin,
     tracing,
 };
+use requests::Requests;
 use serve::Serving;
 use std::sync::{Arc, OnceLock};
 
@@ -36,8 +38,9 @@ pub struct Monitoring {
     /// Set once it listens.
     serving: OnceLock<Serving>,
     events: Events,
+    requests: Requests,
     /// Set once it watches.
-    watching: OnceLock<Registration>,
+    watching: OnceLock<[Registration; 2]>,
 }
 
 export_plugin!(Monitoring, "monitoring");
@@ -55,12 +58,16 @@ impl Plugin for Monitoring {
         let config = Config::read(section)?;
         let endpoints = Arc::new(Endpoints::new(host.clone(), &config.base_path));
         let events = Events::new(host.clone());
-        Ok(Self { host, config, endpoints, serving: OnceLock::new(), events, watching: OnceLock::new() })
+        let requests = Requests::new(host.clone(), events.clone());
+        let (serving, watching) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { host, config, endpoints, serving, events, requests, watching })
     }
 
     async fn start(self: Arc<Self>, register: Registrar) -> Result<()> {
+        let watching = [register.observer(self.requests.clone())?, register.observer(self.events.clone())?];
         // `start` is called once.
-        let _ = self.watching.set(register.observer(self.events.clone())?);
+        let _ = self.watching.set(watching);
+        self.requests.serve_all()?;
         events::timers::start(&self.host, &self.events);
         let Some(listen) = self.config.listen().map_err(cannot_start)? else { return Ok(()) };
         let serving = Serving::open(&self.host, &listen, &self.endpoints).await.map_err(cannot_start)?;
