@@ -19,6 +19,8 @@ pub struct Connection {
     signals: AtomicU32,
     /// Signals were taken and are being carried out.
     busy: AtomicBool,
+    /// The client understands INFO at any time, and has said enough to get one.
+    pub takes_info: AtomicBool,
 }
 
 /// What the server wants of a connection's task.
@@ -30,6 +32,8 @@ pub enum Signal {
     SendInfo = 2,
     /// Measure the round trip.
     Ping = 4,
+    /// Send an INFO that says the server is about to go, to this client alone.
+    LameDuck = 8,
 }
 
 impl Connection {
@@ -40,6 +44,7 @@ impl Connection {
             account: RwLock::new(account),
             signals: AtomicU32::new(0),
             busy: AtomicBool::new(false),
+            takes_info: AtomicBool::new(false),
         }
     }
 

@@ -385,6 +385,9 @@ impl Session {
         if signals & Signal::SendInfo as u32 != 0 && self.first_pong_sent && self.flags.async_info {
             self.send_info();
         }
+        if signals & Signal::LameDuck as u32 != 0 {
+            self.send_lame_duck_info();
+        }
         if signals & Signal::Ping as u32 != 0 {
             self.send_ping();
         }

@@ -2,6 +2,7 @@
 
 use crate::auth::Identity;
 use crate::auth::permissions::Permissions;
+use crate::config::options::PermissionsOptions;
 use crate::conn::Connection;
 use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
 use crate::conn::registry::Traffic;
@@ -9,7 +10,7 @@ use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
 use natsd_plugin_api::{AuthRequest, ConnectionFacts, Event, Verdict};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -127,6 +128,42 @@ impl PluginHooks {
             Identity::by_plugin(account.into(), &identity.user, permissions, kind, identity.tags.clone());
         Ok(PluginVerdict::Allow(identity, expires))
     }
+}
+
+/// A connection as plugins see it, and what it may do (SYS-016).
+pub fn all_facts_of(connection: &Connection) -> ConnectionFacts {
+    let mut all = facts_of(connection);
+    let facts = connection.facts.lock();
+    if let Some(permissions) = &facts.permissions {
+        all.extra.insert("permissions".to_owned(), shown_permissions(&permissions.source));
+    }
+    if let Some(expires) = facts.expires_unix_ns {
+        all.extra.insert("expires_unix_ns".to_owned(), expires.into());
+    }
+    all
+}
+
+/// What says nothing is left out.
+fn shown_permissions(options: &PermissionsOptions) -> Value {
+    let mut shown = Map::new();
+    for (name, subjects) in [("publish", &options.publish), ("subscribe", &options.subscribe)] {
+        let mut lists = Map::new();
+        let allow = subjects.allow.as_deref().unwrap_or_default();
+        for (name, list) in [("allow", allow), ("deny", subjects.deny.as_slice())] {
+            if !list.is_empty() {
+                lists.insert(name.to_owned(), json!(list));
+            }
+        }
+        if !lists.is_empty() {
+            shown.insert(name.to_owned(), Value::Object(lists));
+        }
+    }
+    if let Some(responses) = &options.allow_responses {
+        let max = responses.max_msgs.map_or(-1, i64::from);
+        let ttl = responses.ttl.map_or(-1, |ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
+        shown.insert("responses".to_owned(), json!({ "max": max, "ttl": ttl }));
+    }
+    Value::Object(shown)
 }
 
 /// A connection as plugins see it.

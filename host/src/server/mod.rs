@@ -41,6 +41,8 @@ pub struct Server {
     address: Mutex<Option<core::net::SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,
     stopping: AtomicBool,
+    /// Held by the reload that is under way.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 /// What a server is, from its start to its end.
@@ -76,7 +78,8 @@ impl Server {
             };
             crate::log::debug!("Trapped {:?} signal", signal.name());
             match signal {
-                Signal::Hangup => self.reload().await,
+                // It is logged why, if it fails.
+                Signal::Hangup => drop(self.reload().await),
                 Signal::User1 => crate::log::reopen(),
                 Signal::User2 if lame_duck.is_none() => {
                     let server = self.clone();

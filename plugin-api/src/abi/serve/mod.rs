@@ -64,7 +64,16 @@ pub trait HostSide: Send + Sync + 'static {
     fn account(&self, name: &str) -> Result<Value>;
     fn connection(&self, id: u64) -> Result<Value>;
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    /// Tells one client that the server is about to go. Since 1.3.
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        let _ = id;
+        Err(Error::unsupported("this host cannot tell one client of lame duck mode"))
+    }
     fn identity(&self) -> Result<Value>;
+    /// Reads the configuration again, all or nothing. Since 1.3.
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Err(Error::unsupported("this host does not reload for plugins")) })
+    }
     /// JSON text, made by the server itself.
     fn snapshot(&self, kind: &str, params: Value) -> Result<String>;
 
@@ -335,8 +344,16 @@ unsafe extern "C" fn account_lookup(host: *const (), name: RStr<'_>) -> RResult<
     json(|| unsafe { side(host) }.account(name.as_str()))
 }
 
-static CONNECTIONS: &WithMetadata<ConnectionsTable> =
-    &WithMetadata::new(ConnectionsTable { lookup: connection_lookup, close: connection_close });
+static CONNECTIONS: &WithMetadata<ConnectionsTable> = &WithMetadata::new(ConnectionsTable {
+    lookup: connection_lookup,
+    close: connection_close,
+    lame_duck: connection_lame_duck,
+});
+
+unsafe extern "C" fn connection_lame_duck(host: *const (), id: u64) -> RResult<(), FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.lame_duck_connection(id))
+}
 
 unsafe extern "C" fn connection_lookup(host: *const (), id: u64) -> RResult<RString, FfiError> {
     // SAFETY: see above.
@@ -353,7 +370,15 @@ unsafe extern "C" fn connection_close(
     guarded(|| unsafe { side(host) }.close_connection(id, CloseReason::from_number(reason), text.as_str()))
 }
 
-static SERVER: &WithMetadata<ServerTable> = &WithMetadata::new(ServerTable { identity, snapshot });
+static SERVER: &WithMetadata<ServerTable> = &WithMetadata::new(ServerTable { identity, snapshot, reload });
+
+unsafe extern "C" fn reload(host: *const ()) -> FfiFuture<()> {
+    started(|| {
+        // SAFETY: see above.
+        let reloading = unsafe { side(host) }.reload();
+        Ok(Box::pin(reloading))
+    })
+}
 
 unsafe extern "C" fn identity(host: *const ()) -> RResult<RString, FfiError> {
     // SAFETY: see above.

@@ -82,6 +82,14 @@ impl Answers {
         self.envelope(data)
     }
 
+    /// What became of a reload (SYS-003).
+    pub fn reloaded(&self, outcome: Result<()>) -> Result<Answer> {
+        self.envelope(match outcome {
+            Ok(()) => Ok(Value::Null),
+            Err(error) => Err(Refusal::Deed(error.message().to_owned())),
+        })
+    }
+
     /// SYS-005
     fn envelope(&self, data: Data) -> Result<Answer> {
         let error = |code: u16, text: String| json!({ "code": code, "description": text });
@@ -100,17 +108,12 @@ impl Answers {
     /// The options, if this server is meant (SYS-008).
     fn wanted(&self, kind: &str, body: &[u8]) -> std::result::Result<Body, Refusal> {
         let body = Body::parse(kind, body)?;
-        if body.means(&self.events.server()?) { Ok(body) } else { Err(Refusal::Silence) }
+        if !body.picks() || body.means(&self.events.server()?) { Ok(body) } else { Err(Refusal::Silence) }
     }
 
     fn of_server(&self, kind: &str, body: &[u8]) -> Data {
-        match kind {
-            "KICK" | "LDM" => return self.to_connection(kind, body),
-            "RELOAD" => {
-                self.wanted(kind, body)?;
-                return Err(Refusal::Deed("reload is asked for with the signal HUP".to_owned()));
-            }
-            _ => {}
+        if matches!(kind, "KICK" | "LDM") {
+            return self.to_connection(kind, body);
         }
         let body = self.wanted(kind, body)?;
         match kind {
@@ -187,7 +190,7 @@ impl Answers {
         };
         let done = match kind {
             "KICK" => self.host.close_connection(cid, CloseReason::Kicked, ""),
-            _ => Err(Error::unsupported("one client alone cannot be told of lame duck mode")),
+            _ => self.host.lame_duck_connection(cid),
         };
         match done {
             Ok(()) => Ok(Value::Null),

@@ -172,17 +172,30 @@ impl Requests {
         let own = self.clone();
         // A task goes on without its handle.
         drop(self.host.spawn("system request", async move {
-            let (answers, pending) = (own.clone(), own.pending.clone());
-            let done = own.host.blocking(move || answers.answer(&request)).await;
-            pending.fetch_sub(1, Ordering::Relaxed);
-            if let Err(error) = done.and_then(|done| done) {
+            let answered = own.answer(request).await;
+            own.pending.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = answered {
                 tracing::warn!("A request to the server is not answered: {error}");
             }
         }));
     }
 
-    fn answer(&self, request: &Request) -> Result<()> {
-        let (value, encoding) = match self.answers.answer(&request.topic, &request.body, request.origin)? {
+    async fn answer(&self, request: Request) -> Result<()> {
+        if request.topic == Topic::Server("RELOAD".to_owned()) {
+            let outcome = self.host.reload().await;
+            return self.send(&request, self.answers.reloaded(outcome)?);
+        }
+        let own = self.clone();
+        // Snapshots of large servers take long; the server's own threads have better things to do.
+        let work = move || {
+            let answer = own.answers.answer(&request.topic, &request.body, request.origin)?;
+            own.send(&request, answer)
+        };
+        self.host.blocking(work).await?
+    }
+
+    fn send(&self, request: &Request, answer: Answer) -> Result<()> {
+        let (value, encoding) = match answer {
             Answer::Enveloped(value) => (value, request.encoding),
             Answer::Bare(value) => (value, None),
             Answer::Silence => return Ok(()),

@@ -149,6 +149,11 @@ impl Body {
         Value::Object(self.options.clone())
     }
 
+    /// Only some servers shall answer.
+    pub fn picks(&self) -> bool {
+        FILTERS.iter().any(|(name, _)| self.options.contains_key(*name))
+    }
+
     /// Whether this server is among those that shall answer.
     pub fn means(&self, server: &Value) -> bool {
         let exact = self.flag("exact_match");
