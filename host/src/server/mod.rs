@@ -122,6 +122,10 @@ fn snapshots(server: &Server, kind: &str, params: &serde_json::Value) -> natsd_p
         "connz" => snapshot::connz(&server.facts.server_id, context, params),
         "subsz" => snapshot::subsz(&server.facts.server_id, context, params),
         "healthz" => Ok(snapshot::healthz(context)),
+        "accountz" => {
+            let config_load_unix_ns = server.config.lock().load_unix_ns;
+            snapshot::accountz(&server.facts.server_id, context, config_load_unix_ns, params)
+        }
         "accstatz" => snapshot::accstatz(&server.facts.server_id, context, params),
         "server" => Ok(snapshot::server_info(context)),
         _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
