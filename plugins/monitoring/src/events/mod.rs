@@ -16,20 +16,16 @@ use natsd_plugin_api::{
     ConnectionFacts, Event, EventObserver, Host, PublishRef, Result, ServerIdentity, tracing,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Publishes events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     host: Host,
     ids: Arc<Ids>,
-    /// When the numbers of the server were told on request; 0: never.
-    last_statsz_ns: Arc<AtomicU64>,
 }
 
 /// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
 const JETSTREAM_FLAGS: u64 = 7;
-const STATSZ_EVERY_NS: u64 = 1_000_000_000;
 
 impl EventObserver for Events {
     fn on_event(&self, event: &Event) {
@@ -42,7 +38,7 @@ impl EventObserver for Events {
 impl Events {
     pub fn new(host: Host) -> Self {
         let ids = Arc::new(Ids::new(&host));
-        Self { host, ids, last_statsz_ns: Arc::default() }
+        Self { host, ids }
     }
 
     fn tell(&self, event: &Event) -> Result<()> {
@@ -177,19 +173,8 @@ impl Events {
         time_text::utc(self.host.unix_ns())
     }
 
-    /// Tells the numbers of the server because somebody asks for them, at most once a second (SYS-011).
+    /// Tells the numbers of the server to all because somebody asks for them (SYS-004).
     pub fn broadcast_statsz(&self) {
-        let now_ns = self.host.monotonic_ns();
-        let last_ns = self.last_statsz_ns.load(Ordering::Relaxed);
-        let is_early = last_ns > 0 && now_ns.saturating_sub(last_ns) < STATSZ_EVERY_NS;
-        if is_early
-            || self
-                .last_statsz_ns
-                .compare_exchange(last_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
         if let Err(error) = self.statsz() {
             tracing::debug!("A system event is lost: {error}");
         }

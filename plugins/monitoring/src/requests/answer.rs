@@ -133,6 +133,9 @@ impl Answers {
                 body.set("account", account);
                 body.set("subscriptions", true);
             }
+            "JSZ" if !self.events.has_jetstream() => {
+                return Err(Refusal::Data("jetstream not enabled".to_owned()));
+            }
             "LEAFZ" | "JSZ" => body.set("account", account),
             "INFO" => {
                 body.set("account", account);
