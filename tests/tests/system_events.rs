@@ -3,6 +3,7 @@
 //!
 //! What the reference answers is kept in `monitoring/events/*.json`, so that the test works without it. Where there
 //! is a reference it is asked again, and `RECORD=1` writes down what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -163,69 +164,75 @@ fn events(program: &Path) -> Seen {
     seen
 }
 
+/// What one server is asked by its id.
+const ASKED: &[(&str, &str)] = &[
+    ("IDZ", ""),
+    ("STATSZ", ""),
+    ("VARZ", ""),
+    ("SUBSZ", ""),
+    ("CONNZ", r#"{"auth":true,"limit":1}"#),
+    ("ROUTEZ", ""),
+    ("GATEWAYZ", ""),
+    ("LEAFZ", ""),
+    ("ACCOUNTZ", ""),
+    ("ACCOUNTZ", r#"{"account":"A"}"#),
+    ("ACCOUNTZ", r#"{"account":"SYS"}"#),
+    ("ACCOUNTZ", r#"{"account":"zz"}"#),
+    ("JSZ", ""),
+    ("HEALTHZ", ""),
+    ("HEALTHZ", r#"{"stream":"x"}"#),
+    ("HEALTHZ", r#"{"stream":"x","details":true}"#),
+    ("PROFILEZ", ""),
+    ("PROFILEZ", r#"{"name":"zz"}"#),
+    ("RAFTZ", ""),
+    ("RELOAD", ""),
+    ("KICK", ""),
+    ("KICK", r#"{"cid":999}"#),
+    ("LDM", r#"{"cid":999}"#),
+    ("CONNZ", "{bad"),
+    ("CONNZ", r#"{"limit":"x"}"#),
+    ("CONNZ", r#"{"sort":"x"}"#),
+    ("VARZ", r#"{"server_name":"other"}"#),
+    ("HEALTHZ", r#"{"server_name":"sr"}"#),
+    ("HEALTHZ", r#"{"server_name":"sr","exact_match":true}"#),
+    ("HEALTHZ", r#"{"tags":["az:1"]}"#),
+    ("HEALTHZ", r#"{"tags":["az:1","other"]}"#),
+    ("HEALTHZ", r#"{"cluster":"c"}"#),
+    ("STATSZ", r#"{"domain":"d"}"#),
+    ("OTHERZ", ""),
+];
+
+/// What is asked otherwise in the system account, behind `$SYS.REQ.`.
+const SUBJECTS: &[&str] = &[
+    "SERVER.PING",
+    "SERVER.PING.HEALTHZ",
+    "SERVER.PING.RELOAD",
+    "ACCOUNT.A.CONNZ",
+    "ACCOUNT.A.SUBSZ",
+    "ACCOUNT.A.INFO",
+    "ACCOUNT.A.STATZ",
+    "ACCOUNT.A.CONNS",
+    "ACCOUNT.A.JSZ",
+    "ACCOUNT.A.LEAFZ",
+    "ACCOUNT.zz.CONNZ",
+    "ACCOUNT.zz.INFO",
+    "ACCOUNT.zz.STATZ",
+    "ACCOUNT.zz.CONNS",
+    "ACCOUNT.PING.STATZ",
+    "USER.INFO",
+];
+
 fn requests(program: &Path) -> Seen {
     let mut on = Watched::start(program);
     let mut a = join(&on.server, "a");
     let mut b = join(&on.server, "b");
     let mut seen = Seen::new();
     let mut note = |name: &str, answer: Option<Value>| drop(seen.insert(name.to_owned(), json!(answer)));
-    for (kind, body) in [
-        ("IDZ", ""),
-        ("STATSZ", ""),
-        ("VARZ", ""),
-        ("SUBSZ", ""),
-        ("CONNZ", r#"{"auth":true,"limit":1}"#),
-        ("ROUTEZ", ""),
-        ("GATEWAYZ", ""),
-        ("LEAFZ", ""),
-        ("ACCOUNTZ", ""),
-        ("ACCOUNTZ", r#"{"account":"A"}"#),
-        ("ACCOUNTZ", r#"{"account":"SYS"}"#),
-        ("ACCOUNTZ", r#"{"account":"zz"}"#),
-        ("JSZ", ""),
-        ("HEALTHZ", ""),
-        ("HEALTHZ", r#"{"stream":"x"}"#),
-        ("HEALTHZ", r#"{"stream":"x","details":true}"#),
-        ("PROFILEZ", ""),
-        ("PROFILEZ", r#"{"name":"zz"}"#),
-        ("RAFTZ", ""),
-        ("RELOAD", ""),
-        ("KICK", ""),
-        ("KICK", r#"{"cid":999}"#),
-        ("LDM", r#"{"cid":999}"#),
-        ("CONNZ", "{bad"),
-        ("CONNZ", r#"{"limit":"x"}"#),
-        ("CONNZ", r#"{"sort":"x"}"#),
-        ("VARZ", r#"{"server_name":"other"}"#),
-        ("HEALTHZ", r#"{"server_name":"sr"}"#),
-        ("HEALTHZ", r#"{"server_name":"sr","exact_match":true}"#),
-        ("HEALTHZ", r#"{"tags":["az:1"]}"#),
-        ("HEALTHZ", r#"{"tags":["az:1","other"]}"#),
-        ("HEALTHZ", r#"{"cluster":"c"}"#),
-        ("STATSZ", r#"{"domain":"d"}"#),
-        ("OTHERZ", ""),
-    ] {
+    for (kind, body) in ASKED {
         let answer = on.ask(kind, body);
         note(&format!("{kind} {body}"), answer);
     }
-    for subject in [
-        "SERVER.PING",
-        "SERVER.PING.HEALTHZ",
-        "SERVER.PING.RELOAD",
-        "ACCOUNT.A.CONNZ",
-        "ACCOUNT.A.SUBSZ",
-        "ACCOUNT.A.INFO",
-        "ACCOUNT.A.STATZ",
-        "ACCOUNT.A.CONNS",
-        "ACCOUNT.A.JSZ",
-        "ACCOUNT.A.LEAFZ",
-        "ACCOUNT.zz.CONNZ",
-        "ACCOUNT.zz.INFO",
-        "ACCOUNT.zz.STATZ",
-        "ACCOUNT.zz.CONNS",
-        "ACCOUNT.PING.STATZ",
-        "USER.INFO",
-    ] {
+    for subject in SUBJECTS {
         note(subject, request(&mut on.system, &format!("$SYS.REQ.{subject}"), ""));
     }
     for (client, name) in [(&mut a, "a"), (&mut b, "b")] {
