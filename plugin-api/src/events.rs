@@ -21,7 +21,7 @@ pub enum Event {
         connection: ConnectionFacts,
         reason: String,
     },
-    /// Authentication failed.
+    /// Authentication failed, at CONNECT or after a reload. `Disconnected` follows.
     Refused {
         connection: ConnectionFacts,
         reason: String,
@@ -53,6 +53,8 @@ pub struct ConnectionFacts {
     pub account: String,
     pub user: Option<String>,
     pub name: Option<String>,
-    /// Whatever else the host knows: counters, language, version, …
+    /// Whatever else the host knows: counters (`in_msgs`, …), `start_unix_ns`, `rtt_ns`, `ip`, `lang`, `version`,
+    /// `type`, `tags`; `auth_user` is who the client says it is. [`crate::Host::connection`] adds `permissions` and
+    /// `expires_unix_ns`.
     pub extra: Map<String, Value>,
 }

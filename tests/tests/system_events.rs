@@ -84,7 +84,9 @@ impl Watched {
 }
 
 fn join(server: &Server, user: &str) -> Client {
-    let options = format!(r#""user":"{user}","pass":"{user}","name":"n-{user}","lang":"test","version":"1""#);
+    let options = format!(
+        r#""user":"{user}","pass":"{user}","name":"n-{user}","lang":"test","version":"1","headers":true"#
+    );
     let mut client = Client::join(server.address(), &options).unwrap();
     client.sync();
     client
@@ -345,4 +347,79 @@ fn events_have_the_fields_of_the_reference() {
 #[test]
 fn requests_are_answered_as_by_the_reference() {
     same_as_the_reference("requests", requests);
+}
+
+/// natsd, and the reference if there is one.
+fn both() -> impl Iterator<Item = Watched> {
+    natsd_tests::monitored::programs().map(|program| Watched::start(&program))
+}
+
+/// SYS-007
+#[test]
+fn one_client_is_kicked_or_told_that_the_server_goes() {
+    for mut on in both() {
+        let mut old = join(&on.server, "a");
+        let options = r#""user":"a","pass":"a","name":"new","lang":"test","version":"1","protocol":1"#;
+        let mut new = Client::join(on.server.address(), options).unwrap();
+        new.sync();
+        let connz = on.ask("CONNZ", r#"{"acc":"A"}"#).unwrap();
+        let connections = connz["data"]["connections"].as_array().unwrap();
+        let cid =
+            |name: &str| connections.iter().find(|c| c["name"] == name).unwrap()["cid"].as_u64().unwrap();
+        let (old_cid, new_cid) = (cid("n-a"), cid("new"));
+
+        let refused = on.ask("LDM", &format!(r#"{{"cid":{old_cid}}}"#)).unwrap();
+        assert_eq!(refused["error"]["code"], 500, "{refused}");
+        let told = on.ask("LDM", &format!(r#"{{"cid":{new_cid}}}"#)).unwrap();
+        assert_eq!(told.as_object().unwrap().len(), 1, "{told}");
+        let mut told = String::new();
+        while !told.contains(r#""ldm":true"#) {
+            told = String::from_utf8(new.expect_op("INFO ")).unwrap();
+        }
+
+        on.listen("$SYS.ACCOUNT.A.DISCONNECT");
+        on.ask("KICK", &format!(r#"{{"cid":{new_cid}}}"#)).unwrap();
+        // No error on the wire.
+        assert_eq!(new.until_closed(), Vec::<Vec<u8>>::new());
+        old.sync();
+    }
+}
+
+/// SYS-009
+#[test]
+fn answers_are_compressed_as_wanted() {
+    for mut on in both() {
+        for (wanted, said, start) in [
+            ("gzip", "gzip", &b"\x1f\x8b"[..]),
+            ("snappy", "snappy", b"\xff\x06\x00\x00sNaPpY"),
+            ("s2", "snappy", b"\xff\x06\x00\x00sNaPpY"),
+            ("other", "identity", b"{\"server\""),
+        ] {
+            let headers = format!("NATS/1.0\r\nAccept-Encoding: {wanted}\r\n\r\n");
+            let len = headers.len();
+            let subject = format!("$SYS.REQ.SERVER.{}.VARZ", on.id);
+            on.system
+                .send(format!("HPUB {subject} _INBOX.y {len} {len}\r\n{headers}\r\n").as_bytes())
+                .unwrap();
+            let answer = on.system.expect_op("HMSG _INBOX.y ");
+            let head = format!("NATS/1.0\r\nContent-Encoding: {said}\r\n\r\n");
+            let at = answer.windows(head.len()).position(|part| part == head.as_bytes());
+            let body = &answer[at.expect("the header") + head.len()..];
+            assert!(body.starts_with(start), "{wanted}: {body:?}");
+        }
+    }
+}
+
+/// EVT-030
+#[test]
+fn events_stay_in_the_system_account() {
+    for mut on in both() {
+        let mut b = join(&on.server, "a");
+        b.send(b"SUB > 1\r\n").unwrap();
+        b.sync();
+        on.listen("$SYS.ACCOUNT.A.>");
+        drop(join(&on.server, "a"));
+        on.event("ACCOUNT.A.DISCONNECT");
+        assert_eq!(b.sync(), Vec::<Vec<u8>>::new());
+    }
 }

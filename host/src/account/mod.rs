@@ -2,7 +2,7 @@
 
 use crate::config::options::{AccountOptions, AccountsOptions};
 use crate::interest::{Sublist, Watches};
-use crate::runtime::{Mutex, RwLock, RwLockReadGuard};
+use crate::runtime::{RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -23,17 +23,6 @@ pub struct Account {
     /// Subjects that no cache had an answer for.
     pub searches: AtomicU64,
     pub slow_consumers: AtomicU64,
-    /// Of connections that are gone.
-    pub past_traffic: Mutex<PastTraffic>,
-}
-
-/// Messages and bytes, in from and out to clients.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PastTraffic {
-    pub in_msgs: u64,
-    pub in_bytes: u64,
-    pub out_msgs: u64,
-    pub out_bytes: u64,
 }
 
 /// `None`: unlimited.
@@ -59,7 +48,6 @@ impl Account {
             limited: AtomicU32::new(0),
             searches: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
-            past_traffic: Mutex::default(),
         }
     }
 

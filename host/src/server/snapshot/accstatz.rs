@@ -7,8 +7,6 @@ use crate::conn::registry::Traffic;
 use crate::runtime::unix_ns;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// SYS-026
@@ -64,30 +62,18 @@ pub fn accstatz(server_id: &str, context: &Context, params: &Value) -> Result<Va
     }
     accounts.retain(|account| params.include_unused || account.connections() > 0);
     accounts.sort_by(|a, b| a.name.cmp(&b.name));
-    let open = open_traffic(context, &accounts);
-    let stats = accounts.iter().zip(open).map(|(account, open)| stat(account, open)).collect();
+    let mut traffic = context.registry.traffic_by_account();
+    let stats = accounts
+        .iter()
+        .map(|account| stat(account, traffic.remove(&account.id).unwrap_or_default()))
+        .collect();
     let now = text::time(unix_ns());
     let answer = Accstatz { server_id: server_id.to_owned(), now, account_statz: stats };
     serde_json::to_value(answer).map_err(|error| error.to_string())
 }
 
-/// The traffic of the connections that are open, for each of the accounts.
-fn open_traffic(context: &Context, accounts: &[Arc<Account>]) -> Vec<Traffic> {
-    let places: HashMap<u32, usize> =
-        accounts.iter().enumerate().map(|(place, account)| (account.id, place)).collect();
-    let mut sums = vec![Traffic::default(); accounts.len()];
-    for connection in context.registry.all() {
-        let account = connection.account.read().id;
-        if let Some(sum) = places.get(&account).and_then(|place| sums.get_mut(*place)) {
-            sum.add(&Traffic::of(&connection.receiver));
-        }
-    }
-    sums
-}
-
 /// MON-086: sent is what clients got, received what came from them.
-fn stat(account: &Account, open: Traffic) -> AccountStat {
-    let past = account.past_traffic.lock();
+fn stat(account: &Account, traffic: Traffic) -> AccountStat {
     let data = |msgs: u64, bytes: u64| DataStats { msgs, bytes, ..DataStats::default() };
     let conns = account.connections();
     AccountStat {
@@ -97,8 +83,8 @@ fn stat(account: &Account, open: Traffic) -> AccountStat {
         leafnodes: 0,
         total_conns: conns,
         num_subscriptions: account.sublist.read().trie.len(),
-        sent: data(open.out_msgs + past.out_msgs, open.out_bytes + past.out_bytes),
-        received: data(open.in_msgs + past.in_msgs, open.in_bytes + past.in_bytes),
+        sent: data(traffic.out_msgs, traffic.out_bytes),
+        received: data(traffic.in_msgs, traffic.in_bytes),
         slow_consumers: account.slow_consumers.load(Relaxed),
     }
 }

@@ -148,3 +148,48 @@ fn text<'a>(connection: &'a ConnectionFacts, name: &str) -> &'a str {
 fn number(connection: &ConnectionFacts, name: &str) -> u64 {
     connection.extra.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        Head { id: "x".repeat(22), now_unix_ns: 1_795_478_238_000_000_000, server: json!({ "name": "n" }) }
+    }
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_client_that_was_not_let_in_is_one_of_the_global_account() {
+        let event =
+            disconnect(head(), &ConnectionFacts { id: 7, ..ConnectionFacts::default() }, "Client Closed");
+        assert_eq!(event["client"]["acc"], "$G");
+        assert_eq!(event["client"]["stop"], "2026-11-23T23:57:18Z");
+        assert_eq!(keys(&event)[..4], ["type", "id", "timestamp", "server"]);
+        assert_eq!(keys(&event)[4..], ["client", "sent", "received", "reason"]);
+    }
+
+    #[test]
+    fn what_the_client_sent_is_what_the_server_got() {
+        let extra = json!({ "in_msgs": 2, "in_bytes": 3, "out_msgs": 4, "out_bytes": 5, "rtt_ns": 9 });
+        let extra = extra.as_object().cloned().unwrap_or_default();
+        let facts = ConnectionFacts { account: "A".into(), extra, ..ConnectionFacts::default() };
+        let event = disconnect(head(), &facts, "Kicked");
+        assert_eq!(event["sent"], json!({ "msgs": 2, "bytes": 3 }));
+        assert_eq!(event["received"], json!({ "msgs": 4, "bytes": 5 }));
+        assert_eq!(event["client"]["rtt"], 9);
+        assert!(connect(head(), &facts)["client"].get("rtt").is_none());
+    }
+
+    #[test]
+    fn counts_of_what_did_not_happen_are_left_out() {
+        let varz =
+            json!({ "slow_consumers": 0, "stale_connections": 0, "stalled_clients": 2, "jetstream": {} });
+        let event = statsz(json!({}), &varz, 1);
+        let stats = &event["statsz"];
+        assert_eq!((&stats["slow_consumers"], &stats["stalled_clients"]), (&json!(0), &json!(2)));
+        assert!(stats.get("stale_connections").is_none() && stats.get("jetstream").is_none());
+    }
+}

@@ -15,13 +15,15 @@ use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{
     ConnectionFacts, Event, EventObserver, Host, PublishRef, Result, ServerIdentity, tracing,
 };
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Publishes events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     host: Host,
     ids: Arc<Ids>,
+    /// As the configuration in force has it; events of connections come often.
+    identity: Arc<RwLock<Option<Arc<ServerIdentity>>>>,
 }
 
 /// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
@@ -38,7 +40,7 @@ impl EventObserver for Events {
 impl Events {
     pub fn new(host: Host) -> Self {
         let ids = Arc::new(Ids::new(&host));
-        Self { host, ids }
+        Self { host, ids, identity: Arc::default() }
     }
 
     fn tell(&self, event: &Event) -> Result<()> {
@@ -61,6 +63,10 @@ impl Events {
                 let to = self.identity()?;
                 let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id);
                 self.disconnect(&to, &subject, connection, reason)
+            }
+            Event::Reloaded { .. } => {
+                *self.identity.write().unwrap_or_else(PoisonError::into_inner) = None;
+                Ok(())
             }
             Event::LameDuck => self.server_alone("LAMEDUCK"),
             Event::Shutdown => self.server_alone("SHUTDOWN"),
@@ -180,8 +186,14 @@ impl Events {
         }
     }
 
-    pub fn identity(&self) -> Result<ServerIdentity> {
-        self.host.identity()
+    pub fn identity(&self) -> Result<Arc<ServerIdentity>> {
+        // What is kept is replaced as a whole: a panic leaves nothing half done.
+        if let Some(known) = &*self.identity.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known.clone());
+        }
+        let identity = Arc::new(self.host.identity()?);
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity.clone());
+        Ok(identity)
     }
 
     pub fn snapshot(&self, kind: &str, params: &Value) -> Result<Value> {

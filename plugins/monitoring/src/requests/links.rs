@@ -7,11 +7,11 @@ use natsd_plugin_api::serde_json::{Value, json};
 
 /// `None` of what this is not about.
 pub fn none(kind: &str, events: &Events) -> Result<Option<Value>> {
-    let (id, now) = (events.identity()?.id, events.now_text());
+    let identity = events.identity()?;
+    let (id, now) = (identity.id.as_str(), events.now_text());
     Ok(Some(match kind {
         "routez" => {
-            let name = events.identity()?.name;
-            json!({ "server_id": id, "server_name": name, "now": now, "num_routes": 0, "routes": [] })
+            json!({ "server_id": id, "server_name": identity.name, "now": now, "num_routes": 0, "routes": [] })
         }
         "gatewayz" => {
             json!({ "server_id": id, "now": now, "outbound_gateways": {}, "inbound_gateways": {} })
