@@ -13,7 +13,8 @@ pub trait EventObserver: Send + Sync + 'static {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection is authenticated and bound to its account.
+    /// A connection is authenticated and bound to its account. One that says CONNECT again for another account has
+    /// the one it comes from as `previous_account` in `extra`.
     Connected {
         connection: ConnectionFacts,
     },

@@ -423,3 +423,18 @@ fn events_stay_in_the_system_account() {
         assert_eq!(b.sync(), Vec::<Vec<u8>>::new());
     }
 }
+
+/// EVT-010: both accounts are told of when a client says CONNECT again for another one.
+#[test]
+fn a_client_that_changes_its_account_is_counted_in_both() {
+    for mut on in both() {
+        let mut client = join(&on.server, "a");
+        for subject in ["$SYS.ACCOUNT.A.>", "$SYS.ACCOUNT.B.>"] {
+            on.listen(subject);
+        }
+        client.send(b"CONNECT {\"user\":\"b\",\"pass\":\"b\"}\r\n").unwrap();
+        assert_eq!(on.event("ACCOUNT.A.SERVER.CONNS")["conns"], 0);
+        assert_eq!(on.event("ACCOUNT.B.SERVER.CONNS")["conns"], 1);
+        assert_eq!(on.event("ACCOUNT.B.CONNECT")["client"]["user"], "b");
+    }
+}

@@ -26,6 +26,7 @@ impl Session {
             let account = self.connection.account.read().clone();
             subscriptions::remove_all(&self.connection.receiver, &account);
         }
+        let before = self.entered.then(|| self.connection.account.read().name.clone());
         self.note_client(&options);
         let identity = self.authenticate(&options).await?;
         self.become_client(&options, json.is_some());
@@ -34,7 +35,7 @@ impl Session {
             self.ok(&self.connection.receiver);
         }
         if let Some(hooks) = self.context.hooks.get() {
-            hooks.connected(&self.connection);
+            hooks.connected(&self.connection, before.as_deref());
         }
         Ok(())
     }

@@ -40,10 +40,14 @@ impl Hooks for PluginHooks {
         !self.plugins.points().has_no_authenticators()
     }
 
-    fn connected(&self, connection: &Connection) {
+    fn connected(&self, connection: &Connection, before: Option<&str>) {
         let points = self.plugins.points();
         if !points.has_no_observers() {
-            points.notify(&Event::Connected { connection: facts_of(connection) });
+            let mut connection = facts_of(connection);
+            if let Some(before) = before.filter(|before| **before != *connection.account) {
+                connection.extra.insert("previous_account".to_owned(), before.into());
+            }
+            points.notify(&Event::Connected { connection });
         }
     }
 

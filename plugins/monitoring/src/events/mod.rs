@@ -47,6 +47,9 @@ impl Events {
         match event {
             Event::Connected { connection } => {
                 let to = self.identity()?;
+                if let Some(left) = connection.extra.get("previous_account").and_then(Value::as_str) {
+                    self.account_connections(&to, left)?;
+                }
                 // In this order (EVT-011).
                 self.account_connections(&to, body::account_of(connection))?;
                 self.connect(&to, connection)
