@@ -140,6 +140,8 @@ struct ClosedRing {
     max: usize,
     total: u64,
     traffic: Traffic,
+    /// The same by account id. Accounts live as long as the server.
+    traffic_by_account: HashMap<u32, Traffic>,
 }
 
 impl Registry {
@@ -174,7 +176,9 @@ impl Registry {
             return;
         }
         let traffic = Traffic::of(receiver);
+        let account = connection.account.read().id;
         let mut closed = self.closed.lock();
+        closed.traffic_by_account.entry(account).or_default().add(&traffic);
         closed.total += 1;
         closed.traffic.add(&traffic);
         if closed.max > 0 {
@@ -233,5 +237,15 @@ impl Registry {
             sum.add(&Traffic::of(&connection.receiver));
         }
         sum
+    }
+
+    /// The traffic of each account that had any connection, of closed ones too; by account id.
+    pub fn traffic_by_account(&self) -> HashMap<u32, Traffic> {
+        let mut sums = self.closed.lock().traffic_by_account.clone();
+        for connection in self.all() {
+            let account = connection.account.read().id;
+            sums.entry(account).or_default().add(&Traffic::of(&connection.receiver));
+        }
+        sums
     }
 }

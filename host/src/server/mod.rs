@@ -109,36 +109,3 @@ async fn signal_or_done(
     })
     .await
 }
-
-/// Monitoring data as JSON text.
-fn snapshots(server: &Server, kind: &str, params: &serde_json::Value) -> natsd_plugin_api::Result<String> {
-    use natsd_plugin_api::{Error, ErrorKind};
-    let context = &server.context;
-    let data = match kind {
-        "varz" => Ok(server.varz()),
-        "connz" => snapshot::connz(&server.facts.server_id, context, params),
-        "subsz" => snapshot::subsz(&server.facts.server_id, context, params),
-        "healthz" => Ok(snapshot::healthz(context)),
-        _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
-    };
-    data.map(|data| data.to_string()).map_err(|text| Error::new(ErrorKind::Invalid, text))
-}
-
-impl Server {
-    fn varz(&self) -> serde_json::Value {
-        let plugins = snapshot::parts_of_plugins(&self.plugins, "varz");
-        let config = self.config.lock().clone();
-        let facts = snapshot::ServerFacts {
-            server_id: &self.facts.server_id,
-            server_name: &self.facts.name,
-            port: self.port(),
-            start_unix_ns: self.facts.start_unix_ns,
-            now_unix_ns: crate::runtime::unix_ns(),
-            config_load_unix_ns: config.load_unix_ns,
-            config_digest: &config.digest,
-            reload_error: config.reload_error.as_deref(),
-            usage: crate::runtime::usage::usage(),
-        };
-        snapshot::varz(&facts, &self.context, &plugins)
-    }
-}
