@@ -8,12 +8,14 @@ mod config;
 mod endpoints;
 mod health;
 mod json;
+mod metrics;
 mod page;
 mod params;
 mod query;
 mod serve;
 mod stats;
 mod stream;
+mod time;
 
 use config::Config;
 use endpoints::Endpoints;
