@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use natsd_tests::Client;
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::monitored::Monitored;
 use natsd_tests::server::{natsd, reference};
@@ -33,6 +34,7 @@ const GENERAL: &[&str] = &[
     "/connz?subs=1&auth=1",
     "/connz?subs=detail&auth=1",
     "/connz?state=closed&subs=1&auth=1",
+    "/connz?state=closed&subs=detail&auth=1",
     "/connz?state=closed&sort=reason",
     "/connz?state=all&limit=1&offset=1",
     "/connz?acc=A&sort=rtt",
@@ -181,11 +183,13 @@ fn ask<T>(program: PathBuf, config: &str, paths: &[&str], prepare: &impl Fn(&Mon
     closed.send(b"SUB gone 1\r\nPUB orders.1 2\r\nhi\r\n").unwrap();
     closed.sync();
     drop(closed);
+    let mut nobody = Client::join(server.server.address(), r#""name":"nobody""#).unwrap();
+    nobody.sync();
     open.sync();
     let kept = prepare(&server);
     server.wait("/connz?state=closed", |connz| connz["num_connections"] == 1);
     let answers = paths.iter().map(|path| ((*path).to_owned(), shape(&server, path))).collect();
-    drop((open, kept));
+    drop((open, nobody, kept));
     answers
 }
 
