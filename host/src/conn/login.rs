@@ -2,7 +2,9 @@
 
 use super::session::{Failure, Flags, Session, SessionLimits};
 use crate::account::Account;
-use crate::auth::{ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, Verdict};
+use crate::auth::{
+    ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, UserLabel, Verdict,
+};
 use crate::conn::context::{LoginFacts, PluginVerdict};
 use crate::proto::connect::Connect;
 use crate::proto::error::{ClosedReason, ErrText};
@@ -200,6 +202,10 @@ impl Session {
             facts.account = identity.account.to_string();
             facts.user_label = identity.label.to_string();
             facts.user = identity.label.name().unwrap_or_default().to_owned();
+            if let (UserLabel::User(assumed), true) = (&identity.label, facts.auth_user.is_empty()) {
+                // By its certificate, or as the `no_auth_user`.
+                facts.auth_user = assumed.to_string();
+            }
             facts.proxy_key.clone_from(&identity.proxy_key);
             facts.tags = identity.tags.clone();
             let label = facts.label(self.connection.receiver.cid);

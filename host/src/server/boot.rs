@@ -435,7 +435,7 @@ impl Server {
 
     /// Listeners that plugins have opened by themselves, for protocols of their own.
     fn listeners_of_plugins(&self) -> Vec<(String, bool, core::net::SocketAddr)> {
-        let parts = super::snapshot::parts_of_plugins(&self.plugins, "listeners");
+        let parts = super::snapshot::parts_of_plugins(&self.plugins, "listeners", &serde_json::Value::Null);
         let listeners = parts.iter().filter_map(serde_json::Value::as_array).flatten();
         let facts = |listener: &serde_json::Value| {
             let address = listener["address"].as_str()?.parse().ok()?;

@@ -317,7 +317,7 @@ impl HostServices for Services {
     }
 
     fn snapshot(&self, kind: &str, params: &Value) -> Result<String> {
-        super::snapshots(&*self.server()?, kind, params)
+        Ok(self.server()?.snapshot(kind, params)?.to_string())
     }
 
     fn add_listener(

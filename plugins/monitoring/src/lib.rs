@@ -11,6 +11,7 @@ mod endpoints;
 mod events;
 mod health;
 mod json;
+mod metrics;
 mod page;
 mod params;
 mod query;
@@ -18,6 +19,7 @@ mod requests;
 mod serve;
 mod stats;
 mod stream;
+mod time;
 
 use config::Config;
 use endpoints::Endpoints;

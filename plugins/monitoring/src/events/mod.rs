@@ -174,12 +174,8 @@ impl Events {
     }
 
     pub fn has_jetstream(&self) -> bool {
-        let facts = self.host.introspect("jetstream", &json!({ "kind": "enabled" }));
+        let facts = self.host.introspect("jetstream", &json!({}));
         facts.is_ok_and(|facts| facts["enabled"] == true)
-    }
-
-    pub fn now_text(&self) -> String {
-        time_text::utc(self.host.unix_ns())
     }
 
     /// Tells the numbers of the server to all because somebody asks for them (SYS-004).

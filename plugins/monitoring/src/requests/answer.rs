@@ -4,7 +4,7 @@
 
 use super::options::{Body, BodyError};
 use super::subjects::Topic;
-use super::{links, user};
+use super::user;
 use crate::events::Events;
 use crate::health;
 use natsd_plugin_api::serde_json::{self, Value, json};
@@ -159,13 +159,7 @@ impl Answers {
     /// The same data as over HTTP (SYS-010).
     fn snapshot(&self, kind: &str, body: &Body) -> Data {
         let name = kind.to_ascii_lowercase();
-        match self.events.snapshot(&name, &body.params()) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => match links::none(&name, &self.events)? {
-                Some(data) => Ok(data),
-                None => Err(error.into()),
-            },
-            data => Ok(data?),
-        }
+        Ok(self.events.snapshot(&name, &body.params())?)
     }
 
     fn health(&self, body: &Body) -> Data {

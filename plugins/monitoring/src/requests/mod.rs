@@ -4,7 +4,6 @@
 
 mod answer;
 mod encoding;
-mod links;
 mod options;
 mod subjects;
 mod user;
