@@ -16,6 +16,7 @@ pub mod certs;
 pub mod client;
 pub mod exchange;
 pub mod jetstream;
+pub mod jwt;
 pub mod log;
 pub mod monitored;
 pub mod nkey;

@@ -276,6 +276,7 @@ fn build(
         context,
         plugins: Arc::new(plugins),
         facts,
+        keys: identity,
         flags,
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),

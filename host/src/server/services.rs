@@ -4,6 +4,7 @@ use super::Server;
 use super::hooks::facts_of;
 use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
+use crate::conn::registry::Signal;
 use crate::conn::session::ListenerFacts as SessionListener;
 use crate::plugins::points::{Subscriber, TransportPoint};
 use crate::plugins::services::HostServices;
@@ -15,8 +16,8 @@ use crate::routing::subscriptions;
 use crate::runtime::Mutex;
 use core::net::SocketAddr;
 use natsd_plugin_api::{
-    AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
-    MessageRef, Outcome, PublishRef, Result, ServerIdentity,
+    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind,
+    ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -248,8 +249,27 @@ impl HostServices for Services {
             connections: account.connections() as u64,
             subscriptions,
             is_system: self.server()?.context.accounts.is_system(&account),
-            extra: Map::new(),
+            extra: Map::clone(&account.notes()),
         })
+    }
+
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let server = self.server()?;
+        let account = server.context.accounts.define(name, definition);
+        for connection in server.context.registry.all() {
+            if connection.account.read().id == account.id {
+                connection.signal(Signal::Recheck);
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        Ok(self.server()?.keys.sign(message))
+    }
+
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        Ok(self.server()?.keys.agree(public))
     }
 
     fn connection(&self, id: u64) -> Result<ConnectionFacts> {

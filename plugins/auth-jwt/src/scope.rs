@@ -114,20 +114,14 @@ fn values(
         tags.iter().filter_map(|tag| tag.strip_prefix(&prefix)).map(str::to_owned).collect();
     match (found.is_empty(), strictness) {
         (false, _) => Ok(found),
-        (true, Strictness::Fail) => {
-            Err(ScopeError::NoTag { entry: entry.to_owned(), tag: name.to_owned() })
-        }
+        (true, Strictness::Fail) => Err(ScopeError::NoTag { entry: entry.to_owned(), tag: name.to_owned() }),
         // Never a valid subject: the entry falls away.
         (true, Strictness::Drop) => one(" "),
     }
 }
 
 /// The tags meant by `tag(NAME)` or `account-tag(NAME)`, and NAME.
-fn tag_of<'a>(
-    operation: &'a str,
-    user: &'a User,
-    account: &'a Account,
-) -> Option<(&'a [String], &'a str)> {
+fn tag_of<'a>(operation: &'a str, user: &'a User, account: &'a Account) -> Option<(&'a [String], &'a str)> {
     let inner = operation.strip_suffix(')')?;
     let (function, name) = inner.split_once('(')?;
     match function.to_ascii_lowercase().as_str() {
@@ -141,7 +135,9 @@ fn tag_of<'a>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::claims::{AccountData, Common, UserData};
+    use crate::claims::Common;
+    use crate::claims::account::AccountData;
+    use crate::claims::user::UserData;
 
     fn user(tags: &[&str]) -> User {
         let common = Common { name: "joe".to_owned(), sub: "UJOE".to_owned(), ..Common::default() };

@@ -29,7 +29,8 @@ pub fn allowed_until(ranges: &[TimeRange], location: &str, now_unix_s: i64) -> O
     let mut latest = None;
     for range in ranges {
         let (start, end) = (parse(&range.start)?, parse(&range.end)?);
-        let at = |day: jiff::civil::Date, time: Time| day.to_datetime(time).to_zoned(now.time_zone().clone()).ok();
+        let at =
+            |day: jiff::civil::Date, time: Time| day.to_datetime(time).to_zoned(now.time_zone().clone()).ok();
         let today = now.date();
         // A range whose end lies before its start goes over midnight.
         let span = if start <= end {

@@ -3,6 +3,7 @@
 //! Files are in `files`. Every function catches the host's own panics: they become errors in the plugin.
 
 mod files;
+mod identities;
 
 use super::error::{FfiError, guarded, guarded_or};
 use super::future::FfiFuture;
@@ -13,8 +14,10 @@ use super::prelude::*;
 use super::stream::{FfiListener, FfiStream};
 use super::tables::*;
 use crate::BoxFuture;
+use crate::auth::AuthenticatorOptions;
 use crate::error::{Error, Result};
 use crate::files::RawFiles;
+use crate::host::AccountDefinition;
 use crate::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use crate::subscribe::SubscribeOptions;
 use crate::transport::{CloseReason, ListenerFacts, ListenerSpec};
@@ -88,6 +91,27 @@ pub trait HostSide: Send + Sync + 'static {
         let _ = (id, commit);
     }
     fn add_authenticator(&self, authenticator: FfiAuthenticator) -> Result<u64>;
+    /// Since 1.4, as the three after it.
+    fn add_authenticator_with(
+        &self,
+        authenticator: FfiAuthenticator,
+        options: AuthenticatorOptions,
+    ) -> Result<u64> {
+        let _ = (authenticator, options);
+        Err(Error::unsupported("this host knows no options of authenticators"))
+    }
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let _ = (name, definition);
+        Err(Error::unsupported("this host takes no accounts from plugins"))
+    }
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        let _ = message;
+        Err(Error::unsupported("this host does not sign for plugins"))
+    }
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        let _ = public;
+        Err(Error::unsupported("this host does not sign for plugins"))
+    }
     fn remove_authenticator(&self, id: u64);
     fn add_observer(&self, observer: FfiObserver) -> Result<u64>;
     fn remove_observer(&self, id: u64);
@@ -155,6 +179,7 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(ServerTableRef(SERVER.static_as_prefix())),
         entry(ListenersTableRef(LISTENERS.static_as_prefix())),
         entry(AuthenticatorsTableRef(AUTHENTICATORS.static_as_prefix())),
+        entry(KeysTableRef(identities::KEYS.static_as_prefix())),
         entry(ObserversTableRef(OBSERVERS.static_as_prefix())),
         entry(InfoTableRef(INFO.static_as_prefix())),
         entry(IntrospectTableRef(INTROSPECT.static_as_prefix())),
@@ -322,8 +347,11 @@ fn json(answer: impl FnOnce() -> Result<Value>) -> RResult<RString, FfiError> {
     guarded(|| Ok(answer()?.to_string().into()))
 }
 
-static ACCOUNTS: &WithMetadata<AccountsTable> =
-    &WithMetadata::new(AccountsTable { list: account_list, lookup: account_lookup });
+static ACCOUNTS: &WithMetadata<AccountsTable> = &WithMetadata::new(AccountsTable {
+    list: account_list,
+    lookup: account_lookup,
+    define: identities::account_define,
+});
 
 unsafe extern "C" fn account_list(host: *const ()) -> RResult<RString, FfiError> {
     // SAFETY: see above.
@@ -411,8 +439,11 @@ unsafe extern "C" fn listener_finish(host: *const (), id: u64, commit: bool) {
     guarded_or((), || unsafe { side(host) }.finish_listener(id, commit))
 }
 
-static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> =
-    &WithMetadata::new(AuthenticatorsTable { add: authenticator_add, remove: authenticator_remove });
+static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> = &WithMetadata::new(AuthenticatorsTable {
+    add: authenticator_add,
+    remove: authenticator_remove,
+    add_with: identities::authenticator_add_with,
+});
 
 unsafe extern "C" fn authenticator_add(
     host: *const (),

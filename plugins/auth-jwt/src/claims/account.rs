@@ -163,9 +163,9 @@ fn signing_keys<'de, D: Deserializer<'de>>(from: D) -> Result<HashMap<String, Si
 }
 
 impl Account {
-    /// Why the account cannot be used, times included; empty if it can.
-    pub fn problems(&self, now_unix_s: i64) -> Vec<String> {
-        let mut problems: Vec<String> = self.common.untimely(now_unix_s).map(str::to_owned).into_iter().collect();
+    /// Why the account cannot be used, whatever the time; empty if it can.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if !keys::is(&self.common.sub, Role::Account) {
             problems.push(format!("{:?} is not an account public key", self.common.sub));
         }
@@ -173,10 +173,8 @@ impl Account {
         data.check_imports(&self.common.sub, &mut problems);
         data.check_exports(&mut problems);
         let limits = &data.limits;
-        if !limits.tiered_limits.is_empty() {
-            if limits.tiered_limits.contains_key("") {
-                problems.push("Tiered JetStream Limits can not contain a blank \"\" tier name".to_owned());
-            }
+        if limits.tiered_limits.contains_key("") {
+            problems.push("Tiered JetStream Limits can not contain a blank \"\" tier name".to_owned());
         }
         problems.extend(data.default_permissions.problems());
         data.check_mappings(&mut problems);
@@ -244,8 +242,9 @@ impl AccountData {
             problems.push("the account contains more exports than allowed by the operator".to_owned());
         }
         if !limits.wildcards && self.exports.iter().any(|e| subjects::has_wildcards(&e.subject)) {
-            problems
-                .push("the account contains wildcard exports that are not allowed by the operator".to_owned());
+            problems.push(
+                "the account contains wildcard exports that are not allowed by the operator".to_owned(),
+            );
         }
     }
 
@@ -260,7 +259,8 @@ impl AccountData {
                 *totals.entry(&mapping.cluster).or_default() += weight;
             }
             for cluster in totals.iter().filter(|(_, total)| **total > 100).map(|(cluster, _)| cluster) {
-                let within = if cluster.is_empty() { String::new() } else { format!(" in cluster {cluster:?}") };
+                let within =
+                    if cluster.is_empty() { String::new() } else { format!(" in cluster {cluster:?}") };
                 problems.push(format!(
                     "Mapping {from:?}{within} exceeds 100% among all of it's weighted to mappings"
                 ));
@@ -393,9 +393,8 @@ impl Import {
             problems.push(format!("activation token doesn't match account for import {subject:?}"));
         }
         if activation.common.sub != own {
-            problems.push(format!(
-                "activation token doesn't match account it is being included in, {subject:?}"
-            ));
+            problems
+                .push(format!("activation token doesn't match account it is being included in, {subject:?}"));
         }
         if activation.nats.kind != self.kind {
             problems.push(format!(

@@ -2,13 +2,11 @@
 //!
 //! A field that is absent has the value that nats-server gives it, which for limits is zero: nothing is allowed.
 
-mod account;
-mod user;
+pub mod account;
+pub mod user;
 
-pub use account::{
-    Account, AccountData, ExternalAuthorization, Import, Limits, SigningKey, WeightedMapping,
-};
-pub use user::{Permissions, TimeRange, User, UserData, UserLimits};
+pub use account::{Account, JetStreamLimits, SigningKey};
+pub use user::{Permissions, TimeRange, User, UserLimits};
 
 use natsd_plugin_api::serde_json::{Map, Value};
 use serde::Deserialize;

@@ -135,7 +135,8 @@ impl Permissions {
 
     pub fn problems(&self) -> Vec<String> {
         let publish = self.publish.allow.iter().chain(&self.publish.deny).map(|subject| (subject, false));
-        let subscribe = self.subscribe.allow.iter().chain(&self.subscribe.deny).map(|subject| (subject, true));
+        let subscribe =
+            self.subscribe.allow.iter().chain(&self.subscribe.deny).map(|subject| (subject, true));
         let mut problems = Vec::new();
         for (entry, with_queue) in publish.chain(subscribe) {
             let words: Vec<&str> = entry.split(' ').collect();
@@ -145,7 +146,9 @@ impl Permissions {
                     problems.extend(crate::subjects::problem(subject));
                     problems.extend(crate::subjects::problem(queue));
                 }
-                [_, _] => problems.push(format!("Permission Subject {entry:?} is not allowed to contain queue")),
+                [_, _] => {
+                    problems.push(format!("Permission Subject {entry:?} is not allowed to contain queue"))
+                }
                 _ => problems.push(format!("Permission Subject {entry:?} contains too many spaces")),
             }
         }
