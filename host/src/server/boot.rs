@@ -368,6 +368,8 @@ impl Server {
         *self.address.lock() = Some(address);
         self.refresh_info();
         self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
+        // Plugins may want clients to authenticate.
+        self.refresh_info();
         let options = self.context.options.load_full();
         use crate::log::notice;
         notice!("Listening for client connections on {}", host_port(&options.host, address.port()));
