@@ -81,6 +81,7 @@ impl Session {
     async fn authenticate(&mut self, options: &Connect) -> Result<Identity, Failure> {
         let facts = self.login_facts(options);
         let context = self.context.clone();
+        self.expires_unix_ns = None;
         let hooks = context.hooks.get();
         if let Some(hooks) = hooks.filter(|h| h.has_authenticators(AuthStage::First)) {
             match hooks.authenticate(&facts, None).await {

@@ -142,7 +142,10 @@ impl Entry {
         let Some(instance) = self.instance() else { return Ok(false) };
         match limited(runtime, PREPARE_LIMIT, "reconfigure", instance.prepare(section)).await {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Unsupported && same_keys(&self.inner.lock().section, section) => {
+            Err(error)
+                if error.kind() == ErrorKind::Unsupported
+                    && same_keys(&self.inner.lock().section, section) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(self.context.faults.note("`reconfigure`", "the reload was refused", error)),

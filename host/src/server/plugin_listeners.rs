@@ -192,7 +192,8 @@ impl Surroundings for NextConfig {
     fn core(&self) -> Map<String, Value> {
         let Options { auth, accounts, .. } = &self.options;
         let users = auth.users.iter().chain(accounts.accounts.iter().flat_map(|account| &account.users));
-        let names: Vec<&String> = users.filter_map(|user| user.user.as_ref().or(user.nkey.as_ref())).collect();
+        let names: Vec<&String> =
+            users.filter_map(|user| user.user.as_ref().or(user.nkey.as_ref())).collect();
         let accounts_named: Vec<&str> = accounts.accounts.iter().map(|a| a.name.as_str()).collect();
         let timeout_ms = auth.timeout.map(|timeout| timeout.as_millis() as u64);
         Map::from_iter(

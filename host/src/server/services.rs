@@ -300,7 +300,10 @@ impl HostServices for Services {
             system_account: system.map(|s| s.name.to_string()).unwrap_or_default(),
             started_unix_ns: server.facts.start_unix_ns,
             client_address: format!("{}:{}", options.host, server.port()),
-            extra: Map::from_iter([("max_payload".to_owned(), options.limits.max_payload_bytes.into())]),
+            extra: Map::from_iter([
+                ("max_payload".to_owned(), options.limits.max_payload_bytes.into()),
+                ("xkey".to_owned(), server.facts.xkey.clone().into()),
+            ]),
         }
     }
 

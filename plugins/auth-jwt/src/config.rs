@@ -35,6 +35,8 @@ pub struct Config {
     pub pinned: Option<BTreeSet<String>>,
     pub system_account: Option<String>,
     pub default_sentinel: String,
+    /// How long a client may take, and so a service that is asked about it.
+    pub auth_timeout: Duration,
 }
 
 impl Config {
@@ -59,6 +61,11 @@ impl Config {
             resolver,
             preload,
             default_sentinel,
+            auth_timeout: section
+                .core
+                .get("auth_timeout_ms")
+                .and_then(Value::as_u64)
+                .map_or(crate::callout::AUTH_TIMEOUT, Duration::from_millis),
         };
         config.check(section)?;
         Ok(Some(config))

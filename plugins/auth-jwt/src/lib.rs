@@ -6,6 +6,7 @@
 
 mod accounts;
 mod admit;
+mod callout;
 mod claims;
 mod config;
 mod keys;
@@ -19,11 +20,13 @@ mod times;
 mod token;
 
 use accounts::{Leaving, Realm};
+use admit::Admitted;
+use callout::{ByService, Callout, CalloutConfig, Rules};
 use config::Config;
 use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{
-    Apply, AuthRequest, Authenticator, AuthenticatorOptions, BoxFuture, Error, Host, Manifest, Plugin,
-    Registrar, Registration, Result, Section, Verdict, export_plugin, tracing,
+    Apply, AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, BoxFuture, Error, Host, Manifest,
+    Plugin, Registrar, Registration, Result, Section, Verdict, export_plugin, tracing,
 };
 use parking_lot::Mutex;
 use requests::Requests;
@@ -37,6 +40,7 @@ const BOOTSTRAP_POLL: Duration = Duration::from_secs(1);
 pub struct AuthJwt {
     host: Host,
     config: Option<Arc<Config>>,
+    callout: Option<Arc<CalloutConfig>>,
     realm: OnceLock<Arc<Realm>>,
     registered: Mutex<Vec<Registration>>,
     requests: Mutex<Option<Requests>>,
@@ -51,9 +55,11 @@ impl Plugin for AuthJwt {
 
     fn create(host: Host, section: &Section) -> Result<Self> {
         let config = Config::read(section, &host.files())?.map(Arc::new);
+        let callout = CalloutConfig::read(section)?.map(Arc::new);
         Ok(Self {
             host,
             config,
+            callout,
             realm: OnceLock::new(),
             registered: Mutex::default(),
             requests: Mutex::default(),
@@ -61,6 +67,11 @@ impl Plugin for AuthJwt {
     }
 
     async fn start(self: Arc<Self>, register: Registrar) -> Result<()> {
+        if let Some(config) = &self.callout {
+            let options = AuthenticatorOptions { stage: AuthStage::Last, nonce: false };
+            let by_service = ByService { host: self.host.clone(), config: config.clone() };
+            self.registered.lock().push(register.authenticator_with(Arc::new(by_service), &options)?);
+        }
         let Some(config) = self.config.clone() else { return Ok(()) };
         let resolver = Resolver::open(&self.host, &config.resolver, &config.preload).await?;
         if let Resolver::Directory(directory) = &resolver {
@@ -88,6 +99,9 @@ impl Plugin for AuthJwt {
 
     async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
         let next = Config::read(&section, &self.host.files())?;
+        if CalloutConfig::read(&section)? != self.callout.as_deref().cloned() {
+            return Err(Error::unsupported("config reload not supported for AuthCallout"));
+        }
         let (Some(config), Some(realm)) = (&self.config, self.realm.get()) else {
             let unchanged = next.is_none() && self.config.is_none();
             return if unchanged { Ok(Box::new(|| ())) } else { Err(no_move()) };
@@ -183,8 +197,17 @@ impl Authenticator for ByToken {
         let realm = self.0.clone();
         Box::pin(async move {
             match realm.admit(&request).await {
-                Ok(admitted) => {
-                    realm.joined(request.connection_id, admitted.member);
+                Ok(mut admitted) => {
+                    if let Some(callout) = callout_of(&realm, &admitted) {
+                        return callout.decide(&request).await;
+                    }
+                    realm.joined(request.connection_id, admitted.member.clone());
+                    // PERM-008
+                    if !admitted.account.claims.nats.authorization.auth_users.is_empty() {
+                        let permissions = admitted.identity.permissions.take();
+                        admitted.identity.permissions =
+                            Some(permissions::denying_publish(permissions, callout::SUBJECT));
+                    }
                     Verdict::Allow(admitted.identity)
                 }
                 Err(refusal) => {
@@ -194,6 +217,23 @@ impl Authenticator for ByToken {
             }
         })
     }
+}
+
+/// The service that decides in place of a JWT, if the account has one (CALL-001).
+fn callout_of(realm: &Arc<Realm>, admitted: &Admitted) -> Option<Callout> {
+    let claims = &admitted.account.claims;
+    let external = &claims.nats.authorization;
+    if external.auth_users.is_empty() || external.auth_users.contains(&admitted.member.user) {
+        return None;
+    }
+    Some(Callout {
+        host: realm.host.clone(),
+        account: claims.common.sub.clone(),
+        subject: claims.common.sub.clone(),
+        xkey: external.xkey.clone(),
+        timeout: realm.config().auth_timeout,
+        rules: Rules::Operator { realm: realm.clone(), allowed: external.allowed_accounts.clone() },
+    })
 }
 
 /// The line of the log: who it was, as far as can be told (AUTH-004).
