@@ -22,6 +22,7 @@ pub mod monitored;
 pub mod nkey;
 pub mod plugins;
 pub mod requests;
+pub mod sealed;
 pub mod server;
 pub mod websocket;
 

@@ -174,7 +174,6 @@ fn what_is_over_is_closed() {
         let config = realm.config(&[(&account, json!({})), (&short, json!({"exp": now + 3}))]);
         let server = Launch::new(program).config(config).start();
         let until = json!({"exp": unix_s() + 2});
-        println!("{}", server.program().display());
         let mut expiring = join(&server, &user_token(&account, &user, until), &user);
         let mut account_expiring = join(&server, &user_token(&short, &user, json!({})), &user);
         assert_eq!(expiring.until_closed(), [b"-ERR 'User Authentication Expired'\r\n"]);
@@ -288,7 +287,6 @@ fn a_full_directory_keeps_claims() {
         realm.system.public(),
     );
     on_both(&config, |server| {
-        println!("{}", server.program().display());
         let mut system = join(server, &user_token(&realm.system, &admin, json!({})), &admin);
         let plain = user_token(&account, &user, json!({}));
         assert_eq!(attempt(server, &plain, Some(&user), ""), REFUSED);

@@ -5,7 +5,9 @@
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use data_encoding::BASE32_NOPAD;
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+#[cfg(test)]
+use ed25519_dalek::Signer;
+use ed25519_dalek::{Signature, SigningKey, Verifier, VerifyingKey};
 
 /// What a key is for; the letter that it begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +91,7 @@ impl KeyPair {
         encode(self.role, self.signing.verifying_key().as_bytes())
     }
 
+    #[cfg(test)]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing.sign(message).to_bytes()
     }

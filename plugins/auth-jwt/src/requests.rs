@@ -6,7 +6,7 @@ use crate::resolver::{Directory, Resolver};
 use crate::token;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 use natsd_plugin_api::{
-    Delivery, Error, Host, MessageRef, PublishRef, Result, SubscribeOptions, Subscription, tracing,
+    Delivery, Host, MessageRef, PublishRef, Result, SubscribeOptions, Subscription, tracing,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -322,15 +322,4 @@ impl Answerer {
             tracing::debug!("no answer about claims: {error}");
         }
     }
-}
-
-/// Takes what another server's pack has newer (JWT-056).
-pub fn merge(directory: &Directory, realm: &Realm, packed: &str) -> Result<()> {
-    for line in packed.lines() {
-        let (key, token) = line.split_once('|').ok_or_else(|| Error::other("a pack line has no key"))?;
-        if directory.save_newer(key, token)? {
-            realm.update(key, token)?;
-        }
-    }
-    Ok(())
 }

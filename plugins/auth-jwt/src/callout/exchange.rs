@@ -2,8 +2,8 @@
 
 use super::{Callout, Rules, SUBJECT, request, seal};
 use crate::admit::{self, Granted, Refusal};
-use crate::claims::{Account, User};
-use crate::keys::{KeyPair, Role};
+use crate::claims::{Account, Common, User};
+use crate::keys::{self, KeyPair, Role};
 use crate::{permissions, token};
 use natsd_plugin_api::{AuthRequest, Identity, PublishRef, ServerIdentity, SubscribeOptions};
 use parking_lot::Mutex;
@@ -117,7 +117,14 @@ impl Question<'_> {
         let response = token::decode_auth_response(&String::from_utf8_lossy(&answer))
             .map_err(|error| Failure::new(title(&error.to_string())))?;
         let (error, inner) = (&response.nats.error, &response.nats.jwt);
+        let Common { sub, aud, .. } = &response.common;
+        let issuer_account = &response.nats.issuer_account;
         let problem = match (error.is_empty(), inner.is_empty()) {
+            _ if !keys::is(sub, Role::User) => Some("Subject must be a user public key"),
+            _ if !keys::is(aud, Role::Server) => Some("Audience must be a server public key"),
+            _ if !issuer_account.is_empty() && !keys::is(issuer_account, Role::Account) => {
+                Some("issuer_account is not an account public key")
+            }
             _ if response.common.untimely(self.unix_s).is_some() => response.common.untimely(self.unix_s),
             (true, true) => Some("Error or Jwt is required"),
             (false, false) => Some("Only Error or Jwt can be set"),
