@@ -168,6 +168,70 @@ fn check_request(asked: &Asked, issuer: &Key) {
     assert!(asked.reply.starts_with("$SYS._INBOX."), "{}", asked.reply);
 }
 
+type Make = fn(&Service, &Asked) -> String;
+
+/// What a service may get wrong, and what the log says of it.
+fn wrong_answers() -> Vec<(&'static str, Make, &'static str)> {
+    vec![
+        ("empty", |_, _| String::new(), "no reason supplied"),
+        ("garbage", |_, _| "eyJgarbage".to_owned(), "xpected 3 chunks"),
+        (
+            "an error",
+            |s, a| s.response(a, json!({"error": "not today"}), json!({})),
+            "Auth callout service returned an error: not today",
+        ),
+        ("neither", |s, a| s.response(a, json!({}), json!({})), "had validation errors"),
+        (
+            "another user",
+            |s, a| {
+                let jwt = s.user(a, json!({"aud": "APP"}));
+                s.response(a, json!({"jwt": jwt}), json!({"sub": Key::user("x").public()}))
+            },
+            "response is not for expected user",
+        ),
+        (
+            "another server",
+            |s, a| {
+                let jwt = s.user(a, json!({"aud": "APP"}));
+                s.response(a, json!({"jwt": jwt}), json!({"aud": "NX"}))
+            },
+            "Audience must be a server public key",
+        ),
+        (
+            "another user inside",
+            |s, a| {
+                let jwt = s.user(a, json!({"aud": "APP", "sub": Key::user("x").public()}));
+                s.response(a, json!({"jwt": jwt}), json!({}))
+            },
+            "Expected authorized user of",
+        ),
+        (
+            "no such account",
+            |s, a| s.response(a, json!({"jwt": s.user(a, json!({"aud": "Z"}))}), json!({})),
+            "No valid account \"Z\" for auth callout response on account \"AUTH\": account missing",
+        ),
+        (
+            "expired",
+            |s, a| {
+                s.response(
+                    a,
+                    json!({"jwt": s.user(a, json!({"aud": "APP", "exp": unix_s() - 5}))}),
+                    json!({}),
+                )
+            },
+            "claim is expired",
+        ),
+        (
+            "wrong type",
+            |s, a| {
+                let types = json!({"aud": "APP", "nats": {"allowed_connection_types": ["MQTT"]}});
+                s.response(a, json!({"jwt": s.user(a, types)}), json!({}))
+            },
+            "not allowed to use connection type",
+        ),
+    ]
+}
+
 #[test]
 fn wrong_answers_are_refused() {
     let issuer = Key::account("issuer");
@@ -175,66 +239,7 @@ fn wrong_answers_are_refused() {
         let server = Launch::new(program).config(config(&issuer, "")).start();
         let client = Client::join(server.address(), r#""user":"auth","pass":"pwd""#).unwrap();
         let mut service = Service::of(client, &issuer, None);
-        type Make = fn(&Service, &Asked) -> String;
-        let cases: Vec<(&str, Make, &str)> = vec![
-            ("empty", |_, _| String::new(), "no reason supplied"),
-            ("garbage", |_, _| "eyJgarbage".to_owned(), "xpected 3 chunks"),
-            (
-                "an error",
-                |s, a| s.response(a, json!({"error": "not today"}), json!({})),
-                "Auth callout service returned an error: not today",
-            ),
-            ("neither", |s, a| s.response(a, json!({}), json!({})), "had validation errors"),
-            (
-                "another user",
-                |s, a| {
-                    let jwt = s.user(a, json!({"aud": "APP"}));
-                    s.response(a, json!({"jwt": jwt}), json!({"sub": Key::user("x").public()}))
-                },
-                "response is not for expected user",
-            ),
-            (
-                "another server",
-                |s, a| {
-                    let jwt = s.user(a, json!({"aud": "APP"}));
-                    s.response(a, json!({"jwt": jwt}), json!({"aud": "NX"}))
-                },
-                "Audience must be a server public key",
-            ),
-            (
-                "another user inside",
-                |s, a| {
-                    let jwt = s.user(a, json!({"aud": "APP", "sub": Key::user("x").public()}));
-                    s.response(a, json!({"jwt": jwt}), json!({}))
-                },
-                "Expected authorized user of",
-            ),
-            (
-                "no such account",
-                |s, a| s.response(a, json!({"jwt": s.user(a, json!({"aud": "Z"}))}), json!({})),
-                "No valid account \"Z\" for auth callout response on account \"AUTH\": account missing",
-            ),
-            (
-                "expired",
-                |s, a| {
-                    s.response(
-                        a,
-                        json!({"jwt": s.user(a, json!({"aud": "APP", "exp": unix_s() - 5}))}),
-                        json!({}),
-                    )
-                },
-                "claim is expired",
-            ),
-            (
-                "wrong type",
-                |s, a| {
-                    let types = json!({"aud": "APP", "nats": {"allowed_connection_types": ["MQTT"]}});
-                    s.response(a, json!({"jwt": s.user(a, types)}), json!({}))
-                },
-                "not allowed to use connection type",
-            ),
-        ];
-        for (name, make, log) in cases {
+        for (name, make, log) in wrong_answers() {
             // The reference lets such a user in.
             if name == "wrong type" && server.program() != natsd() {
                 continue;

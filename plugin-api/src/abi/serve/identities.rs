@@ -1,15 +1,28 @@
 //! Serving what a plugin needs to say who is who: accounts, authenticators with options, the server's keys.
 
-use super::side;
+use super::{json, side};
 use crate::abi::bytes::FfiBytes;
-use crate::abi::error::{FfiError, guarded};
+use crate::abi::error::{FfiError, guarded, guarded_or};
 use crate::abi::points::FfiAuthenticator;
 use crate::abi::prelude::*;
 use crate::abi::tables::*;
 use crate::error::{Error, ErrorKind};
 use bytes::Bytes;
 
-pub(super) unsafe extern "C" fn account_define(
+pub(super) static ACCOUNTS: &WithMetadata<AccountsTable> =
+    &WithMetadata::new(AccountsTable { list: account_list, lookup: account_lookup, define: account_define });
+
+unsafe extern "C" fn account_list(host: *const ()) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.accounts())
+}
+
+unsafe extern "C" fn account_lookup(host: *const (), name: RStr<'_>) -> RResult<RString, FfiError> {
+    // SAFETY: see above.
+    json(|| unsafe { side(host) }.account(name.as_str()))
+}
+
+unsafe extern "C" fn account_define(
     host: *const (),
     name: RStr<'_>,
     definition: RStr<'_>,
@@ -21,7 +34,27 @@ pub(super) unsafe extern "C" fn account_define(
     })
 }
 
-pub(super) unsafe extern "C" fn authenticator_add_with(
+pub(super) static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> =
+    &WithMetadata::new(AuthenticatorsTable {
+        add: authenticator_add,
+        remove: authenticator_remove,
+        add_with: authenticator_add_with,
+    });
+
+unsafe extern "C" fn authenticator_add(
+    host: *const (),
+    authenticator: FfiAuthenticator,
+) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    guarded(|| unsafe { side(host) }.add_authenticator(authenticator))
+}
+
+unsafe extern "C" fn authenticator_remove(host: *const (), id: u64) {
+    // SAFETY: see above.
+    guarded_or((), || unsafe { side(host) }.remove_authenticator(id))
+}
+
+unsafe extern "C" fn authenticator_add_with(
     host: *const (),
     authenticator: FfiAuthenticator,
     options: RStr<'_>,

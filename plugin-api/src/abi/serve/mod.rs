@@ -174,11 +174,11 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
         entry(InterestTableRef(INTEREST.static_as_prefix())),
-        entry(AccountsTableRef(ACCOUNTS.static_as_prefix())),
+        entry(AccountsTableRef(identities::ACCOUNTS.static_as_prefix())),
         entry(ConnectionsTableRef(CONNECTIONS.static_as_prefix())),
         entry(ServerTableRef(SERVER.static_as_prefix())),
         entry(ListenersTableRef(LISTENERS.static_as_prefix())),
-        entry(AuthenticatorsTableRef(AUTHENTICATORS.static_as_prefix())),
+        entry(AuthenticatorsTableRef(identities::AUTHENTICATORS.static_as_prefix())),
         entry(KeysTableRef(identities::KEYS.static_as_prefix())),
         entry(ObserversTableRef(OBSERVERS.static_as_prefix())),
         entry(InfoTableRef(INFO.static_as_prefix())),
@@ -347,22 +347,6 @@ fn json(answer: impl FnOnce() -> Result<Value>) -> RResult<RString, FfiError> {
     guarded(|| Ok(answer()?.to_string().into()))
 }
 
-static ACCOUNTS: &WithMetadata<AccountsTable> = &WithMetadata::new(AccountsTable {
-    list: account_list,
-    lookup: account_lookup,
-    define: identities::account_define,
-});
-
-unsafe extern "C" fn account_list(host: *const ()) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.accounts())
-}
-
-unsafe extern "C" fn account_lookup(host: *const (), name: RStr<'_>) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.account(name.as_str()))
-}
-
 static CONNECTIONS: &WithMetadata<ConnectionsTable> =
     &WithMetadata::new(ConnectionsTable { lookup: connection_lookup, close: connection_close });
 
@@ -437,25 +421,6 @@ unsafe extern "C" fn listener_prepare(host: *const (), id: u64, spec: RStr<'_>) 
 unsafe extern "C" fn listener_finish(host: *const (), id: u64, commit: bool) {
     // SAFETY: see above.
     guarded_or((), || unsafe { side(host) }.finish_listener(id, commit))
-}
-
-static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> = &WithMetadata::new(AuthenticatorsTable {
-    add: authenticator_add,
-    remove: authenticator_remove,
-    add_with: identities::authenticator_add_with,
-});
-
-unsafe extern "C" fn authenticator_add(
-    host: *const (),
-    authenticator: FfiAuthenticator,
-) -> RResult<u64, FfiError> {
-    // SAFETY: see above.
-    guarded(|| unsafe { side(host) }.add_authenticator(authenticator))
-}
-
-unsafe extern "C" fn authenticator_remove(host: *const (), id: u64) {
-    // SAFETY: see above.
-    guarded_or((), || unsafe { side(host) }.remove_authenticator(id))
 }
 
 static OBSERVERS: &WithMetadata<ObserversTable> =

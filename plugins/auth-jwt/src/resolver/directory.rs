@@ -6,15 +6,16 @@ use super::DirectoryOptions;
 use crate::keys::{self, Role};
 use crate::token;
 use natsd_plugin_api::files::Files;
-use natsd_plugin_api::{Error, ErrorKind, Result};
+use natsd_plugin_api::{Error, ErrorKind, Host, Result};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const SUFFIX: &str = ".jwt";
 
 pub struct Directory {
+    host: Host,
     files: Files,
     pub options: DirectoryOptions,
     /// What is stored, with a number that grows with each use.
@@ -28,8 +29,8 @@ struct Known {
 }
 
 impl Directory {
-    pub fn new(files: Files, options: DirectoryOptions) -> Self {
-        Self { files, options, known: Mutex::default() }
+    pub fn new(host: Host, options: DirectoryOptions) -> Self {
+        Self { files: host.files(), host, options, known: Mutex::default() }
     }
 
     /// Makes the folder if need be, and learns what is in it.
@@ -45,6 +46,10 @@ impl Directory {
         Ok(())
     }
 
+    fn age(&self, modified_unix_ns: u64) -> Duration {
+        Duration::from_nanos(self.host.unix_ns().saturating_sub(modified_unix_ns))
+    }
+
     fn path(&self, key: &str) -> String {
         format!("{}/{key}{SUFFIX}", self.options.dir.trim_end_matches('/'))
     }
@@ -57,7 +62,7 @@ impl Directory {
         let path = self.path(key);
         if let Some(ttl) = self.options.ttl {
             match self.files.facts(&path) {
-                Ok(facts) if age(facts.modified_unix_ns) > ttl => {
+                Ok(facts) if self.age(facts.modified_unix_ns) > ttl => {
                     self.forget(key)?;
                     return Ok(None);
                 }
@@ -169,9 +174,4 @@ fn is_absent(error: &Error) -> bool {
 
 fn absent_or<T>(error: Error) -> Result<Option<T>> {
     if is_absent(&error) { Ok(None) } else { Err(error) }
-}
-
-fn age(modified_unix_ns: u64) -> Duration {
-    let modified = UNIX_EPOCH + Duration::from_nanos(modified_unix_ns);
-    SystemTime::now().duration_since(modified).unwrap_or_default()
 }

@@ -66,7 +66,7 @@ impl Resolver {
                 Self::Url { url: url.clone(), tls: tls.clone() }
             }
             ResolverOptions::Directory(options) => {
-                let directory = Arc::new(Directory::new(host.files(), options.clone()));
+                let directory = Arc::new(Directory::new(host.clone(), options.clone()));
                 let (opened, preload) = (directory.clone(), preload.clone());
                 host.blocking(move || {
                     opened.open()?;
