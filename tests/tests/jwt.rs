@@ -52,7 +52,7 @@ fn logins(realm: &Realm, account: &Key, other: &Key, user: &Key, signing: &Key) 
     let zero = json!({"nats": {"issuer_account": account.public(), "subs": 0, "data": 0, "payload": 0}});
     let good = by(json!({}));
     let forged = format!("{}x{}", &good[..good.len() - 10], &good[good.len() - 9..]);
-    vec![
+    let mut cases = vec![
         ("good", good.clone(), Some(user.clone()), "PONG"),
         ("wrong key", good.clone(), Some(revoked.clone()), REFUSED),
         ("no signature", good, None, REFUSED),
@@ -99,6 +99,15 @@ fn logins(realm: &Realm, account: &Key, other: &Key, user: &Key, signing: &Key) 
         ("bad src", by(json!({"nats": {"src": ["x"]}})), Some(user.clone()), REFUSED),
         ("newer", by(json!({"nats": {"version": 3}})), Some(user.clone()), REFUSED),
         ("wrong kind", realm.account_token(account, json!({})), Some(user.clone()), REFUSED),
+    ];
+    cases.extend(timed_logins(account, user));
+    cases
+}
+
+/// As `logins`, about times of day.
+fn timed_logins(account: &Key, user: &Key) -> Vec<Case> {
+    let by = |more: Value| user_token(account, user, more);
+    vec![
         (
             "all day",
             by(

@@ -156,6 +156,17 @@ impl AuthJwt {
         };
         if !system.is_empty() {
             *self.requests.lock() = Some(Requests::open(realm, &system)?);
+            if let Resolver::Directory(directory) = &realm.resolver {
+                directory.set_system_account(&system);
+                if directory.options.is_full {
+                    let task = resolver::peers::synchronise(realm.clone(), directory.clone(), system);
+                    self.host.spawn("claims of other servers", async move {
+                        if let Err(error) = task.await {
+                            tracing::error!("DirResolver - not synchronised any more: {error}");
+                        }
+                    });
+                }
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use natsd_plugin_api::{Error, ErrorKind, Host, Result};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const SUFFIX: &str = ".jwt";
@@ -18,6 +19,8 @@ pub struct Directory {
     host: Host,
     files: Files,
     pub options: DirectoryOptions,
+    /// Where other servers are asked; known once it is there.
+    system: OnceLock<String>,
     /// What is stored, with a number that grows with each use.
     known: Mutex<Known>,
 }
@@ -30,7 +33,7 @@ struct Known {
 
 impl Directory {
     pub fn new(host: Host, options: DirectoryOptions) -> Self {
-        Self { files: host.files(), host, options, known: Mutex::default() }
+        Self { files: host.files(), host, options, system: OnceLock::new(), known: Mutex::default() }
     }
 
     /// Makes the folder if need be, and learns what is in it.
@@ -44,6 +47,15 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    pub fn system_account(&self) -> Option<&str> {
+        self.system.get().map(String::as_str)
+    }
+
+    pub fn set_system_account(&self, name: &str) {
+        // Said once, at start.
+        let _ = self.system.set(name.to_owned());
     }
 
     fn age(&self, modified_unix_ns: u64) -> Duration {

@@ -3,6 +3,7 @@
 //! A resolver hands out texts; whether they are what they should be, `accounts` checks.
 
 mod directory;
+pub mod peers;
 mod url;
 
 pub use directory::Directory;
@@ -91,7 +92,13 @@ impl Resolver {
             Self::Directory(directory) => {
                 let (store, wanted) = (directory.clone(), key.to_owned());
                 let stored = host.blocking(move || store.load(&wanted)).await??;
-                stored.ok_or_else(not_found)
+                if let Some(token) = stored {
+                    return Ok(token);
+                }
+                let token = peers::ask(host, directory, key).await?.ok_or_else(not_found)?;
+                let (store, named, kept) = (directory.clone(), key.to_owned(), token.clone());
+                host.blocking(move || store.save_newer(&named, &kept)).await??;
+                Ok(token)
             }
         }
     }
