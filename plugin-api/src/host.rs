@@ -249,6 +249,18 @@ impl Host {
         import::connection_close(&self.tables, id, reason as u32, text)
     }
 
+    /// Sends one client an INFO that says the server is about to go, as in lame duck mode. An error of kind
+    /// `NotFound` if there is no such client, of kind `Invalid` if it does not take INFO now. Since 1.3.
+    pub fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        import::connection_lame_duck(&self.tables, id)
+    }
+
+    /// Has the server read its configuration again, as the signal for it does; all or nothing. Plugins are asked
+    /// to reconfigure meanwhile, the caller too. Since 1.3.
+    pub async fn reload(&self) -> Result<()> {
+        import::reload(&self.tables)?.await
+    }
+
     /// Whether the configuration that is being read would let a listener be opened: its `tls {}` with the files, its
     /// users. For `create` and `reconfigure`, so that `natsd -t` finds out. The error's place is a key of the spec, as
     /// in `tls`; see [`Error::within`]. Since 1.2.

@@ -21,6 +21,8 @@ pub struct Permissions {
     /// Kept beside `subscribe.deny` to ask what overlaps a pattern.
     subscribe_deny: Vec<DenyEntry>,
     responses: Option<ResponsePermission>,
+    /// What all of this was made of.
+    pub source: PermissionsOptions,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,7 @@ impl Permissions {
             },
             subscribe_deny: denied.into_iter().map(DenyEntry::from).collect(),
             responses: options.allow_responses,
+            source: options.clone(),
         })
     }
 

@@ -87,9 +87,13 @@ pub trait Hooks: Send + Sync {
     /// Some authenticator wants a nonce signed.
     fn needs_nonce(&self) -> bool;
 
-    fn connected(&self, connection: &super::Connection);
+    /// `before`: the account that it was in until now, if this is not its first CONNECT.
+    fn connected(&self, connection: &super::Connection, before: Option<&str>);
 
     fn disconnected(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+
+    /// Who the client is did not count, at CONNECT or after a reload; it is about to be disconnected.
+    fn refused(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
 }
 
 impl Context {

@@ -28,6 +28,7 @@ impl Session {
             let account = self.connection.account.read().clone();
             subscriptions::remove_all(&self.connection.receiver, &account);
         }
+        let before = self.entered.then(|| self.connection.account.read().name.clone());
         self.note_client(&options);
         let identity = self.authenticate(&options).await?;
         self.become_client(&options, json.is_some());
@@ -36,7 +37,7 @@ impl Session {
             self.ok(&self.connection.receiver);
         }
         if let Some(hooks) = self.context.hooks.get() {
-            hooks.connected(&self.connection);
+            hooks.connected(&self.connection, before.as_deref());
         }
         Ok(())
     }
@@ -246,6 +247,11 @@ impl Session {
                 }
             },
         };
+        {
+            let mut facts = self.connection.facts.lock();
+            facts.permissions.clone_from(&permissions);
+            facts.expires_unix_ns = self.expires_unix_ns;
+        }
         self.set_permissions(permissions);
         self.user_limits = identity.limits;
         self.refresh_limits();
@@ -368,6 +374,16 @@ impl Session {
     /// INFO because something changed (CORE-042, CORE-043).
     pub(super) fn send_info(&self) {
         self.connection.receiver.send(&self.info_line(None));
+    }
+
+    /// The same INFO, with the flag that others get when the whole server goes.
+    pub(super) fn send_lame_duck_info(&self) {
+        let mut line = self.info_line(None);
+        let is_told = self.context.lame_duck.load(std::sync::atomic::Ordering::Relaxed);
+        if !is_told && let Some(end) = line.iter().rposition(|byte| *byte == b'}') {
+            line.splice(end..end, *b",\"ldm\":true");
+        }
+        self.connection.receiver.send(&line);
     }
 
     pub(super) fn info_line(&self, connected: Option<(&str, bool)>) -> Vec<u8> {

@@ -311,6 +311,17 @@ impl HostSide for Lent {
         self.0.services()?.close_connection(id, reason, text)
     }
 
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        self.0.services()?.lame_duck_connection(id)
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        match self.0.services() {
+            Ok(services) => services.reload(),
+            Err(error) => boxed(async { Err(error) }),
+        }
+    }
+
     fn identity(&self) -> Result<Value> {
         Ok(serde_json::to_value(self.0.services()?.identity())?)
     }

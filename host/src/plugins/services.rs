@@ -95,7 +95,11 @@ pub trait HostServices: Send + Sync + 'static {
     }
     fn connection(&self, id: u64) -> Result<ConnectionFacts>;
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    /// Tells one client that the server is about to go.
+    fn lame_duck_connection(&self, id: u64) -> Result<()>;
     fn identity(&self) -> ServerIdentity;
+    /// Reads the configuration again, all or nothing.
+    fn reload(&self) -> BoxFuture<'static, Result<()>>;
     /// Monitoring data as JSON text.
     fn snapshot(&self, kind: &str, params: &Value) -> Result<String>;
 

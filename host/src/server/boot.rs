@@ -285,6 +285,7 @@ fn build(
         address: Mutex::new(None),
         ports_file: Mutex::new(None),
         stopping: AtomicBool::new(false),
+        reloading: tokio::sync::Mutex::default(),
     });
     server.attach();
     Ok(server)

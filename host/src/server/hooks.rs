@@ -2,13 +2,15 @@
 
 use crate::auth::permissions::Permissions;
 use crate::auth::{Identity, UserLabel, UserLimits};
+use crate::config::options::PermissionsOptions;
 use crate::conn::Connection;
 use crate::conn::context::{Hooks, LoginFacts, OwnDecision, PluginVerdict};
+use crate::conn::registry::Traffic;
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
 use natsd_plugin_api::{AuthRequest, AuthStage, ConnectionFacts, Decided, Event, Verdict};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -45,10 +47,14 @@ impl Hooks for PluginHooks {
         self.plugins.points().need_nonce()
     }
 
-    fn connected(&self, connection: &Connection) {
+    fn connected(&self, connection: &Connection, before: Option<&str>) {
         let points = self.plugins.points();
         if !points.has_no_observers() {
-            points.notify(&Event::Connected { connection: facts_of(connection) });
+            let mut connection = facts_of(connection);
+            if let Some(before) = before.filter(|before| **before != *connection.account) {
+                connection.extra.insert("previous_account".to_owned(), before.into());
+            }
+            points.notify(&Event::Connected { connection });
         }
     }
 
@@ -57,6 +63,14 @@ impl Hooks for PluginHooks {
         if !points.has_no_observers() {
             let connection = facts_of(connection);
             points.notify(&Event::Disconnected { connection, reason: reason.to_string() });
+        }
+    }
+
+    fn refused(&self, connection: &Connection, reason: ClosedReason) {
+        let points = self.plugins.points();
+        if !points.has_no_observers() {
+            let connection = facts_of(connection);
+            points.notify(&Event::Refused { connection, reason: reason.to_string() });
         }
     }
 }
@@ -141,6 +155,42 @@ impl PluginHooks {
     }
 }
 
+/// A connection as plugins see it, and what it may do (SYS-016).
+pub fn all_facts_of(connection: &Connection) -> ConnectionFacts {
+    let mut all = facts_of(connection);
+    let facts = connection.facts.lock();
+    if let Some(permissions) = &facts.permissions {
+        all.extra.insert("permissions".to_owned(), shown_permissions(&permissions.source));
+    }
+    if let Some(expires) = facts.expires_unix_ns {
+        all.extra.insert("expires_unix_ns".to_owned(), expires.into());
+    }
+    all
+}
+
+/// What says nothing is left out.
+fn shown_permissions(options: &PermissionsOptions) -> Value {
+    let mut shown = Map::new();
+    for (name, subjects) in [("publish", &options.publish), ("subscribe", &options.subscribe)] {
+        let mut lists = Map::new();
+        let allow = subjects.allow.as_deref().unwrap_or_default();
+        for (name, list) in [("allow", allow), ("deny", subjects.deny.as_slice())] {
+            if !list.is_empty() {
+                lists.insert(name.to_owned(), json!(list));
+            }
+        }
+        if !lists.is_empty() {
+            shown.insert(name.to_owned(), Value::Object(lists));
+        }
+    }
+    if let Some(responses) = &options.allow_responses {
+        let max = responses.max_msgs.map_or(-1, i64::from);
+        let ttl = responses.ttl.map_or(-1, |ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
+        shown.insert("responses".to_owned(), json!({ "max": max, "ttl": ttl }));
+    }
+    Value::Object(shown)
+}
+
 /// A connection as plugins see it.
 pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     let facts = connection.facts.lock();
@@ -148,6 +198,20 @@ pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     extra.insert("lang".to_owned(), json!(facts.lang));
     extra.insert("version".to_owned(), json!(facts.version));
     extra.insert("type".to_owned(), json!(facts.client_type));
+    extra.insert("ip".to_owned(), json!(facts.ip));
+    extra.insert("auth_user".to_owned(), json!(facts.auth_user));
+    extra.insert("tags".to_owned(), json!(*facts.tags));
+    let traffic = Traffic::of(&connection.receiver);
+    for (name, value) in [
+        ("start_unix_ns", facts.start_unix_ns),
+        ("rtt_ns", facts.rtt_ns),
+        ("in_msgs", traffic.in_msgs),
+        ("in_bytes", traffic.in_bytes),
+        ("out_msgs", traffic.out_msgs),
+        ("out_bytes", traffic.out_bytes),
+    ] {
+        extra.insert(name.to_owned(), value.into());
+    }
     let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     ConnectionFacts {
         id: connection.receiver.cid,

@@ -43,6 +43,8 @@ pub struct Server {
     address: Mutex<Option<core::net::SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,
     stopping: AtomicBool,
+    /// Held by the reload that is under way.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 /// What a server is, from its start to its end.
@@ -78,7 +80,8 @@ impl Server {
             };
             crate::log::debug!("Trapped {:?} signal", signal.name());
             match signal {
-                Signal::Hangup => self.reload().await,
+                // It is logged why, if it fails.
+                Signal::Hangup => drop(self.reload().await),
                 Signal::User1 => crate::log::reopen(),
                 Signal::User2 if lame_duck.is_none() => {
                     let server = self.clone();
@@ -121,6 +124,12 @@ fn snapshots(server: &Server, kind: &str, params: &serde_json::Value) -> natsd_p
         "connz" => snapshot::connz(&server.facts.server_id, context, params),
         "subsz" => snapshot::subsz(&server.facts.server_id, context, params),
         "healthz" => Ok(snapshot::healthz(context)),
+        "accountz" => {
+            let config_load_unix_ns = server.config.lock().load_unix_ns;
+            snapshot::accountz(&server.facts.server_id, context, config_load_unix_ns, params)
+        }
+        "accstatz" => snapshot::accstatz(&server.facts.server_id, context, params),
+        "server" => Ok(snapshot::server_info(context)),
         _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
     };
     data.map(|data| data.to_string()).map_err(|text| Error::new(ErrorKind::Invalid, text))

@@ -1,7 +1,7 @@
 //! What plugins are lent of the server.
 
 use super::Server;
-use super::hooks::facts_of;
+use super::hooks::all_facts_of;
 use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
 use crate::conn::registry::Signal;
@@ -13,7 +13,7 @@ use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, ServerInfo};
 use crate::routing::publish::{self, Message};
 use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
 use crate::routing::subscriptions;
-use crate::runtime::Mutex;
+use crate::runtime::{Mutex, tasks};
 use core::net::SocketAddr;
 use natsd_plugin_api::{
     AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind,
@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
+use tokio::sync::oneshot;
 
 /// Messages handed to a plugin at once.
 const BATCH: usize = 64;
@@ -175,7 +176,7 @@ impl HostServices for Services {
         }
         let account = self.account_named(account)?;
         let server = self.server()?;
-        let (id, cid) = server.context.registry.new_ids();
+        let (id, cid) = server.context.registry.new_internal_ids();
         let receiver = Receiver::inline(id, cid, Kind::System, Arc::new(ToPlugin(subscriber)));
         receiver.label.store(Some(Arc::new(format!("plugin:{plugin} - cid:{cid}"))));
         let receiver = Arc::new(receiver);
@@ -275,7 +276,7 @@ impl HostServices for Services {
     fn connection(&self, id: u64) -> Result<ConnectionFacts> {
         let connection = self.server()?.context.registry.get(id);
         let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
-        Ok(facts_of(&connection))
+        Ok(all_facts_of(&connection))
     }
 
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
@@ -286,6 +287,36 @@ impl HostServices for Services {
         }
         connection.close(super::transport::closed_reason(reason));
         Ok(())
+    }
+
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        let connection = self.server()?.context.registry.get(id);
+        let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
+        if !connection.takes_info.load(Acquire) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "client does not support Lame Duck Mode or is not ready to receive the notification",
+            ));
+        }
+        connection.signal(Signal::LameDuck);
+        Ok(())
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        let server = self.server();
+        Box::pin(async move {
+            let server = server?;
+            let (done, outcome) = oneshot::channel();
+            // A task of its own: half a reload is worse than none, whatever becomes of who asked.
+            tasks::spawn(async move {
+                // Who asked may be gone.
+                let _ = done.send(server.reload().await);
+            });
+            match outcome.await {
+                Ok(outcome) => outcome.map_err(|why| Error::new(ErrorKind::Invalid, why)),
+                Err(_) => Err(Error::new(ErrorKind::Closed, "the server is going down")),
+            }
+        })
     }
 
     fn identity(&self) -> ServerIdentity {

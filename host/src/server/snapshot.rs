@@ -3,16 +3,22 @@
 //! Reads, never changes. Parameters have the names that requests over `$SYS` use (SYS-020, SYS-022). Not here:
 //! how it gets to whom asks (the monitoring plugin), and what plugins know (they are asked for it).
 
+mod accountz;
+mod accstatz;
 mod connz;
 mod healthz;
 mod row;
+mod server_info;
 mod subs;
 mod subsz;
 mod text;
 mod varz;
 
+pub use accountz::accountz;
+pub use accstatz::accstatz;
 pub use connz::connz;
 pub use healthz::healthz;
+pub use server_info::server_info;
 pub use subsz::subsz;
 pub use varz::{ServerFacts, varz};
 

@@ -248,6 +248,21 @@ pub fn listener_finish(tables: &Tables, id: u64, commit: bool) {
     }
 }
 
+pub fn connection_lame_duck(tables: &Tables, id: u64) -> Result<()> {
+    let tell = tables.connections.lame_duck();
+    let tell =
+        tell.ok_or_else(|| Error::unsupported("this natsd cannot tell one client of lame duck mode"))?;
+    // SAFETY: `host` is the one that the table came from.
+    answer(unsafe { tell(tables.host, id) })
+}
+
+pub fn reload(tables: &Tables) -> Result<Imported<()>> {
+    let reload = tables.server.reload();
+    let reload = reload.ok_or_else(|| Error::unsupported("this natsd does not reload for plugins"))?;
+    // SAFETY: as above.
+    Ok(unsafe { reload(tables.host) }.import())
+}
+
 pub fn log(tables: &Tables, level: u8, target: &str, message: &str, fields: Vec<(&'static str, String)>) {
     let fields: Vec<Tuple2<RStr<'static>, RString>> =
         fields.into_iter().map(|(name, value)| Tuple2(name.into(), value.into())).collect();

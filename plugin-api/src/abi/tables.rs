@@ -217,6 +217,8 @@ pub struct ConnectionsTable {
     /// Id, number of a `CloseReason`, text.
     #[sabi(last_prefix_field)]
     pub close: unsafe extern "C" fn(Host, u64, u32, RStr<'_>) -> Answer<()>,
+    /// Id. Since 1.3.
+    pub lame_duck: unsafe extern "C" fn(Host, u64) -> Answer<()>,
 }
 interface!(ConnectionsTableRef, "natsd.connections/1");
 
@@ -230,6 +232,8 @@ pub struct ServerTable {
     /// A kind (`varz`, `connz`, `subsz`, …) and JSON parameters; answers with JSON.
     #[sabi(last_prefix_field)]
     pub snapshot: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<RString>,
+    /// Reads the configuration again. Since 1.3.
+    pub reload: unsafe extern "C" fn(Host) -> FfiFuture<()>,
 }
 interface!(ServerTableRef, "natsd.server/1");
 

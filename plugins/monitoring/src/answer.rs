@@ -61,6 +61,10 @@ impl Answer {
         Self { status: StatusCode::NOT_FOUND, kind: Kind::NotFound, body: "404 page not found\n".to_owned() }
     }
 
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     pub fn response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = self.status;

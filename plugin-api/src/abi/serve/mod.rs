@@ -1,9 +1,11 @@
 //! The host's side of the line: the trait a host implements, and the functions in its tables.
 //!
-//! Files are in `files`. Every function catches the host's own panics: they become errors in the plugin.
+//! Files are in `files`, connections and the server as a whole in `server`, accounts, authenticators and keys in
+//! `identities`. Every function catches the host's own panics: they become errors in the plugin.
 
 mod files;
 mod identities;
+mod server;
 
 use super::error::{FfiError, guarded, guarded_or};
 use super::future::FfiFuture;
@@ -67,7 +69,16 @@ pub trait HostSide: Send + Sync + 'static {
     fn account(&self, name: &str) -> Result<Value>;
     fn connection(&self, id: u64) -> Result<Value>;
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    /// Tells one client that the server is about to go. Since 1.3.
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        let _ = id;
+        Err(Error::unsupported("this host cannot tell one client of lame duck mode"))
+    }
     fn identity(&self) -> Result<Value>;
+    /// Reads the configuration again, all or nothing. Since 1.3.
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Err(Error::unsupported("this host does not reload for plugins")) })
+    }
     /// JSON text, made by the server itself.
     fn snapshot(&self, kind: &str, params: Value) -> Result<String>;
 
@@ -175,8 +186,8 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
         entry(InterestTableRef(INTEREST.static_as_prefix())),
         entry(AccountsTableRef(identities::ACCOUNTS.static_as_prefix())),
-        entry(ConnectionsTableRef(CONNECTIONS.static_as_prefix())),
-        entry(ServerTableRef(SERVER.static_as_prefix())),
+        entry(ConnectionsTableRef(server::CONNECTIONS.static_as_prefix())),
+        entry(ServerTableRef(server::SERVER.static_as_prefix())),
         entry(ListenersTableRef(LISTENERS.static_as_prefix())),
         entry(AuthenticatorsTableRef(identities::AUTHENTICATORS.static_as_prefix())),
         entry(KeysTableRef(identities::KEYS.static_as_prefix())),
@@ -345,42 +356,6 @@ unsafe extern "C" fn unwatch(host: *const (), watch: u64) {
 /// A JSON answer as text.
 fn json(answer: impl FnOnce() -> Result<Value>) -> RResult<RString, FfiError> {
     guarded(|| Ok(answer()?.to_string().into()))
-}
-
-static CONNECTIONS: &WithMetadata<ConnectionsTable> =
-    &WithMetadata::new(ConnectionsTable { lookup: connection_lookup, close: connection_close });
-
-unsafe extern "C" fn connection_lookup(host: *const (), id: u64) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.connection(id))
-}
-
-unsafe extern "C" fn connection_close(
-    host: *const (),
-    id: u64,
-    reason: u32,
-    text: RStr<'_>,
-) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    guarded(|| unsafe { side(host) }.close_connection(id, CloseReason::from_number(reason), text.as_str()))
-}
-
-static SERVER: &WithMetadata<ServerTable> = &WithMetadata::new(ServerTable { identity, snapshot });
-
-unsafe extern "C" fn identity(host: *const ()) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.identity())
-}
-
-unsafe extern "C" fn snapshot(
-    host: *const (),
-    kind: RStr<'_>,
-    params: RStr<'_>,
-) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    guarded(|| {
-        Ok(unsafe { side(host) }.snapshot(kind.as_str(), serde_json::from_str(params.as_str())?)?.into())
-    })
 }
 
 static LISTENERS: &WithMetadata<ListenersTable> = &WithMetadata::new(ListenersTable {

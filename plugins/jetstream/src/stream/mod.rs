@@ -21,6 +21,7 @@ mod info;
 mod ingest;
 mod limits;
 mod meta;
+mod origin;
 mod publish;
 mod reading;
 mod republish;
@@ -46,6 +47,7 @@ use answer::Answers;
 use batch::Batches;
 use dedup::Dedup;
 use expiry::Expiry;
+use origin::{Origins, POSITIONS_RECORD};
 use rules::Rules;
 use std::sync::Arc;
 use ttl::Deadlines;
@@ -63,6 +65,7 @@ pub struct Stream {
     expiry: Expiry,
     schedules: Deadlines,
     batches: Batches,
+    origins: Origins,
     /// Of the last message; empty when it had none.
     last_msg_id: Vec<u8>,
     /// Times of messages never go back.
@@ -122,10 +125,16 @@ impl Stream {
             meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut stream = Self::open(config, created_ns, home, store, call)?;
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        let mut positions = bytes::Bytes::new();
         for stored in stream.store.take_consumers() {
+            if stored.name == POSITIONS_RECORD {
+                positions = stored.state;
+                continue;
+            }
             let mut ctx = call.context(&mut *stream.store, &stream.facts);
             stream.consumers.recover(stored, &mut ctx)?;
         }
+        stream.reread_positions(&positions).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         Ok(stream)
     }
 
@@ -149,6 +158,7 @@ impl Stream {
             expiry: Expiry::default(),
             schedules: Deadlines::default(),
             batches: Batches::new(home.batches.clone()),
+            origins: Origins::new(&config)?,
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,
@@ -172,6 +182,7 @@ impl Stream {
         self.store.configure(&rules::store_settings(&config)).map_err(failed)?;
         let before = std::mem::replace(&mut self.config, config);
         self.rules = rules;
+        self.origins.configure(&self.config)?;
         self.changed = true;
         self.facts.retention = self.config.retention;
         self.dedup.set_window(self.config.duplicate_window);
@@ -217,6 +228,7 @@ impl Stream {
     }
 
     pub fn commit(&mut self) -> Commit {
+        self.record_positions();
         self.changed = false;
         self.store.commit()
     }
@@ -235,7 +247,8 @@ impl Stream {
     }
 
     /// The store, to close it or to destroy it where waiting is allowed.
-    pub fn into_store(self) -> Box<dyn StreamStore> {
+    pub fn into_store(mut self) -> Box<dyn StreamStore> {
+        self.record_positions();
         self.store
     }
 }
