@@ -2,6 +2,7 @@
 
 use super::session::{Failure, Flags, Session, SessionLimits};
 use crate::account::Account;
+use crate::auth::permissions::Permissions;
 use crate::auth::{
     ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, UserLabel, Verdict,
 };
@@ -12,6 +13,7 @@ use crate::proto::info::{ClientInfo, ConnectedInfo};
 use crate::proto::quote::Quoted;
 use crate::routing::subscriptions;
 use crate::runtime::now_ns;
+use natsd_plugin_api::AuthStage;
 use std::sync::Arc;
 
 impl Session {
@@ -81,9 +83,12 @@ impl Session {
 
     async fn authenticate(&mut self, options: &Connect) -> Result<Identity, Failure> {
         let facts = self.login_facts(options);
-        if let Some(hooks) = self.context.hooks.get().filter(|h| h.has_authenticators()) {
-            match hooks.authenticate(&facts).await {
-                PluginVerdict::Abstain => {}
+        let context = self.context.clone();
+        self.expires_unix_ns = None;
+        let hooks = context.hooks.get();
+        if let Some(hooks) = hooks.filter(|h| h.has_authenticators(AuthStage::First)) {
+            match hooks.authenticate(&facts, None).await {
+                PluginVerdict::Abstain | PluginVerdict::Keep { .. } => {}
                 PluginVerdict::Allow(identity, expires_unix_ns) => {
                     self.expires_unix_ns = expires_unix_ns;
                     return Ok(identity);
@@ -97,6 +102,25 @@ impl Session {
                 return Err(denied(ClosedReason::AuthenticationFailure, None));
             }
         }
+        let own = self.decide(&facts).await;
+        match hooks.filter(|h| h.has_authenticators(AuthStage::Last)) {
+            Some(hooks) => match hooks.authenticate(&facts, Some(own.as_ref().ok())).await {
+                PluginVerdict::Abstain => own,
+                PluginVerdict::Allow(identity, expires_unix_ns) => {
+                    self.expires_unix_ns = expires_unix_ns;
+                    Ok(identity)
+                }
+                PluginVerdict::Deny(log) => Err(denied(ClosedReason::AuthenticationFailure, Some(log))),
+                PluginVerdict::Keep { deny_publish } => {
+                    own.map(|identity| identity.denying_publish(deny_publish.into()))
+                }
+            },
+            None => own,
+        }
+    }
+
+    /// The server's own authentication.
+    async fn decide(&self, facts: &LoginFacts) -> Result<Identity, Failure> {
         let decision = {
             let options = self.context.options.load();
             let maps_certificates = options.tls.as_ref().is_some_and(|t| t.verify_and_map);
@@ -219,12 +243,23 @@ impl Session {
         let responses = identity.permissions.as_ref().and_then(|p| p.responses());
         let tracker = responses.map(|r| Box::new(ResponseTracker::new(r)));
         self.connection.receiver.out.lock().responses = tracker;
+        let permissions = match (&identity.permissions, &*identity.publish_denied) {
+            (permissions, []) => permissions.clone(),
+            (permissions, denied) => match Permissions::denying_publish(permissions.as_deref(), denied) {
+                Ok(permissions) => Some(Arc::new(permissions)),
+                Err(error) => {
+                    crate::log::error!("A plugin denies what is no subject: {error}");
+                    permissions.clone()
+                }
+            },
+        };
         {
             let mut facts = self.connection.facts.lock();
-            facts.permissions.clone_from(&identity.permissions);
+            facts.permissions.clone_from(&permissions);
             facts.expires_unix_ns = self.expires_unix_ns;
         }
-        self.set_permissions(identity.permissions.clone());
+        self.set_permissions(permissions);
+        self.user_limits = identity.limits;
         self.refresh_limits();
         self.identity = Some(Box::new(identity));
     }
@@ -255,15 +290,23 @@ impl Session {
         let options = self.context.options.load();
         let account = self.connection.account.read().clone();
         let own = account.limits();
-        let least = |server: Option<usize>, account: Option<u32>| match (server, account) {
-            (Some(a), Some(b)) => Some(a.min(b as usize)),
-            (a, b) => a.or(b.map(|b| b as usize)),
+        let user = self.user_limits;
+        let least = |server: Option<usize>, account: Option<u32>, user: Option<u32>| {
+            [server, account.map(|a| a as usize), user.map(|u| u as usize)].into_iter().flatten().min()
         };
         self.limits = SessionLimits {
-            max_payload_bytes: least(Some(options.limits.max_payload_bytes), own.max_payload_bytes)
-                .unwrap_or(options.limits.max_payload_bytes),
+            max_payload_bytes: least(
+                Some(options.limits.max_payload_bytes),
+                own.max_payload_bytes,
+                user.max_payload_bytes,
+            )
+            .unwrap_or(options.limits.max_payload_bytes),
             max_control_line_bytes: options.limits.max_control_line_bytes,
-            max_subscriptions: least(options.limits.max_subscriptions, own.max_subscriptions),
+            max_subscriptions: least(
+                options.limits.max_subscriptions,
+                own.max_subscriptions,
+                user.max_subscriptions,
+            ),
             max_sub_tokens: options.limits.max_sub_tokens,
             msg_trace: own.msg_trace.is_some(),
         };
@@ -280,6 +323,7 @@ impl Session {
             return Err(Failure { error: None, reason, log: None });
         }
         let Some(identity) = self.identity.take() else { return Ok(()) };
+        let publish_denied = identity.publish_denied.clone();
         let listener = self.listener.clone();
         let recheck = self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
         let kept = match recheck {
@@ -295,7 +339,7 @@ impl Session {
             },
         };
         let identity = kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
-        self.apply(identity);
+        self.apply(identity.denying_publish(publish_denied));
         self.remove_forbidden();
         Ok(())
     }

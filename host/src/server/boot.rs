@@ -276,6 +276,7 @@ fn build(
         context,
         plugins: Arc::new(plugins),
         facts,
+        keys: identity,
         flags,
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),
@@ -368,6 +369,8 @@ impl Server {
         *self.address.lock() = Some(address);
         self.refresh_info();
         self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
+        // Plugins may want clients to authenticate.
+        self.refresh_info();
         let options = self.context.options.load_full();
         use crate::log::notice;
         notice!("Listening for client connections on {}", host_port(&options.host, address.port()));

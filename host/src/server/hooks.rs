@@ -1,15 +1,15 @@
 //! What plugins have to say about connections: authenticators and observers.
 
-use crate::auth::Identity;
 use crate::auth::permissions::Permissions;
+use crate::auth::{Identity, UserLabel, UserLimits};
 use crate::config::options::PermissionsOptions;
 use crate::conn::Connection;
-use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
+use crate::conn::context::{Hooks, LoginFacts, OwnDecision, PluginVerdict};
 use crate::conn::registry::Traffic;
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
-use natsd_plugin_api::{AuthRequest, ConnectionFacts, Event, Verdict};
+use natsd_plugin_api::{AuthRequest, AuthStage, ConnectionFacts, Decided, Event, Verdict};
 use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,19 +25,26 @@ impl Hooks for PluginHooks {
     fn authenticate<'a>(
         &'a self,
         facts: &'a LoginFacts,
+        decided: Option<OwnDecision<'a>>,
     ) -> Pin<Box<dyn Future<Output = PluginVerdict> + Send + 'a>> {
         Box::pin(async move {
-            let verdict = self.plugins.points().authenticate(&self.request(facts)).await;
+            let request = AuthRequest { decided: decided.map(decided_of), ..self.request(facts) };
+            let verdict = self.plugins.points().authenticate(&request).await;
             match verdict {
                 Verdict::Abstain => PluginVerdict::Abstain,
                 Verdict::Deny { reason } => PluginVerdict::Deny(reason),
+                Verdict::Keep { deny_publish } => PluginVerdict::Keep { deny_publish },
                 Verdict::Allow(identity) => self.allow(identity, facts).unwrap_or_else(PluginVerdict::Deny),
             }
         })
     }
 
-    fn has_authenticators(&self) -> bool {
-        !self.plugins.points().has_no_authenticators()
+    fn has_authenticators(&self, stage: AuthStage) -> bool {
+        self.plugins.points().has_authenticators_at(stage)
+    }
+
+    fn needs_nonce(&self) -> bool {
+        self.plugins.points().need_nonce()
     }
 
     fn connected(&self, connection: &Connection, before: Option<&str>) {
@@ -68,6 +75,14 @@ impl Hooks for PluginHooks {
     }
 }
 
+fn decided_of(decision: OwnDecision<'_>) -> Decided {
+    decision.map_or_else(Decided::default, |identity| Decided {
+        allowed: true,
+        account: identity.account.to_string(),
+        user: identity.label.name().unwrap_or_default().to_owned(),
+    })
+}
+
 impl PluginHooks {
     fn request(&self, facts: &LoginFacts) -> AuthRequest {
         let c = &facts.connect;
@@ -87,6 +102,7 @@ impl PluginHooks {
                 connect.insert(name.to_owned(), (**value).into());
             }
         }
+        connect.insert("protocol".to_owned(), c.protocol.into());
         for (name, value) in [("verbose", c.verbose), ("pedantic", c.pedantic), ("echo", c.echo)] {
             connect.insert(name.to_owned(), value.into());
         }
@@ -102,6 +118,7 @@ impl PluginHooks {
             peer_certificates: facts.peer_certificates.iter().map(|c| base64.encode(c)).collect(),
             server_id: self.server_id.clone(),
             server_name: self.server_name.clone(),
+            decided: None,
         }
     }
 
@@ -128,8 +145,12 @@ impl PluginHooks {
         };
         let expires = identity.expires_unix_ns;
         let kind = facts.connection_type;
-        let identity =
-            Identity::by_plugin(account.into(), &identity.user, permissions, kind, identity.tags.clone());
+        let limits = UserLimits {
+            max_subscriptions: identity.max_subscriptions,
+            max_payload_bytes: identity.max_payload_bytes,
+        };
+        let label = UserLabel::of_kind(&identity.user_kind, &identity.user);
+        let identity = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
         Ok(PluginVerdict::Allow(identity, expires))
     }
 }

@@ -19,6 +19,7 @@ pub use boot::main;
 use crate::cli::Flags;
 use crate::conn::Context;
 use crate::plugins::Plugins;
+use crate::proto::nkey::ServerIdentity;
 use crate::runtime::Mutex;
 use crate::runtime::pid_ports::PortsFile;
 use crate::runtime::plugin_tls::PluginTls;
@@ -31,6 +32,7 @@ pub struct Server {
     pub context: Arc<Context>,
     pub plugins: Arc<Plugins>,
     pub facts: Facts,
+    keys: ServerIdentity,
     flags: Flags,
     /// The digest and the time of the configuration in force.
     config: Mutex<ConfigFacts>,

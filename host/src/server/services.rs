@@ -16,8 +16,8 @@ use crate::routing::subscriptions;
 use crate::runtime::{Mutex, tasks};
 use core::net::SocketAddr;
 use natsd_plugin_api::{
-    AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
-    MessageRef, Outcome, PublishRef, Result, ServerIdentity,
+    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind,
+    ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -250,8 +250,27 @@ impl HostServices for Services {
             connections: account.connections() as u64,
             subscriptions,
             is_system: self.server()?.context.accounts.is_system(&account),
-            extra: Map::new(),
+            extra: Map::clone(&account.notes()),
         })
+    }
+
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let server = self.server()?;
+        let account = server.context.accounts.define(name, definition);
+        for connection in server.context.registry.all() {
+            if connection.account.read().id == account.id {
+                connection.signal(Signal::Recheck);
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        Ok(self.server()?.keys.sign(message))
+    }
+
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        Ok(self.server()?.keys.agree(public))
     }
 
     fn connection(&self, id: u64) -> Result<ConnectionFacts> {
@@ -312,7 +331,10 @@ impl HostServices for Services {
             system_account: system.map(|s| s.name.to_string()).unwrap_or_default(),
             started_unix_ns: server.facts.start_unix_ns,
             client_address: format!("{}:{}", options.host, server.port()),
-            extra: Map::from_iter([("max_payload".to_owned(), options.limits.max_payload_bytes.into())]),
+            extra: Map::from_iter([
+                ("max_payload".to_owned(), options.limits.max_payload_bytes.into()),
+                ("xkey".to_owned(), server.facts.xkey.clone().into()),
+            ]),
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Tables {
     subscriptions: SubscriptionsTableRef,
     /// Since 1.1.
     interest: Option<InterestTableRef>,
+    /// Since 1.4.
+    keys: Option<KeysTableRef>,
     accounts: AccountsTableRef,
     connections: ConnectionsTableRef,
     server: ServerTableRef,
@@ -60,6 +62,7 @@ impl Tables {
             publisher: host.query()?,
             subscriptions: host.query()?,
             interest: host.query().ok(),
+            keys: host.query().ok(),
             accounts: host.query()?,
             connections: host.query()?,
             server: host.query()?,
@@ -160,6 +163,40 @@ pub fn interest_unwatch(tables: &Tables, watch: u64) {
         // SAFETY: as above.
         unsafe { table.unwatch()(tables.host, watch) }
     }
+}
+
+pub fn account_define(tables: &Tables, name: &str, definition: &str) -> Result<()> {
+    let define = tables.accounts.define();
+    let define = define.ok_or_else(|| Error::unsupported("this natsd takes no accounts from plugins"))?;
+    // SAFETY: as above.
+    answer(unsafe { define(tables.host, name.into(), definition.into()) })
+}
+
+pub fn authenticator_add_with(
+    tables: &Tables,
+    authenticator: FfiAuthenticator,
+    options: &str,
+) -> Result<u64> {
+    let add = tables.authenticators.add_with();
+    let add = add.ok_or_else(|| Error::unsupported("this natsd knows no options of authenticators"))?;
+    // SAFETY: as above.
+    answer(unsafe { add(tables.host, authenticator, options.into()) })
+}
+
+fn keys(tables: &Tables) -> Result<KeysTableRef> {
+    tables.keys.ok_or_else(|| Error::unsupported("this natsd does not sign for plugins"))
+}
+
+pub fn sign(tables: &Tables, message: &[u8]) -> Result<Bytes> {
+    let sign = keys(tables)?.sign();
+    // SAFETY: as above.
+    answer(unsafe { sign(tables.host, message.into()) }).map(Bytes::from)
+}
+
+pub fn agree(tables: &Tables, public: &[u8]) -> Result<Bytes> {
+    let agree = keys(tables)?.agree();
+    // SAFETY: as above.
+    answer(unsafe { agree(tables.host, public.into()) }).map(Bytes::from)
 }
 
 pub fn read(tables: &Tables, path: &str) -> Result<Bytes> {
