@@ -23,6 +23,7 @@ mod limits;
 mod meta;
 mod publish;
 mod reading;
+mod restoring;
 mod republish;
 mod rules;
 mod schedule;
@@ -37,7 +38,9 @@ pub use call::Call;
 pub use consumers::Consumers;
 pub use get::GetRequest;
 pub use info::{Info, InfoOptions};
+pub use meta::is_unfinished;
 pub use publish::Inbound;
+pub use restoring::{is_subject, restored_flags};
 
 use crate::context::StreamFacts;
 use crate::store::{Commit, StoreError, StoreSettings, StreamStore};
