@@ -21,7 +21,7 @@ const SEQ_MAX: u64 = 1 << 62;
 /// Sees whether a consumer may be, and fills in its defaults.
 pub type CheckConsumer = Box<dyn Fn(&mut ConsumerConfig) -> Result<(), ApiError> + Send>;
 /// Whether a stream may have so many bytes.
-pub type CheckBytes = Box<dyn Fn(u64) -> Result<(), ApiError> + Send>;
+pub type CheckBytes = Box<dyn FnMut(u64) -> Result<(), ApiError> + Send>;
 
 /// What a backup is to become.
 pub struct Plan {
@@ -137,7 +137,7 @@ impl Target {
         }
     }
 
-    pub fn check_bytes(&self, bytes: u64) -> Result<(), BackupError> {
+    pub fn check_bytes(&mut self, bytes: u64) -> Result<(), BackupError> {
         Ok((self.plan.check_bytes)(bytes)?)
     }
 

@@ -111,7 +111,8 @@ impl Stream {
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
-        Self::open(config, created_ns, home, store, call)
+        let rules = Rules::new(&config)?;
+        Ok(Self::open(rules, config, created_ns, home, store, call))
     }
 
     /// A stream that was there: its metadata and its store as they were found.
@@ -123,7 +124,8 @@ impl Stream {
     ) -> Result<Self, ApiError> {
         let (config, created_ns) =
             meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
-        let mut stream = Self::open(config, created_ns, home, store, call)?;
+        let rules = Rules::new(&config)?;
+        let mut stream = Self::open(rules, config, created_ns, home, store, call);
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         for stored in stream.store.take_consumers() {
             let mut ctx = call.context(&mut *stream.store, &stream.facts);
@@ -133,20 +135,21 @@ impl Stream {
     }
 
     fn open(
+        rules: Rules,
         config: StreamConfig,
         created_ns: i64,
         home: &Home,
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
-    ) -> Result<Self, ApiError> {
+    ) -> Self {
         let facts = StreamFacts {
             account: home.account.clone(),
             name: config.name.clone(),
             domain: home.domain.clone(),
             retention: config.retention,
         };
-        Ok(Self {
-            rules: Rules::new(&config)?,
+        Self {
+            rules,
             answers: Answers::new(&facts),
             dedup: Dedup::new(config.duplicate_window, (call.random)()),
             expiry: Expiry::default(),
@@ -163,7 +166,7 @@ impl Stream {
             created_ns,
             facts,
             store,
-        })
+        }
     }
 
     /// Takes over a configuration that `api` found to be allowed as an update. Tighter limits apply at once

@@ -5,8 +5,14 @@ use super::ttl::Ttl;
 use super::{Call, Home, Stream, meta, rules};
 use crate::backup::consumers::ConsumerBackup;
 use crate::backup::restore::Restored;
-use crate::store::{Flags, Message, StoreError, StoreSettings};
+use crate::store::{Flags, Message, StoreError, StoreSettings, StoredConsumer, StreamStore};
 use crate::wire::{ApiError, StreamConfig, error};
+
+/// A restored store that no stream could be made of.
+pub struct Unopened {
+    pub why: ApiError,
+    pub store: Box<dyn StreamStore>,
+}
 
 impl Stream {
     /// As [`Stream::plan`], for a stream that is being restored.
@@ -14,20 +20,31 @@ impl Stream {
         (rules::store_settings(config), meta::encode_unfinished(config, created_ns))
     }
 
-    /// The stream over a restored store. What its limits do not allow goes.
-    pub fn restored(restored: Restored, home: &Home, call: &mut Call<'_>) -> Result<Self, ApiError> {
-        let Restored { config, created_ns, mut store, consumers } = restored;
-        let failed = |why: StoreError| error::STREAM_RESTORE.with(why);
-        store.put_meta(&meta::encode(&config, created_ns)).map_err(failed)?;
-        let mut stream = Self::open(config, created_ns, home, store, call)?;
-        stream.changed = true;
-        stream.reread(call).map_err(failed)?;
-        for stored in consumers {
-            let mut ctx = call.context(&mut *stream.store, &stream.facts);
-            stream.consumers.recover(stored, &mut ctx)?;
+    /// The stream over a restored store. What its limits do not allow goes. That it is finished becomes durable with
+    /// the next commit.
+    pub fn restored(restored: Restored, home: &Home, call: &mut Call<'_>) -> Result<Self, Unopened> {
+        let Restored { config, created_ns, store, consumers } = restored;
+        let rules = match rules::Rules::new(&config) {
+            Ok(rules) => rules,
+            Err(why) => return Err(Unopened { why, store }),
+        };
+        let mut stream = Self::open(rules, config, created_ns, home, store, call);
+        match stream.take_over(consumers, call) {
+            Ok(()) => Ok(stream),
+            Err(why) => Err(Unopened { why, store: stream.into_store() }),
         }
-        stream.apply_limits(call).map_err(failed)?;
-        Ok(stream)
+    }
+
+    fn take_over(&mut self, consumers: Vec<StoredConsumer>, call: &mut Call<'_>) -> Result<(), ApiError> {
+        let failed = |why: StoreError| error::STREAM_RESTORE.with(why);
+        self.changed = true;
+        self.reread(call).map_err(failed)?;
+        for stored in consumers {
+            let mut ctx = call.context(&mut *self.store, &self.facts);
+            self.consumers.recover(stored, &mut ctx)?;
+        }
+        self.apply_limits(call).map_err(failed)?;
+        self.store.put_meta(&meta::encode(&self.config, self.created_ns)).map_err(failed)
     }
 
     /// The consumers that clients see.
