@@ -10,7 +10,7 @@ use super::{BackupError, folder};
 use crate::consumer;
 use crate::store::{NewMessage, StoreEngine, StoreError, StoredConsumer, StreamStore};
 use crate::stream::{self, Stream};
-use crate::wire::{ApiError, ConsumerConfig, StreamConfig, StreamState};
+use crate::wire::{ApiError, ConsumerConfig, StreamConfig, StreamState, Time};
 use std::collections::BTreeSet;
 use std::io::{Chain, Read};
 use std::sync::Arc;
@@ -92,6 +92,7 @@ fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<
         let (headers, payload) = content.split_at(headers_len as usize);
         target.message(seq, &NewMessage { subject: &subject, headers, payload, time_ns, ..Default::default() })?;
     }
+    target.not_before(state.last_ts);
     target.pad(state.last_seq)
 }
 
@@ -169,6 +170,11 @@ impl Target {
             store.state().bytes
         };
         self.check_bytes(bytes)
+    }
+
+    /// The time of the last message, which may be gone.
+    fn not_before(&mut self, time: Time) {
+        self.last_time_ns = self.last_time_ns.max(time.0);
     }
 
     /// Leaves out all sequences up to this one that are not there.

@@ -2,7 +2,7 @@
 //! client does not fill the memory.
 
 use super::{PATIENCE, Scene};
-use crate::api::advisory::Advisory;
+use crate::api::advisory::{Action, Advisory};
 use crate::api::limits::ServerLimits;
 use crate::api::reply::{envelope, failure};
 use crate::api::validate::consumer::{self, ConsumerRules};
@@ -132,7 +132,13 @@ impl Restore {
         let End { reply, bytes, outcome } = self.receive().await;
         drop(self.subscription);
         let outcome = match outcome {
-            Ok(restored) => scene.server.install(&scene.account, restored).await,
+            Ok(restored) => {
+                let installed = scene.server.install(&scene.account, restored).await;
+                if installed.is_ok() {
+                    scene.advise(&Advisory::stream(Action::Create, &scene.stream));
+                }
+                installed
+            }
             Err(why) => Err(why),
         };
         scene.advise(&Advisory::restore_complete(
