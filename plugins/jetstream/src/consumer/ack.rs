@@ -8,6 +8,10 @@ pub struct AckSubject<'a> {
     pub deliveries: u64,
     pub stream_seq: u64,
     pub consumer_seq: u64,
+    /// When the message was stored.
+    pub time_ns: i64,
+    /// What follows for the consumer.
+    pub pending: u64,
 }
 
 impl<'a> AckSubject<'a> {
@@ -37,6 +41,8 @@ impl<'a> AckSubject<'a> {
             deliveries: number(at + 2)?,
             stream_seq: number(at + 3)?,
             consumer_seq: number(at + 4)?,
+            time_ns: number(at + 5).and_then(|time| i64::try_from(time).ok()).unwrap_or(0),
+            pending: number(at + 6).unwrap_or(0),
         })
     }
 }
@@ -149,10 +155,18 @@ mod tests {
         let subject = writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5).to_vec();
         assert_eq!(subject, b"$JS.ACK.S.C.1.22.3.1700000000000000000.5");
         let ack = AckSubject::parse(&subject);
-        let expected =
-            AckSubject { stream: "S", consumer: "C", deliveries: 1, stream_seq: 22, consumer_seq: 3 };
+        let expected = AckSubject {
+            stream: "S",
+            consumer: "C",
+            deliveries: 1,
+            stream_seq: 22,
+            consumer_seq: 3,
+            time_ns: 1_700_000_000_000_000_000,
+            pending: 5,
+        };
         assert_eq!(ack, Some(expected));
-        assert_eq!(AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5"), Some(expected));
+        let long = AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5");
+        assert_eq!(long, Some(AckSubject { time_ns: 7, ..expected }));
         assert_eq!(AckSubject::parse(b"$JS.ACK.x.S.C.1.22.3.7.5"), None);
         assert_eq!(AckSubject::parse(b"$JS.ACK.S.C.x.22.3.7.5"), None);
     }

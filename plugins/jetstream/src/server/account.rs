@@ -107,6 +107,20 @@ impl Account {
         Ok(())
     }
 
+    /// Streams that read others try at once: all of them, or those that read the stream of that name here.
+    pub fn retry_origins(&self, name: Option<&str>) {
+        for stream in self.streams.read().values() {
+            let config = stream.config.read().clone();
+            let mut origins = config.sources.iter().chain(&config.mirror);
+            if origins.any(|origin| name.is_none_or(|name| origin.name == name)) {
+                let name = name.map(str::to_owned);
+                stream.inbox.command(move |worker: &mut Worker| {
+                    worker.stream.retry_origins(name.as_deref(), worker.now_ns);
+                });
+            }
+        }
+    }
+
     /// Takes no more requests.
     pub fn close(&self) {
         self.subscriptions.lock().clear();
@@ -127,9 +141,11 @@ impl Account {
                 .into_iter()
                 .find_map(|(start, kind)| Some((request.strip_prefix(start)?, kind)));
             if let Some((rest, kind)) = straight
-                && let Some(stream) = token(rest, 0).and_then(|name| self.stream_named(name))
-                // Without direct gets nobody listens (JS-143): the queue tells that.
-                && (kind != Kind::DirectGet || stream.config.read().allow_direct)
+                && let Some(stream) = token(rest, 0).and_then(|name| match kind {
+                    // Without direct gets nobody listens (JS-143): the queue tells that.
+                    Kind::DirectGet => self.read_directly(name),
+                    _ => self.stream_named(name),
+                })
             {
                 stream.inbox.letters(kind, std::slice::from_ref(message));
                 continue;
@@ -173,6 +189,22 @@ impl Account {
         }
     }
 
+    /// Who answers direct gets of a stream: itself, or where it is not, a mirror that has nearly all (JS-230).
+    fn read_directly(&self, name: &[u8]) -> Option<Arc<StreamHandle>> {
+        if let Some(stream) = self.stream_named(name) {
+            let allows = stream.config.read().allow_direct;
+            return allows.then_some(stream);
+        }
+        let streams = self.streams.read();
+        let mirror = streams.values().find(|stream| {
+            let config = stream.config.read();
+            let origin = config.mirror.as_ref().filter(|_| config.mirror_direct);
+            origin.is_some_and(|origin| origin.name.as_bytes() == name)
+                && stream.gauges.caught_up.load(Relaxed)
+        });
+        mirror.cloned()
+    }
+
     fn stream_named(&self, name: &[u8]) -> Option<Arc<StreamHandle>> {
         self.stream(std::str::from_utf8(name).ok()?)
     }
@@ -185,6 +217,8 @@ pub struct Gauges {
     pub messages: AtomicU64,
     pub consumers: AtomicU64,
     pub failed: AtomicBool,
+    /// Of a mirror: it has nearly all that its origin has.
+    pub caught_up: AtomicBool,
 }
 
 /// Dots of the longer forms of ack and flow control subjects.

@@ -25,6 +25,8 @@ pub enum Kind {
     /// The answer to flow control.
     Flow,
     DirectGet,
+    /// From an origin of a mirror or a stream with sources, with the number of the attempt to read it.
+    Origin(u32),
     /// The inbox was full: only the reply is there.
     Overrun,
 }

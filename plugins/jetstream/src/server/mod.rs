@@ -130,6 +130,8 @@ impl Server {
         for account in self.accounts() {
             account.open(&self.host, &Arc::downgrade(self), &config.domain)?;
         }
+        // What was asked of origins before nobody heard.
+        self.accounts().iter().for_each(|account| account.retry_origins(None));
         let mut tasks = self.tasks.lock();
         for _ in 0..API_TASKS {
             let server = Arc::downgrade(self);

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::store::{StoreError, StreamStore};
 use crate::stream::{Call, Inbound, Stream};
 use hashbrown::HashMap;
-use natsd_plugin_api::{Host, InterestWatch, Outcome, tracing};
+use natsd_plugin_api::{Host, InterestWatch, Outcome, SubscribeOptions, Subscription, tracing};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Worker {
     inbox: Arc<Inbox<Worker>>,
     outcomes: Vec<Outcome>,
     watches: HashMap<Box<[u8]>, InterestWatch>,
+    /// Where messages of origins arrive, by attempt and subject.
+    origins: HashMap<(u32, Box<str>), Subscription>,
     /// Something changed that is not committed since.
     uncommitted_since_ns: Option<i64>,
     state: State,
@@ -79,6 +81,7 @@ impl Worker {
             inbox,
             outcomes: Vec::new(),
             watches: HashMap::new(),
+            origins: HashMap::new(),
             uncommitted_since_ns: None,
             state: State::Running,
             gauges,
@@ -116,6 +119,7 @@ impl Worker {
         self.gauges.stored_bytes.store(state.bytes, Relaxed);
         let room = self.share.set(state.bytes);
         self.stream.set_room(room);
+        self.gauges.caught_up.store(self.stream.is_caught_up(), Relaxed);
         self.gauges.messages.store(state.messages, Relaxed);
         self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
     }
@@ -140,6 +144,31 @@ impl Worker {
         }
     }
 
+    /// Listens to what origins send. Before the outbox leaves, which asks them to.
+    fn listen_to_origins(&mut self) {
+        if !self.stream.origin_inboxes_changed() {
+            return;
+        }
+        let wanted: Vec<(u32, Box<str>)> =
+            self.stream.origin_inboxes().map(|(attempt, subject)| (attempt, subject.into())).collect();
+        self.origins.retain(|inbox, _| wanted.contains(inbox));
+        for (attempt, subject) in wanted {
+            if self.origins.contains_key(&(attempt, subject.clone())) {
+                continue;
+            }
+            let account = self.account.to_string();
+            let options = SubscribeOptions { account, ..SubscribeOptions::to(subject.to_string()) };
+            let inbox = self.inbox.clone();
+            let listening =
+                self.host.subscribe(&options, move |messages| inbox.letters(Kind::Origin(attempt), messages));
+            match listening {
+                Ok(subscription) => drop(self.origins.insert((attempt, subject), subscription)),
+                // The attempt fails for want of an answer, and the next one follows.
+                Err(error) => tracing::warn!("messages of an origin cannot be had on {subject}: {error}"),
+            }
+        }
+    }
+
     fn handle(&mut self, item: Item<'_, Self>) {
         match item {
             Item::Command(command) => command(self),
@@ -155,6 +184,9 @@ impl Worker {
             Kind::Ack => stream.ack(subject, payload, reply, call),
             Kind::Pull => stream.pull(subject, headers, payload, reply, call),
             Kind::Flow => stream.flow(subject, headers, call),
+            Kind::Origin(attempt) => {
+                stream.from_origin(attempt, &Inbound { subject, reply, headers, payload }, call);
+            }
             Kind::DirectGet => stream.direct_get(subject, headers, payload, reply, call),
             Kind::Overrun => stream.overrun(reply, call),
         });
@@ -237,6 +269,7 @@ pub async fn run(mut worker: Worker) -> Worker {
                 worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
             }
             more = worker.call(|stream, call| stream.run(DELIVERIES_MAX, call));
+            worker.listen_to_origins();
         }
         worker.queue(&mut commits);
         worker.show();

@@ -53,7 +53,7 @@ impl Prepared<'_> {
             msg_id: self.msg_id,
             runs_ns: self.runs_ns,
             ends: self.ends,
-            unfinished: false,
+            ..Record::default()
         }
     }
 }

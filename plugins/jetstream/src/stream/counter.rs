@@ -3,11 +3,13 @@
 use super::Stream;
 use super::batch::Staged;
 use super::checks::store_failed;
-use super::headers::{Block, PublishHeaders, value};
+use super::headers::{Block, COUNTER_INCREMENT, PublishHeaders, value};
+use super::publish::Inbound;
 use crate::wire::{ApiError, error};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// What sources added so far, as carried from message to message (JS-182).
 pub const SOURCES: &str = "Nats-Counter-Sources";
@@ -85,6 +87,45 @@ impl Stream {
         }
         let total = last.add(increment);
         Ok(Counted { body: format!("{{\"val\":\"{total}\"}}").into_bytes(), total, headers })
+    }
+}
+
+/// Per stream, per subject there: the total that was taken over last (JS-182).
+type Sources = BTreeMap<String, BTreeMap<String, String>>;
+
+impl Stream {
+    /// A counter of a source: adds what it counted since its last message that came here (JS-182).
+    pub(super) fn count_sourced<'a>(
+        &mut self,
+        origin: &str,
+        message: &Inbound<'_>,
+        subject: &[u8],
+        headers: &'a [u8],
+    ) -> Result<Counted<'a>, ApiError> {
+        let parse = |body: &[u8]| {
+            let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
+            body.and_then(|body| Total::parse(body.val.as_bytes())).ok_or(error::MESSAGE_COUNTER_BROKEN)
+        };
+        let theirs = parse(message.payload)?;
+        let (mut total, mut sources) = (Total::default(), Sources::new());
+        let seq = self.store.subject(subject).map_err(store_failed)?.last_seq;
+        if let Some(last) = self.store.load(seq).map_err(store_failed)? {
+            total = parse(&last.payload)?;
+            let known = value(&last.headers, SOURCES).and_then(|text| serde_json::from_slice(text).ok());
+            sources = known.unwrap_or_default();
+        }
+        let their_subject = String::from_utf8_lossy(message.subject).into_owned();
+        let known = sources.entry(origin.to_owned()).or_default().entry(their_subject).or_default();
+        let mut before = Total::parse(known.as_bytes()).unwrap_or_default();
+        before.negative = !before.negative && !before.digits.is_empty();
+        let increment = theirs.add(&before);
+        *known = theirs.to_string();
+        let total = total.add(&increment);
+        let mut block = Block::from(headers, |line| line.name != SOURCES.as_bytes());
+        block.replace(COUNTER_INCREMENT, increment.to_string());
+        block.add(SOURCES, serde_json::to_vec(&sources).unwrap_or_default());
+        let body = format!("{{\"val\":\"{total}\"}}").into_bytes();
+        Ok(Counted { total, body, headers: Cow::Owned(block.finish()) })
     }
 }
 

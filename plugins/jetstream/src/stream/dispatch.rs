@@ -162,7 +162,8 @@ impl Stream {
     /// When [`Stream::tick`] has something to do; `i64::MAX`: never.
     pub fn deadline_ns(&self) -> i64 {
         let own_ns = self.expiry.next_ns().min(self.dedup.deadline_ns()).min(self.schedules.next_ns());
-        self.consumers.deadline_ns().min(own_ns).min(self.batches.deadline_ns())
+        let own_ns = own_ns.min(self.batches.deadline_ns()).min(self.origins_deadline_ns());
+        self.consumers.deadline_ns().min(own_ns)
     }
 
     /// Does what is due.
@@ -179,6 +180,7 @@ impl Stream {
             self.complain("scheduled messages could not be published", &why);
         }
         self.expire_batches(call);
+        self.tick_origins(call);
         if self.consumers.deadline_ns() > call.now_ns {
             return;
         }
@@ -216,7 +218,7 @@ impl Stream {
     }
 
     /// A store that fails refuses the next commit, too; here it is only told.
-    fn complain(&self, what: &str, why: &StoreError) {
+    pub(super) fn complain(&self, what: &str, why: &StoreError) {
         natsd_plugin_api::tracing::error!(
             "JetStream stream '{} > {}': {what}: {why}",
             self.facts.account,

@@ -8,6 +8,8 @@ const EMPTY: &[u8] = b"NATS/1.0\r\n\r\n";
 
 pub const MSG_ID: &str = "Nats-Msg-Id";
 pub const ROLLUP: &str = "Nats-Rollup";
+pub const STREAM_SOURCE: &str = "Nats-Stream-Source";
+pub const STREAM_IDENTITY: &str = "Nats-Stream-Identity";
 pub const TTL: &str = "Nats-TTL";
 pub const MARKER_REASON: &str = "Nats-Marker-Reason";
 pub const STREAM: &str = "Nats-Stream";

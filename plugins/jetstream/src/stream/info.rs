@@ -57,6 +57,8 @@ impl Stream {
             created: Time(self.created_ns),
             state: self.state(),
             domain: self.facts.domain.clone(),
+            mirror: self.mirror_info(now_ns),
+            sources: self.sources_info(now_ns),
             ts: Time(now_ns),
             ..StreamInfo::default()
         };

@@ -24,6 +24,10 @@ pub(super) struct Record<'a> {
     pub ends: Option<&'a [u8]>,
     /// More of its batch follows.
     pub unfinished: bool,
+    /// When it was stored in its origin, if it is mirrored.
+    pub time_ns: Option<i64>,
+    /// It came from a source.
+    pub sourced: bool,
 }
 
 impl Record<'_> {
@@ -37,6 +41,9 @@ impl Record<'_> {
         }
         if self.unfinished {
             flags = flags.union(Flags::UNFINISHED);
+        }
+        if self.sourced {
+            flags = flags.union(Flags::SOURCED);
         }
         flags
     }
@@ -52,7 +59,7 @@ pub(super) struct Stored {
 
 impl Stream {
     pub(super) fn ingest(&mut self, record: &Record<'_>, call: &mut Call<'_>) -> Result<Stored, ApiError> {
-        let time_ns = call.now_ns.max(self.last_time_ns);
+        let time_ns = record.time_ns.unwrap_or(call.now_ns).max(self.last_time_ns);
         if self.rules.on_interest && !self.consumers.any_for(record.subject) {
             return self.pass_over(record, time_ns);
         }

@@ -21,6 +21,7 @@ mod info;
 mod ingest;
 mod limits;
 mod meta;
+mod origin;
 mod publish;
 mod reading;
 mod restoring;
@@ -49,6 +50,7 @@ use answer::Answers;
 use batch::Batches;
 use dedup::Dedup;
 use expiry::Expiry;
+use origin::{Origins, POSITIONS_RECORD};
 use rules::Rules;
 use std::sync::Arc;
 use ttl::Deadlines;
@@ -66,6 +68,7 @@ pub struct Stream {
     expiry: Expiry,
     schedules: Deadlines,
     batches: Batches,
+    origins: Origins,
     /// Of the last message; empty when it had none.
     last_msg_id: Vec<u8>,
     /// Times of messages never go back.
@@ -127,10 +130,16 @@ impl Stream {
         let rules = Rules::new(&config)?;
         let mut stream = Self::open(rules, config, created_ns, home, store, call);
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
+        let mut positions = bytes::Bytes::new();
         for stored in stream.store.take_consumers() {
+            if stored.name == POSITIONS_RECORD {
+                positions = stored.state;
+                continue;
+            }
             let mut ctx = call.context(&mut *stream.store, &stream.facts);
             stream.consumers.recover(stored, &mut ctx)?;
         }
+        stream.reread_positions(&positions).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         Ok(stream)
     }
 
@@ -155,6 +164,7 @@ impl Stream {
             expiry: Expiry::default(),
             schedules: Deadlines::default(),
             batches: Batches::new(home.batches.clone()),
+            origins: Origins::new(&config)?,
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,
@@ -178,6 +188,7 @@ impl Stream {
         self.store.configure(&rules::store_settings(&config)).map_err(failed)?;
         let before = std::mem::replace(&mut self.config, config);
         self.rules = rules;
+        self.origins.configure(&self.config)?;
         self.changed = true;
         self.facts.retention = self.config.retention;
         self.dedup.set_window(self.config.duplicate_window);
@@ -223,6 +234,7 @@ impl Stream {
     }
 
     pub fn commit(&mut self) -> Commit {
+        self.record_positions();
         self.changed = false;
         self.store.commit()
     }
@@ -241,7 +253,8 @@ impl Stream {
     }
 
     /// The store, to close it or to destroy it where waiting is allowed.
-    pub fn into_store(self) -> Box<dyn StreamStore> {
+    pub fn into_store(mut self) -> Box<dyn StreamStore> {
+        self.record_positions();
         self.store
     }
 }

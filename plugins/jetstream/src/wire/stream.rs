@@ -225,6 +225,9 @@ pub struct StreamSourceInfo {
     #[serde(skip_serializing_if = "is_default")]
     pub external: Option<ExternalStream>,
     pub lag: u64,
+    /// Of a source: the sequence of its last message there that was copied.
+    #[serde(skip_serializing_if = "is_default")]
+    pub seq: u64,
     /// Nanoseconds since something came; -1: never.
     pub active: i64,
     #[serde(skip_serializing_if = "is_default")]

@@ -11,6 +11,7 @@ use crate::api::validate::consumer::ConsumerRules;
 use crate::api::validate::consumer_update::{Plan, Present, Visit, plan, resolve, settle_sourcing};
 use crate::context::unique_id;
 use crate::server::worker::Worker;
+use crate::stream::headers;
 use crate::wire::requests::ConsumerCreateRequest;
 use crate::wire::{ApiError, ConsumerInfo, error};
 
@@ -31,7 +32,10 @@ impl Call<'_> {
         let limits = self.server.config().limits.clone();
         let account = self.account.clone();
         let host = self.server.host.clone();
-        self.in_task(path.stream(), move |worker| {
+        let is_internal = request.config.direct || request.config.sourcing;
+        let known = headers::value(&self.request.headers, headers::STREAM_IDENTITY).unwrap_or_default();
+        let known = known.to_vec();
+        let make = move |worker: &mut Worker| {
             let mut new_name = || unique_id(&mut || host.random_u64())[..NAME_LEN].to_owned();
             let tiers = account.tiers.read().clone();
             let rules = ConsumerRules {
@@ -59,6 +63,22 @@ impl Call<'_> {
             };
             worker.refresh_watches();
             ok(kind, &shown(info, &version))
+        };
+        // Only who reads for a mirror or a source wants to know which stream it is (JC-011).
+        self.in_task_with_headers(path.stream(), move |worker| {
+            let identity = worker.stream.identity();
+            if !is_internal {
+                return (Vec::new(), make(worker));
+            }
+            if !known.is_empty() && known != identity.as_bytes() {
+                return (Vec::new(), Err(error::CONSUMER_STREAM_IDENTITY_MISMATCH.with(identity)));
+            }
+            let body = make(worker);
+            let headers = match body {
+                Ok(_) => headers::Block::copy(b"").add_and_finish(headers::STREAM_IDENTITY, identity),
+                Err(_) => Vec::new(),
+            };
+            (headers, body)
         })
     }
 

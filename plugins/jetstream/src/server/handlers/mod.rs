@@ -144,17 +144,26 @@ impl Call<'_> {
 
     /// Lets the task of a stream do the work and answer; the answer here is that the stream is not there.
     fn in_task(&self, name: &str, work: impl FnOnce(&mut Worker) -> Body + Send + 'static) -> Option<Body> {
+        self.in_task_with_headers(name, |worker| (Vec::new(), work(worker)))
+    }
+
+    /// The work gives the answer's headers as well.
+    fn in_task_with_headers(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut Worker) -> (Vec<u8>, Body) + Send + 'static,
+    ) -> Option<Body> {
         let stream = match self.stream(name) {
             Ok(stream) => stream,
             Err(why) => return Some(Err(why)),
         };
         let (reply, account, kind) = (self.request.reply.clone(), self.account.clone(), self.kind);
         let taken = stream.inbox.command(move |worker: &mut Worker| {
-            let body = work(worker);
+            let (headers, body) = work(worker);
             if body.is_err() {
                 account.api_errors.fetch_add(1, Relaxed);
             }
-            worker.out.answer(&reply, b"", &reply::text(kind, body));
+            worker.out.answer(&reply, &headers, &reply::text(kind, body));
         });
         (!taken).then_some(Err(error::STREAM_NOT_FOUND))
     }

@@ -35,6 +35,7 @@ impl Call<'_> {
             }
             Creation::New(config) => {
                 self.server.create(self.account, *config).await?;
+                self.account.retry_origins(Some(name));
                 self.advise(&Advisory::stream(Action::Create, name));
             }
         }

@@ -4,6 +4,7 @@ mod batches;
 mod consuming;
 mod direct;
 mod limits;
+mod origins;
 mod publishing;
 mod republishing;
 mod schedules;

@@ -1,0 +1,359 @@
+//! Reads one origin: asks for a consumer there, checks that nothing is missing in what it delivers, and begins anew
+//! after a while if something is, or if nothing comes any more (JS-244, JS-246).
+
+mod asking;
+
+pub use asking::hash;
+use asking::index_name;
+
+use crate::consumer::AckSubject;
+use crate::filter::matches;
+use crate::outbox::Post;
+use crate::stream::Call;
+use crate::stream::headers::{STREAM_IDENTITY, push_number, value};
+use crate::stream::publish::Inbound;
+use crate::transform::Transform;
+use crate::wire::stream::{StreamSource, StreamSourceInfo};
+use crate::wire::{AckPolicy, ApiError, ConsumerInfo, error};
+use serde::Deserialize;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// JS-246.
+const STALL_NS: i64 = 10 * SECOND_NS;
+const RETRY_MIN_NS: i64 = SECOND_NS / 2;
+const RETRY_MAX_NS: i64 = 30 * SECOND_NS;
+/// JS-230.
+const CAUGHT_UP_LAG: u64 = 10;
+
+/// An origin and the consumer on it.
+pub struct Reader {
+    source: StreamSource,
+    is_mirror: bool,
+    /// Origin, filters and destinations: by this a source is known in headers of stored messages (JS-247).
+    index_name: String,
+    transforms: Vec<(Box<[u8]>, Option<Transform>)>,
+    state: State,
+    /// Failures since something came.
+    fails: u32,
+    /// The origin does not know consumers of kind `sourcing`.
+    is_plain: bool,
+    lag: u64,
+    /// 0: never.
+    last_seen_ns: i64,
+    error: Option<ApiError>,
+}
+
+enum State {
+    /// For the next attempt.
+    Waiting {
+        until_ns: i64,
+    },
+    Attempting(Attempt),
+}
+
+struct Attempt {
+    number: u32,
+    /// Where messages arrive, and where answers of the API do.
+    deliver: String,
+    answers: String,
+    /// When it is given up, unless something comes.
+    until_ns: i64,
+    is_answered: bool,
+    /// The consumer acknowledges by flow control.
+    acknowledges: bool,
+    /// The origin's sequence up to which everything is here.
+    copied_seq: u64,
+    /// The consumer's sequence of the last message; 0: none yet.
+    consumer_seq: u64,
+}
+
+/// A message's place in its origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub seq: u64,
+    pub time_ns: i64,
+    consumer_seq: u64,
+    pending: u64,
+}
+
+pub enum Arrival<'a> {
+    /// What it was is done.
+    Nothing,
+    Message(Place),
+    /// The origin is there, and this is who it is.
+    Identity(&'a str),
+    /// The origin is not the one that was read before.
+    Recreated,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    error: Option<ApiError>,
+    #[serde(flatten)]
+    info: ConsumerInfo,
+}
+
+impl Reader {
+    pub fn new(source: &StreamSource, is_mirror: bool) -> Result<Self, ApiError> {
+        let mut transforms = Vec::new();
+        for transform in &source.subject_transforms {
+            let compiled = Transform::new(&transform.src, &transform.dest)
+                .map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))?;
+            transforms.push((transform.src.as_bytes().into(), compiled));
+        }
+        Ok(Self {
+            source: source.clone(),
+            is_mirror,
+            index_name: index_name(source),
+            transforms,
+            state: State::Waiting { until_ns: 0 },
+            fails: 0,
+            is_plain: false,
+            lag: 0,
+            last_seen_ns: 0,
+            error: None,
+        })
+    }
+
+    pub fn reads(&self, source: &StreamSource, is_mirror: bool) -> bool {
+        self.source == *source && self.is_mirror == is_mirror
+    }
+
+    pub fn is_mirror(&self) -> bool {
+        self.is_mirror
+    }
+
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    pub fn index_name(&self) -> &str {
+        &self.index_name
+    }
+
+    /// In the account of the stream that reads it.
+    pub fn is_local(&self) -> bool {
+        self.source.external.is_none()
+    }
+
+    pub fn try_now(&mut self, now_ns: i64) {
+        self.fails = 0;
+        self.state = State::Waiting { until_ns: now_ns };
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    pub fn is_caught_up(&self) -> bool {
+        self.lag < CAUGHT_UP_LAG && self.last_seen_ns > 0
+    }
+
+    pub fn attempt(&self) -> Option<u32> {
+        match &self.state {
+            State::Waiting { .. } => None,
+            State::Attempting(attempt) => Some(attempt.number),
+        }
+    }
+
+    pub fn inboxes(&self) -> Option<[(u32, &str); 2]> {
+        match &self.state {
+            State::Waiting { .. } => None,
+            State::Attempting(attempt) => {
+                Some([(attempt.number, &attempt.deliver), (attempt.number, &attempt.answers)])
+            }
+        }
+    }
+
+    pub fn deadline_ns(&self) -> i64 {
+        match &self.state {
+            State::Waiting { until_ns } => *until_ns,
+            State::Attempting(attempt) => attempt.until_ns,
+        }
+    }
+
+    pub fn info(&self, now_ns: i64) -> StreamSourceInfo {
+        StreamSourceInfo {
+            name: self.source.name.clone(),
+            external: self.source.external.clone(),
+            lag: self.lag,
+            seq: 0,
+            active: if self.last_seen_ns == 0 { -1 } else { now_ns - self.last_seen_ns },
+            error: self.error.clone(),
+            filter_subject: self.source.filter_subject.clone(),
+            subject_transforms: self.source.subject_transforms.clone(),
+        }
+    }
+
+    /// The subject that a message gets by the first transform that is for it.
+    pub fn transform(&self, subject: &[u8], random: &mut dyn FnMut() -> u64, out: &mut Vec<u8>) {
+        for (source, transform) in &self.transforms {
+            if source.is_empty() || matches(source, subject) {
+                if let Some(transform) = transform
+                    && transform.apply(subject, random, out)
+                {
+                    return;
+                }
+                break;
+            }
+        }
+        out.extend_from_slice(subject);
+    }
+
+    /// The value of `Nats-Stream-Source` (JS-247).
+    pub fn source_header(&self, seq: u64, subject: &[u8], identity: &str) -> Vec<u8> {
+        let (name, filters) = self.index_name.split_once(' ').unwrap_or((&self.index_name, ""));
+        let mut text = name.as_bytes().to_vec();
+        text.push(b' ');
+        push_number(&mut text, seq);
+        for part in [filters.as_bytes(), subject] {
+            text.push(b' ');
+            text.extend_from_slice(part);
+        }
+        if !identity.is_empty() {
+            text.push(b' ');
+            text.extend_from_slice(identity.as_bytes());
+        }
+        text
+    }
+}
+
+/// What comes.
+impl Reader {
+    pub fn receive<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
+        let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
+        if let Some(ack) = AckSubject::parse(message.reply) {
+            let expected = attempt.consumer_seq + 1;
+            if attempt.consumer_seq > 0 && ack.consumer_seq < expected {
+                // Sent again, or to an earlier attempt on the same subject.
+                return Arrival::Nothing;
+            }
+            if attempt.consumer_seq > 0 && ack.consumer_seq != expected {
+                self.retry(call);
+                return Arrival::Nothing;
+            }
+            return Arrival::Message(Place {
+                seq: ack.stream_seq,
+                time_ns: ack.time_ns,
+                consumer_seq: ack.consumer_seq,
+                pending: ack.pending,
+            });
+        }
+        if message.headers.starts_with(b"NATS/1.0 100") {
+            self.control(message, call);
+        } else if message.headers.starts_with(b"NATS/1.0 ") && !message.headers.starts_with(b"NATS/1.0 2") {
+            // Nobody there, or the consumer is gone.
+            self.failed(error::STREAM_NOT_FOUND, call);
+        } else if !attempt.is_answered && !message.payload.is_empty() {
+            return self.answered(message, call);
+        }
+        Arrival::Nothing
+    }
+
+    fn answered<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
+        let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
+        let Ok(Answer { error: why, info }) = serde_json::from_slice(message.payload) else {
+            return Arrival::Nothing;
+        };
+        if let Some(why) = why {
+            let is_unknown = [error::REQUIRED_API_LEVEL.err_code, error::INVALID_JSON.err_code];
+            self.is_plain |= is_unknown.contains(&why.err_code);
+            let is_other = why.err_code == error::CONSUMER_STREAM_IDENTITY_MISMATCH.err_code;
+            self.failed(why, call);
+            return if is_other { Arrival::Recreated } else { Arrival::Nothing };
+        }
+        attempt.is_answered = true;
+        attempt.until_ns = call.now_ns + STALL_NS;
+        attempt.acknowledges = info.config.ack_policy == AckPolicy::FlowControl;
+        self.lag = info.num_pending;
+        self.last_seen_ns = call.now_ns;
+        self.error = None;
+        let is_mine = self.source.consumer.is_none();
+        if !is_mine && !attempt.acknowledges {
+            self.failed(error::MIRROR_CONSUMER_REQUIRES_ACK_FC, call);
+            return Arrival::Nothing;
+        }
+        // A durable one of an earlier life knows only what was acknowledged.
+        if is_mine && attempt.acknowledges && info.delivered.consumer_seq > 0 {
+            let State::Attempting(attempt) = &self.state else { return Arrival::Nothing };
+            self.reset(&info.name, attempt, call);
+        }
+        let identity = value(message.headers, STREAM_IDENTITY).unwrap_or_default();
+        std::str::from_utf8(identity).map_or(Arrival::Nothing, Arrival::Identity)
+    }
+
+    /// Heartbeats and flow control.
+    fn control(&mut self, message: &Inbound<'_>, call: &mut Call<'_>) {
+        let State::Attempting(attempt) = &mut self.state else { return };
+        attempt.until_ns = call.now_ns + STALL_NS;
+        self.last_seen_ns = call.now_ns;
+        let last = value(message.headers, "Nats-Last-Consumer")
+            .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
+        if message.reply.is_empty()
+            && let Some(last) = last
+            && attempt.consumer_seq > 0
+            && last > attempt.consumer_seq
+        {
+            return self.retry(call);
+        }
+        let reply = match message.reply {
+            b"" => value(message.headers, "Nats-Consumer-Stalled").unwrap_or_default(),
+            reply => reply,
+        };
+        if attempt.acknowledges {
+            let headers = format!(
+                "NATS/1.0\r\nNats-Last-Consumer: {}\r\nNats-Last-Stream: {}\r\n\r\n",
+                attempt.consumer_seq, attempt.copied_seq
+            );
+            // The origin may forget what is acknowledged: it has to be durable here.
+            call.out.answer(reply, headers.as_bytes(), b"");
+        } else if !reply.is_empty() {
+            call.out.push(Post { subject: reply, ..Post::default() });
+        }
+        if message.reply.is_empty() {
+            self.lag = if last == Some(self.consumer_seq()) { 0 } else { self.lag };
+        }
+    }
+
+    fn consumer_seq(&self) -> u64 {
+        match &self.state {
+            State::Waiting { .. } => 0,
+            State::Attempting(attempt) => attempt.consumer_seq,
+        }
+    }
+
+    /// The message is stored.
+    pub fn copied(&mut self, place: &Place, now_ns: i64) {
+        let State::Attempting(attempt) = &mut self.state else { return };
+        attempt.consumer_seq = place.consumer_seq;
+        attempt.copied_seq = place.seq;
+        attempt.until_ns = now_ns + STALL_NS;
+        attempt.is_answered = true;
+        self.last_seen_ns = now_ns;
+        self.lag = place.pending;
+        self.fails = 0;
+        self.error = None;
+    }
+
+    /// Nothing came in time.
+    pub fn stalled(&mut self, call: &mut Call<'_>) {
+        let is_answered = matches!(&self.state, State::Attempting(attempt) if attempt.is_answered);
+        if is_answered {
+            return self.retry(call);
+        }
+        self.failed(error::STREAM_NOT_FOUND, call);
+    }
+
+    pub fn failed(&mut self, why: ApiError, call: &mut Call<'_>) {
+        self.error = Some(why);
+        self.retry(call);
+    }
+
+    fn retry(&mut self, call: &mut Call<'_>) {
+        let wait_ns = (RETRY_MIN_NS << self.fails.min(8)).min(RETRY_MAX_NS);
+        self.fails = self.fails.saturating_add(1);
+        let jitter_ns = ((call.random)() % 100_000_000) as i64;
+        self.state = State::Waiting { until_ns: call.now_ns + wait_ns + jitter_ns };
+    }
+}
