@@ -23,11 +23,23 @@ const S2: u8 = 1;
 /// What a block says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    Message { seq: u64, time_ns: i64, subject: &'a [u8], headers: &'a [u8], payload: &'a [u8] },
+    Message {
+        seq: u64,
+        time_ns: i64,
+        subject: &'a [u8],
+        headers: &'a [u8],
+        payload: &'a [u8],
+    },
     /// A sequence without a message.
-    Skipped { seq: u64, time_ns: i64 },
+    Skipped {
+        seq: u64,
+        time_ns: i64,
+    },
     /// The message of an earlier sequence was removed. With 0: nothing.
-    Removed { seq: u64, time_ns: i64 },
+    Removed {
+        seq: u64,
+        time_ns: i64,
+    },
 }
 
 /// The key of the hashes of a block, or with the name of a stream alone of its metadata (SD-011).

@@ -127,7 +127,9 @@ mod tests {
         let pending: Vec<_> = state.pending.iter().map(|(seq, pending)| (*seq, pending.sequence)).collect();
         assert_eq!(pending, [(4, 3), (5, 4), (8, 6), (9, 7), (10, 8)]);
         assert!(state.redelivered.is_empty());
-        assert!(state.pending.values().all(|Pending { timestamp, .. }| *timestamp > 1_700_000_000_000_000_000));
+        assert!(
+            state.pending.values().all(|Pending { timestamp, .. }| *timestamp > 1_700_000_000_000_000_000)
+        );
         for len in 0..file.len() {
             assert_eq!(read_file(&file[..len]), None);
         }

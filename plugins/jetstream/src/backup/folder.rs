@@ -125,7 +125,10 @@ impl Progress {
     fn block(&mut self, number: u64, file: Vec<u8>, target: &mut Target) -> Result<(), BackupError> {
         target.store()?;
         if number <= self.number {
-            return Err(BackupError::damaged(format_args!("block {number} comes after block {}", self.number)));
+            return Err(BackupError::damaged(format_args!(
+                "block {number} comes after block {}",
+                self.number
+            )));
         }
         self.number = number;
         let name = target.plan.config.name.clone();
@@ -161,7 +164,12 @@ impl Progress {
             let wrong = |why: &str| BackupError::damaged(format_args!("consumer {name:?}: {why}"));
             let meta = files.meta.ok_or_else(|| wrong("meta.inf is missing"))?;
             let sum = files.sum.ok_or_else(|| wrong("meta.sum is missing"))?;
-            check_sum(&format!("{}/{name}", target.plan.config.name), &meta, &sum, &format!("consumer {name:?}"))?;
+            check_sum(
+                &format!("{}/{name}", target.plan.config.name),
+                &meta,
+                &sum,
+                &format!("consumer {name:?}"),
+            )?;
             let info: FileInfo<ConsumerConfig> =
                 serde_json::from_slice(&meta).map_err(|why| wrong(&format!("meta.inf: {why}")))?;
             let state = match &files.state[..] {

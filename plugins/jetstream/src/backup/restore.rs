@@ -66,8 +66,8 @@ fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<
         return Err(BackupError::damaged(format_args!("it does not begin with {STATE}")));
     }
     let state = archive.content(&head)?;
-    let state: StreamState = serde_json::from_slice(&state)
-        .map_err(|why| BackupError::damaged(format_args!("{STATE}: {why}")))?;
+    let state: StreamState =
+        serde_json::from_slice(&state).map_err(|why| BackupError::damaged(format_args!("{STATE}: {why}")))?;
     target.check_bytes(state.bytes)?;
     target.begin(state.first_seq.max(1), target.plan.now_ns)?;
     for _ in 0..state.consumer_count {
@@ -90,7 +90,10 @@ fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<
         let content = archive.content(&head)?;
         let Head { name: subject, time_ns, seq, headers_len, .. } = head;
         let (headers, payload) = content.split_at(headers_len as usize);
-        target.message(seq, &NewMessage { subject: &subject, headers, payload, time_ns, ..Default::default() })?;
+        target.message(
+            seq,
+            &NewMessage { subject: &subject, headers, payload, time_ns, ..Default::default() },
+        )?;
     }
     target.not_before(state.last_ts);
     target.pad(state.last_seq)
@@ -110,14 +113,7 @@ pub(super) struct Target {
 impl Target {
     fn new(plan: Plan) -> Self {
         let created_ns = plan.now_ns;
-        Self {
-            plan,
-            created_ns,
-            store: None,
-            consumers: Vec::new(),
-            names: BTreeSet::new(),
-            last_time_ns: 0,
-        }
+        Self { plan, created_ns, store: None, consumers: Vec::new(), names: BTreeSet::new(), last_time_ns: 0 }
     }
 
     /// Makes the store.
@@ -201,7 +197,9 @@ impl Target {
             name.clone_into(&mut config.name);
         }
         if config.name != name || !self.names.insert(name.to_owned()) {
-            return Err(BackupError::damaged(format_args!("consumer {name:?} has another name inside, or is there twice")));
+            return Err(BackupError::damaged(format_args!(
+                "consumer {name:?} has another name inside, or is there twice"
+            )));
         }
         sequence(state.delivered.stream_seq.max(state.ack_floor.stream_seq))?;
         (self.plan.check_consumer)(&mut config)?;

@@ -215,7 +215,9 @@ mod tests {
 
     #[test]
     fn other_content_is_refused() {
-        for text in [&b""[..], b"no", b"not compressed at all", b"\xff\x06\x00\x00S2sTw", b"\xff\x06\x00\x00sThing"] {
+        for text in
+            [&b""[..], b"no", b"not compressed at all", b"\xff\x06\x00\x00S2sTw", b"\xff\x06\x00\x00sThing"]
+        {
             assert!(expanded(text).is_err(), "{text:?}");
         }
     }

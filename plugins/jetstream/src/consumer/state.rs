@@ -209,7 +209,7 @@ impl Consumer {
             }
             ACKNOWLEDGED_ALL => {
                 let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
-                done.into_iter().for_each(|seq| self.forget(seq));
+                self.forget_all(&done);
             }
             RESET => self.go_to(seq),
             _ => return None,

@@ -57,7 +57,10 @@ impl Server {
                 }
             };
             if stream::is_unfinished(&meta) {
-                tracing::warn!("JetStream: the restore of '{} > {name}' was cut short: removed", account.name);
+                tracing::warn!(
+                    "JetStream: the restore of '{} > {name}' was cut short: removed",
+                    account.name
+                );
                 self.destroy(store).await?;
                 continue;
             }

@@ -24,8 +24,8 @@ mod meta;
 mod origin;
 mod publish;
 mod reading;
-mod restoring;
 mod republish;
+mod restoring;
 mod rules;
 mod schedule;
 mod ttl;
@@ -114,8 +114,8 @@ impl Stream {
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
-        let rules = Rules::new(&config)?;
-        Ok(Self::open(rules, config, created_ns, home, store, call))
+        let parts = (Rules::new(&config)?, Origins::new(&config)?);
+        Ok(Self::open(parts, config, created_ns, home, store, call))
     }
 
     /// A stream that was there: its metadata and its store as they were found.
@@ -127,8 +127,8 @@ impl Stream {
     ) -> Result<Self, ApiError> {
         let (config, created_ns) =
             meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
-        let rules = Rules::new(&config)?;
-        let mut stream = Self::open(rules, config, created_ns, home, store, call);
+        let parts = (Rules::new(&config)?, Origins::new(&config)?);
+        let mut stream = Self::open(parts, config, created_ns, home, store, call);
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut positions = bytes::Bytes::new();
         for stored in stream.store.take_consumers() {
@@ -144,7 +144,7 @@ impl Stream {
     }
 
     fn open(
-        rules: Rules,
+        (rules, origins): (Rules, Origins),
         config: StreamConfig,
         created_ns: i64,
         home: &Home,
@@ -164,7 +164,7 @@ impl Stream {
             expiry: Expiry::default(),
             schedules: Deadlines::default(),
             batches: Batches::new(home.batches.clone()),
-            origins: Origins::new(&config)?,
+            origins,
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,

@@ -1,6 +1,7 @@
 //! A stream out of a backup, and what a backup needs of a stream (JS-260 to JS-266).
 
-use super::headers::{self, SCHEDULE, TTL};
+use super::headers::{self, SCHEDULE, STREAM_SOURCE, TTL};
+use super::origin::Origins;
 use super::ttl::Ttl;
 use super::{Call, Home, Stream, meta, rules};
 use crate::backup::consumers::ConsumerBackup;
@@ -24,11 +25,12 @@ impl Stream {
     /// the next commit.
     pub fn restored(restored: Restored, home: &Home, call: &mut Call<'_>) -> Result<Self, Unopened> {
         let Restored { config, created_ns, store, consumers } = restored;
-        let rules = match rules::Rules::new(&config) {
-            Ok(rules) => rules,
+        let parts = rules::Rules::new(&config).and_then(|rules| Ok((rules, Origins::new(&config)?)));
+        let parts = match parts {
+            Ok(parts) => parts,
             Err(why) => return Err(Unopened { why, store }),
         };
-        let mut stream = Self::open(rules, config, created_ns, home, store, call);
+        let mut stream = Self::open(parts, config, created_ns, home, store, call);
         match stream.take_over(consumers, call) {
             Ok(()) => Ok(stream),
             Err(why) => Err(Unopened { why, store: stream.into_store() }),
@@ -39,6 +41,8 @@ impl Stream {
         let failed = |why: StoreError| error::STREAM_RESTORE.with(why);
         self.changed = true;
         self.reread(call).map_err(failed)?;
+        // A backup has no positions in origins: the messages tell them.
+        self.reread_positions(&[]).map_err(failed)?;
         for stored in consumers {
             let mut ctx = call.context(&mut *self.store, &self.facts);
             self.consumers.recover(stored, &mut ctx)?;
@@ -86,6 +90,9 @@ pub fn restored_flags(config: &StreamConfig, block: &[u8]) -> Flags {
     if config.allow_msg_schedules && headers::value(block, SCHEDULE).is_some() {
         flags = flags.union(Flags::SCHEDULE);
     }
+    if headers::value(block, STREAM_SOURCE).is_some() {
+        flags = flags.union(Flags::SOURCED);
+    }
     flags
 }
 
@@ -94,5 +101,7 @@ pub fn is_subject(subject: &[u8]) -> bool {
     let bad = |byte: &u8| matches!(byte, 0..=b' ' | 0x7f);
     !subject.is_empty()
         && !subject.iter().any(bad)
-        && subject.split(|&byte| byte == b'.').all(|token| !token.is_empty() && token != b"*" && token != b">")
+        && subject
+            .split(|&byte| byte == b'.')
+            .all(|token| !token.is_empty() && token != b"*" && token != b">")
 }

@@ -79,8 +79,12 @@ fn client(host: &Host, connection: u64) -> Value {
         client.insert("id".to_owned(), facts.id.into());
         client.insert("acc".to_owned(), facts.account.into());
         let known = |key: &str| facts.extra.get(key).and_then(Value::as_str).map(str::to_owned);
-        let rest =
-            [("user", facts.user.clone()), ("name", facts.name.clone()), ("lang", known("lang")), ("ver", known("version"))];
+        let rest = [
+            ("user", facts.user.clone()),
+            ("name", facts.name.clone()),
+            ("lang", known("lang")),
+            ("ver", known("version")),
+        ];
         for (key, value) in rest {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 client.insert(key.to_owned(), value.into());

@@ -135,6 +135,7 @@ impl Restore {
             Ok(restored) => {
                 let installed = scene.server.install(&scene.account, restored).await;
                 if installed.is_ok() {
+                    scene.account.retry_origins(Some(&scene.stream));
                     scene.advise(&Advisory::stream(Action::Create, &scene.stream));
                 }
                 installed
