@@ -12,6 +12,7 @@
 //! A broken promise of the harness is a failed test, so it panics with a text that says what to do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod backup;
 pub mod certs;
 pub mod client;
 pub mod exchange;

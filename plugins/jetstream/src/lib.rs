@@ -4,6 +4,7 @@
 //! state machines, `api` has the rules of configurations, `server` runs it all.
 
 pub mod api;
+pub mod backup;
 pub mod config;
 pub mod consumer;
 pub mod context;

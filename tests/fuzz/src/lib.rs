@@ -13,11 +13,13 @@ mod client_parser;
 mod config_parser;
 mod cuts;
 mod proxy_header;
+mod snapshot_archive;
 mod websocket_frames;
 
 pub use client_parser::client_parser;
 pub use config_parser::config_parser;
 pub use proxy_header::proxy_header;
+pub use snapshot_archive::snapshot_archive;
 pub use websocket_frames::websocket_frames;
 
 /// A target, what its inputs are made of, and where samples lie (from the root of the repository).
@@ -47,6 +49,12 @@ pub const TARGETS: &[Target] = &[
         run: proxy_header,
         words: proxy_header::WORDS,
         corpora: &["tests/fuzz/corpus/proxy_header"],
+    },
+    Target {
+        name: "snapshot_archive",
+        run: snapshot_archive,
+        words: snapshot_archive::WORDS,
+        corpora: &["tests/fuzz/corpus/snapshot_archive"],
     },
     Target {
         name: "websocket_frames",

@@ -30,6 +30,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn snapshot_archive() {
+    fuzz("snapshot_archive");
+}
+
+#[test]
 fn websocket_frames() {
     fuzz("websocket_frames");
 }

@@ -137,6 +137,32 @@ context() {
   contains "$("$INTEROP_NATS" context info home)" ada
 }
 
+# JetStream.
+
+# A backup restores, with messages and consumers; what is damaged does not, and leaves nothing.
+backup_and_restore() {
+  export JETSTREAM_DIR=$WORK/jetstream
+  serve "$1" jetstream
+  nats stream add orders --subjects 'orders.>' --defaults >/dev/null
+  nats pub -q orders.new 'order {{Count}}' --count 500
+  nats stream rmm orders 7 --force
+  nats consumer add orders worker --pull --defaults >/dev/null
+  nats consumer next orders worker --count 10 --ack >/dev/null
+  nats consumer next orders worker --count 3 --no-ack >/dev/null
+  nats backup stream orders kept --consumers --no-progress
+  nats stream rm orders --force
+  cp -r kept damaged
+  find damaged -type f ! -name '*.json' -exec truncate -s 1000 {} +
+  refused 'restore failed|truncated' nats backup restore stream damaged --no-progress
+  refused 'not found' nats stream info orders
+  nats backup restore stream kept --no-progress
+  equal "$(nats stream get orders 500 --json | jq -r .data | base64 -d)" 'order 500'
+  refused 'no message found' nats stream get orders 7
+  local worker
+  worker=$(nats consumer info orders worker --json)
+  equal "$(jq -c '[.ack_floor.stream_seq, .num_ack_pending, .num_pending]' <<<"$worker")" '[11,3,486]'
+}
+
 # Who may connect, and what they may do then.
 
 token() {
@@ -222,6 +248,7 @@ for transport in tls tls_first wss; do
   check unknown_authority "$transport"
 done
 check client_certificate
+check backup_and_restore tcp
 check context
 
 echo "cli: $passed passed, $failed failed"

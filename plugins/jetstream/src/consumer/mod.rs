@@ -15,6 +15,7 @@ mod tests;
 mod timers;
 
 pub use ack::{AckSubject, Answer};
+pub use state::stored;
 
 use crate::context::Context;
 use crate::filter::Filter;

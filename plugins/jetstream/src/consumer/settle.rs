@@ -1,6 +1,6 @@
 //! Acknowledgements come in (JC-090 to JC-099).
 
-use super::{AckSubject, Answer, Consumer};
+use super::{AckSubject, Answer, Consumer, Position};
 use crate::context::Context;
 use crate::wire::{AckPolicy, ApiError, DeliverPolicy, error};
 use serde_json::{Map, Value};
@@ -75,9 +75,7 @@ impl Consumer {
         if done.is_empty() {
             return;
         }
-        for &seq in &done {
-            self.forget(seq);
-        }
+        self.forget_all(&done);
         self.changes.acknowledged_all(seq);
         self.raise_floor();
         acked.extend(done);
@@ -95,6 +93,18 @@ impl Consumer {
         }
         let fields = self.delivery_fields(ack.stream_seq, ack.consumer_seq, ack.deliveries, ctx);
         self.advise("MSG_NAKED", "nak", fields, ctx);
+    }
+
+    /// Acknowledged together: with ack policy all the floor is the last of them, as nats-server tells it.
+    pub(super) fn forget_all(&mut self, done: &[u64]) {
+        if self.config.ack_policy == AckPolicy::All
+            && let Some((&stream_seq, pending)) =
+                done.last().and_then(|last| self.pending.get_key_value(last))
+            && stream_seq > self.floor.stream_seq
+        {
+            self.floor = Position { consumer_seq: pending.consumer_seq, stream_seq };
+        }
+        done.iter().for_each(|seq| self.forget(*seq));
     }
 
     /// It is neither pending nor due any more.
@@ -117,6 +127,8 @@ impl Consumer {
             return;
         }
         match self.pending.first_key_value() {
+            // Only acknowledgements move it.
+            Some(_) if self.config.ack_policy == AckPolicy::All => {}
             Some((&seq, pending)) => {
                 self.floor.stream_seq = self.floor.stream_seq.max(seq - 1);
                 self.floor.consumer_seq = self.floor.consumer_seq.max(pending.consumer_seq - 1);

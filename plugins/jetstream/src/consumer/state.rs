@@ -3,8 +3,9 @@
 //! Changes name deliveries and acknowledgements in their order, so a state is never ahead of what was acknowledged.
 
 use super::{Consumer, Pending, Position};
+use crate::backup::consumers::{self as backup, ConsumerBackup, ConsumerState};
 use crate::context::Context;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoredConsumer};
 use crate::wire::{AckPolicy, ConsumerConfig};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -107,32 +108,40 @@ impl Consumer {
         if self.config.mem_storage {
             return Ok(());
         }
-        let mut out = vec![1];
-        let (delivered, floor) = (self.delivered, self.floor);
-        for number in [
-            delivered.consumer_seq,
-            delivered.stream_seq,
-            floor.consumer_seq,
-            floor.stream_seq,
-            self.next_seq,
-            self.pending.len() as u64,
-        ] {
-            varint(&mut out, number);
-        }
-        let mut before = 0;
-        for (seq, pending) in &self.pending {
-            varint(&mut out, seq - before);
-            varint(&mut out, pending.consumer_seq);
-            before = *seq;
-        }
-        varint(&mut out, self.counts.len() as u64);
-        for (seq, count) in &self.counts {
-            varint(&mut out, *seq);
-            varint(&mut out, *count);
-        }
-        varint(&mut out, self.chosen.len() as u64);
-        self.chosen.iter().for_each(|seq| varint(&mut out, *seq));
+        let out = self.whole().encode();
         ctx.store.put_consumer_state(&self.config.name, &out)
+    }
+
+    fn whole(&self) -> Whole {
+        let counts = self.counts.iter().map(|(&seq, &count)| (seq, count)).collect();
+        Whole {
+            delivered: self.delivered,
+            floor: self.floor,
+            next_seq: self.next_seq,
+            pending: self.pending.iter().map(|(&seq, pending)| (seq, pending.consumer_seq)).collect(),
+            counts,
+            chosen: self.chosen.iter().copied().collect(),
+        }
+    }
+
+    /// For a backup of the stream.
+    pub fn backup(&self) -> ConsumerBackup {
+        let position =
+            |at: Position| backup::Position { consumer_seq: at.consumer_seq, stream_seq: at.stream_seq };
+        let pending = |(&seq, pending): (&u64, &Pending)| {
+            let timestamp = pending.deadline_ns.saturating_sub(self.wait_ns(seq));
+            (seq, backup::Pending { sequence: pending.consumer_seq, timestamp })
+        };
+        let again = |(&seq, &count): (&u64, &u64)| (count > 1).then(|| (seq, count - 1));
+        let chosen = backup::Chosen { next_seq: self.next_seq, left: self.chosen.iter().copied().collect() };
+        let state = ConsumerState {
+            delivered: position(self.delivered),
+            ack_floor: position(self.floor),
+            pending: self.pending.iter().map(pending).collect(),
+            redelivered: self.counts.iter().filter_map(again).collect(),
+            last_per_subject: (!self.chosen.is_empty()).then_some(chosen),
+        };
+        ConsumerBackup { config: self.config.clone(), state }
     }
 
     /// Takes over a state and the changes after it. `false`: there is no state.
@@ -200,7 +209,7 @@ impl Consumer {
             }
             ACKNOWLEDGED_ALL => {
                 let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
-                done.into_iter().for_each(|seq| self.forget(seq));
+                self.forget_all(&done);
             }
             RESET => self.go_to(seq),
             _ => return None,
@@ -236,6 +245,68 @@ impl Consumer {
         self.next_seq = seq.max(1);
         self.delivered = Position { consumer_seq: 0, stream_seq: self.next_seq - 1 };
         self.floor = self.delivered;
+    }
+}
+
+/// What a consumer of a backup is in a store.
+pub fn stored(config: &ConsumerConfig, created_ns: i64, state: &ConsumerState) -> StoredConsumer {
+    let position =
+        |at: backup::Position| Position { consumer_seq: at.consumer_seq, stream_seq: at.stream_seq };
+    let chosen = state.last_per_subject.clone().unwrap_or_default();
+    let whole = Whole {
+        delivered: position(state.delivered),
+        floor: position(state.ack_floor),
+        next_seq: chosen.next_seq.max(state.delivered.stream_seq + 1),
+        pending: state.pending.iter().map(|(&seq, pending)| (seq, pending.sequence)).collect(),
+        counts: state.redelivered.iter().map(|(&seq, &count)| (seq, count.saturating_add(1))).collect(),
+        chosen: chosen.left,
+    };
+    StoredConsumer {
+        name: config.name.clone(),
+        meta: encode_meta(config, created_ns).into(),
+        state: whole.encode().into(),
+        changes: Vec::new(),
+    }
+}
+
+/// A whole state.
+struct Whole {
+    delivered: Position,
+    floor: Position,
+    next_seq: u64,
+    /// Sequences in the stream and of the consumer, ascending.
+    pending: Vec<(u64, u64)>,
+    counts: Vec<(u64, u64)>,
+    chosen: Vec<u64>,
+}
+
+impl Whole {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![1];
+        for number in [
+            self.delivered.consumer_seq,
+            self.delivered.stream_seq,
+            self.floor.consumer_seq,
+            self.floor.stream_seq,
+            self.next_seq,
+            self.pending.len() as u64,
+        ] {
+            varint(&mut out, number);
+        }
+        let mut before = 0;
+        for (seq, consumer_seq) in &self.pending {
+            varint(&mut out, seq - before);
+            varint(&mut out, *consumer_seq);
+            before = *seq;
+        }
+        varint(&mut out, self.counts.len() as u64);
+        for (seq, count) in &self.counts {
+            varint(&mut out, *seq);
+            varint(&mut out, *count);
+        }
+        varint(&mut out, self.chosen.len() as u64);
+        self.chosen.iter().for_each(|seq| varint(&mut out, *seq));
+        out
     }
 }
 

@@ -11,7 +11,7 @@ use crate::wire::StreamConfig;
 use bytes::Bytes;
 use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -32,6 +32,8 @@ pub struct Account {
     /// Streams that cannot run, and why: they are left alone (SD-126).
     pub damaged: Mutex<BTreeMap<String, String>>,
     pub streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
+    /// Names of streams that are being restored.
+    pub restoring: Mutex<BTreeSet<String>>,
     pub api_total: AtomicU64,
     pub api_errors: AtomicU64,
     subscriptions: Mutex<Vec<Subscription>>,
@@ -65,6 +67,7 @@ impl Account {
             is_system,
             damaged: Mutex::default(),
             streams: RwLock::default(),
+            restoring: Mutex::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
             subscriptions: Mutex::default(),

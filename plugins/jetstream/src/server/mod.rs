@@ -1,9 +1,10 @@
 //! The plugin at work: its accounts, their streams, each with a task of its own, and the API's queue.
 //!
 //! Reading order: `account` (how messages find their stream), `inbox`, `worker` (the task of a stream), `queue` and
-//! `handlers` (the API).
+//! `handlers` (the API), `backup`.
 
 pub mod account;
+mod backup;
 mod commits;
 mod handlers;
 pub mod inbox;

@@ -5,11 +5,14 @@ use super::account::{Account, StreamHandle};
 use super::inbox::Inbox;
 use super::usage::Share;
 use super::worker::{self, Worker};
+use crate::api::level;
+use crate::api::validate::request::{free, restore};
+use crate::backup::restore::Restored;
 use crate::context::Interest;
 use crate::outbox::Outbox;
 use crate::store::{StoreEngine, StoreError, StreamStore};
-use crate::stream::{Call, Home, Stream};
-use crate::wire::{ApiError, StreamConfig, error};
+use crate::stream::{self, Call, Home, InfoOptions, Stream};
+use crate::wire::{ApiError, StreamConfig, StreamInfo, error};
 use natsd_plugin_api::{Host, Result, tracing};
 use std::sync::Arc;
 
@@ -53,6 +56,14 @@ impl Server {
                     continue;
                 }
             };
+            if stream::is_unfinished(&meta) {
+                tracing::warn!(
+                    "JetStream: the restore of '{} > {name}' was cut short: removed",
+                    account.name
+                );
+                self.destroy(store).await?;
+                continue;
+            }
             let (host, home) = (self.host.clone(), self.home(&account));
             let recovered = self
                 .host
@@ -117,6 +128,54 @@ impl Server {
         });
         let stream = made.await.map_err(|why| failed(&why))?.map_err(|why| failed(&why))??;
         self.run(account, stream).map_err(|why| failed(&why))
+    }
+
+    /// Whether a stream that is being restored may be there, now that it is complete.
+    pub(super) fn has_place(&self, account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
+        self.judged(account, |rules| {
+            restore(&config.name, config.clone(), rules)?;
+            free(config, rules)
+        })
+    }
+
+    /// Runs a stream that was restored.
+    pub(super) async fn take_over(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        restored: Restored,
+    ) -> Result<StreamInfo, ApiError> {
+        let failed = |why: &dyn std::fmt::Display| error::STREAM_RESTORE.with(why);
+        let (host, home) = (self.host.clone(), self.home(account));
+        let opened =
+            self.host.blocking(move || quietly(&host, |call| Stream::restored(restored, &home, call))).await;
+        let mut stream = match opened.map_err(|why| failed(&why))? {
+            Ok(stream) => stream,
+            Err(unopened) => {
+                self.destroy(unopened.store).await.map_err(|why| failed(&why))?;
+                return Err(unopened.why);
+            }
+        };
+        if let Err(why) = stream.commit().wait().await {
+            self.destroy(stream.into_store()).await.map_err(|why| failed(&why))?;
+            return Err(failed(&why));
+        }
+        let now_ns = self.host.unix_ns() as i64;
+        let mut info = stream.info(&InfoOptions::default(), now_ns).info;
+        info.domain.clear();
+        level::show(&mut info.config.metadata, &self.identity.version);
+        let handle = self.run(account, stream).map_err(|why| failed(&why))?;
+        // Who listens already is not told again.
+        handle.inbox.interest_changed();
+        Ok(info)
+    }
+
+    /// Removes what has become nothing; what cannot be removed stays unfinished, and goes with the next start.
+    async fn destroy(&self, mut store: Box<dyn StreamStore>) -> Result<()> {
+        let destroyed = self.host.blocking(move || store.destroy()).await?;
+        if let Err(why) = destroyed {
+            tracing::error!("JetStream: a stream that was not restored was not removed: {why}");
+        }
+        Ok(())
     }
 
     /// Gives a stream its task and its subscriptions.

@@ -1,6 +1,6 @@
 //! What a stream writes about itself into its store: JSON with the configuration and the time of creation.
 
-use crate::wire::{StreamConfig, Time};
+use crate::wire::{StreamConfig, Time, is_default};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -9,13 +9,30 @@ struct Meta {
     version: u32,
     created: Time,
     config: StreamConfig,
+    /// A restore has not come to its end.
+    #[serde(default, skip_serializing_if = "is_default")]
+    unfinished: bool,
 }
 
 const VERSION: u32 = 1;
 
 pub fn encode(config: &StreamConfig, created_ns: i64) -> Vec<u8> {
-    let meta = Meta { version: VERSION, created: Time(created_ns), config: config.clone() };
+    encode_with(config, created_ns, false)
+}
+
+/// While a restore fills the stream.
+pub fn encode_unfinished(config: &StreamConfig, created_ns: i64) -> Vec<u8> {
+    encode_with(config, created_ns, true)
+}
+
+fn encode_with(config: &StreamConfig, created_ns: i64, unfinished: bool) -> Vec<u8> {
+    let meta = Meta { version: VERSION, created: Time(created_ns), config: config.clone(), unfinished };
     serde_json::to_vec(&meta).unwrap_or_default()
+}
+
+/// Whether a restore did not come to its end.
+pub fn is_unfinished(bytes: &[u8]) -> bool {
+    serde_json::from_slice(bytes).is_ok_and(|meta: Meta| meta.unfinished)
 }
 
 pub fn decode(bytes: &[u8]) -> Result<(StreamConfig, i64), String> {

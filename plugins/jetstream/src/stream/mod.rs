@@ -25,6 +25,7 @@ mod origin;
 mod publish;
 mod reading;
 mod republish;
+mod restoring;
 mod rules;
 mod schedule;
 mod ttl;
@@ -38,7 +39,9 @@ pub use call::Call;
 pub use consumers::Consumers;
 pub use get::GetRequest;
 pub use info::{Info, InfoOptions};
+pub use meta::is_unfinished;
 pub use publish::Inbound;
+pub use restoring::{is_subject, restored_flags};
 
 use crate::context::StreamFacts;
 use crate::store::{Commit, StoreError, StoreSettings, StreamStore};
@@ -111,7 +114,8 @@ impl Stream {
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
-        Self::open(config, created_ns, home, store, call)
+        let parts = (Rules::new(&config)?, Origins::new(&config)?);
+        Ok(Self::open(parts, config, created_ns, home, store, call))
     }
 
     /// A stream that was there: its metadata and its store as they were found.
@@ -123,7 +127,8 @@ impl Stream {
     ) -> Result<Self, ApiError> {
         let (config, created_ns) =
             meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
-        let mut stream = Self::open(config, created_ns, home, store, call)?;
+        let parts = (Rules::new(&config)?, Origins::new(&config)?);
+        let mut stream = Self::open(parts, config, created_ns, home, store, call);
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut positions = bytes::Bytes::new();
         for stored in stream.store.take_consumers() {
@@ -139,26 +144,27 @@ impl Stream {
     }
 
     fn open(
+        (rules, origins): (Rules, Origins),
         config: StreamConfig,
         created_ns: i64,
         home: &Home,
         store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
-    ) -> Result<Self, ApiError> {
+    ) -> Self {
         let facts = StreamFacts {
             account: home.account.clone(),
             name: config.name.clone(),
             domain: home.domain.clone(),
             retention: config.retention,
         };
-        Ok(Self {
-            rules: Rules::new(&config)?,
+        Self {
+            rules,
             answers: Answers::new(&facts),
             dedup: Dedup::new(config.duplicate_window, (call.random)()),
             expiry: Expiry::default(),
             schedules: Deadlines::default(),
             batches: Batches::new(home.batches.clone()),
-            origins: Origins::new(&config)?,
+            origins,
             consumers: Consumers::default(),
             last_msg_id: Vec::new(),
             last_time_ns: store.state().last_time_ns,
@@ -170,7 +176,7 @@ impl Stream {
             created_ns,
             facts,
             store,
-        })
+        }
     }
 
     /// Takes over a configuration that `api` found to be allowed as an update. Tighter limits apply at once

@@ -5,6 +5,7 @@ use super::reply::{Body, ok};
 use crate::api::advisory::Advisory;
 use crate::api::info::{AccountInfo, ApiStats, Held};
 use crate::context::unique_id;
+use crate::server::Server;
 use crate::wire::{Storage, Time};
 use natsd_plugin_api::{PublishRef, tracing};
 use std::sync::atomic::Ordering::Relaxed;
@@ -36,14 +37,20 @@ impl Call<'_> {
 
     /// Tells the account, if anyone there listens.
     pub(super) fn advise(&self, advisory: &Advisory) {
-        let (host, account) = (&self.server.host, &self.account.name);
+        self.server.advise(&self.account.name, advisory);
+    }
+}
+
+impl Server {
+    /// Tells an account, if anyone there listens.
+    pub fn advise(&self, account: &str, advisory: &Advisory) {
         let subject = advisory.subject.as_bytes();
-        if !host.interest(account, subject, b"").is_ok_and(|count| count > 0) {
+        if !self.host.interest(account, subject, b"").is_ok_and(|count| count > 0) {
             return;
         }
-        let id = unique_id(&mut || host.random_u64());
-        let text = advisory.to_json(&id, Time(host.unix_ns() as i64), &self.server.config().domain);
-        if let Err(why) = host.publish(account, PublishRef::new(subject, &text)) {
+        let id = unique_id(&mut || self.host.random_u64());
+        let text = advisory.to_json(&id, Time(self.host.unix_ns() as i64), &self.config().domain);
+        if let Err(why) = self.host.publish(account, PublishRef::new(subject, &text)) {
             tracing::debug!("JetStream's advisory on {} was not published: {why}", advisory.subject);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! What concerns one stream is done in its task, which also answers: so an answer never overtakes what it tells of.
 
+mod backup;
 mod consumer;
 mod info;
 mod reply;
@@ -88,7 +89,8 @@ impl Call<'_> {
             Asked::StreamInfo { stream } => self.stream_info(stream),
             Asked::StreamDelete { stream } => Some(self.delete_stream(stream).await),
             Asked::StreamPurge { stream } => self.purge_stream(stream),
-            Asked::StreamSnapshot { .. } | Asked::StreamRestore { .. } => Some(self.backup(asked)),
+            Asked::StreamSnapshot { stream } => self.snapshot(stream).await,
+            Asked::StreamRestore { stream } => Some(self.restore(stream)),
             Asked::MsgGet { stream } => self.get_message(stream),
             Asked::MsgDelete { stream } => self.delete_message(stream),
             Asked::ConsumerCreate(path) => self.create_consumer(&path),

@@ -9,10 +9,11 @@ use crate::api::reply::{
     Created, Info, LIST_LIMIT, Message, NAMES_LIMIT, Page, Purged, StoredMessage, StreamList, StreamNames,
     page,
 };
-use crate::api::subject::Request as Asked;
 use crate::api::validate::Rules;
-use crate::api::validate::request::{Creation, create, free, restore, update};
+use crate::api::validate::request::{Creation, create, free, update};
 use crate::api::validate::update::check_consumer_limits;
+use crate::server::Server;
+use crate::server::account::Account;
 use crate::server::worker::Worker;
 use crate::stream::{GetRequest, InfoOptions};
 use crate::wire::requests::MsgGetRequest;
@@ -26,7 +27,10 @@ impl Call<'_> {
         let _changing = self.account.changing.lock().await;
         match self.judged(|rules| create(name, request, rules))? {
             Creation::Exists => {}
-            Creation::New(_) if self.account.damaged.lock().contains_key(name) => {
+            Creation::New(_)
+                if self.account.damaged.lock().contains_key(name)
+                    || self.account.restoring.lock().contains(name) =>
+            {
                 return Err(error::STREAM_NAME_EXIST);
             }
             Creation::New(config) => {
@@ -40,24 +44,8 @@ impl Call<'_> {
         ok(self.kind, &Created { info: &info, did_create: true })
     }
 
-    /// Calls a check with what it needs to know of the account and the server.
-    fn judged<T>(&self, check: impl FnOnce(&Rules<'_>) -> T) -> T {
-        let config = self.server.config();
-        let (reserved_memory, reserved_file) = self.server.reserved();
-        let bytes = ServerBytes {
-            max_memory: self.server.memory_bytes_max(),
-            max_file: config.storage_bytes_max(None),
-            reserved_memory,
-            reserved_file,
-        };
-        let (tiers, assets) = (self.account.tiers.read(), self.account.assets.read());
-        check(&Rules {
-            server: &config.limits,
-            bytes: &bytes,
-            account: &tiers,
-            assets: &assets,
-            is_pedantic: false,
-        })
+    pub(super) fn judged<T>(&self, check: impl FnOnce(&Rules<'_>) -> T) -> T {
+        self.server.judged(self.account, check)
     }
 
     /// A stream's information, by its task; `full` with what only replies about one stream show (JS-064).
@@ -219,23 +207,27 @@ impl Call<'_> {
             done(kind)
         })
     }
+}
 
-    /// What is wrong with a request for a backup, or that there are none yet.
-    pub(super) fn backup(&self, asked: Asked<'_>) -> Body {
-        match asked {
-            Asked::StreamSnapshot { stream } => {
-                self.input.snapshot_allowed()?;
-                self.stream(stream)?;
-                self.input.snapshot()?;
-                Err(error::STREAM_SNAPSHOT.with("natsd has no backups of streams yet"))
-            }
-            Asked::StreamRestore { stream } => {
-                let request = self.input.restore()?;
-                self.judged(|rules| restore(stream, request.config, rules))?;
-                Err(error::STREAM_RESTORE.with("natsd has no backups of streams yet"))
-            }
-            _ => Err(error::BAD_REQUEST),
-        }
+impl Server {
+    /// Calls a check with what it needs to know of the account and the server.
+    pub fn judged<T>(&self, account: &Account, check: impl FnOnce(&Rules<'_>) -> T) -> T {
+        let config = self.config();
+        let (reserved_memory, reserved_file) = self.reserved();
+        let bytes = ServerBytes {
+            max_memory: self.memory_bytes_max(),
+            max_file: config.storage_bytes_max(None),
+            reserved_memory,
+            reserved_file,
+        };
+        let (tiers, assets) = (account.tiers.read(), account.assets.read());
+        check(&Rules {
+            server: &config.limits,
+            bytes: &bytes,
+            account: &tiers,
+            assets: &assets,
+            is_pedantic: false,
+        })
     }
 }
 
