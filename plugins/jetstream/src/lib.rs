@@ -56,7 +56,12 @@ export_plugin!(JetStream, "jetstream");
 
 impl Plugin for JetStream {
     fn manifest() -> Manifest {
-        Manifest { config_keys: config::KEYS.map(str::to_owned).into(), ..Manifest::default() }
+        Manifest {
+            config_keys: config::KEYS.map(str::to_owned).into(),
+            // It may define the system account.
+            wants: vec!["auth-jwt".to_owned()],
+            ..Manifest::default()
+        }
     }
 
     fn create(host: Host, section: &Section) -> Result<Self> {

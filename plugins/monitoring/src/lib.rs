@@ -51,6 +51,8 @@ impl Plugin for Monitoring {
     fn manifest() -> Manifest {
         Manifest {
             config_keys: config::KEYS.map(str::to_owned).into(),
+            // It may define the system account.
+            wants: vec!["auth-jwt".to_owned()],
             autostart: true,
             ..Manifest::default()
         }
