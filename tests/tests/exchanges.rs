@@ -41,6 +41,7 @@ topics!(
     auth,
     permissions,
     accounts,
+    mappings,
     tls,
     proxy,
     trace,

@@ -1,13 +1,19 @@
 //! Accounts: separate subject spaces (ACC-001), their limits and who is in them.
 
-use crate::config::options::{AccountOptions, AccountsOptions};
+mod imports;
+mod mappings;
+
+use crate::config::options::{AccountOptions, AccountsOptions, MappingOptions};
 use crate::interest::{Sublist, Watches};
 use crate::runtime::{RwLock, RwLockReadGuard};
+use arc_swap::ArcSwap;
+pub use imports::StreamImport;
+pub use mappings::{Mapping, Mappings};
 use natsd_plugin_api::AccountDefinition;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 pub const GLOBAL: &str = "$G";
 pub const SYSTEM: &str = "$SYS";
@@ -20,6 +26,8 @@ pub struct Account {
     pub watches: Watches,
     generation: AtomicU64,
     limits: RwLock<AccountLimits>,
+    mappings: ArcSwap<Mappings>,
+    has_mappings: AtomicBool,
     connections: AtomicUsize,
     limited: AtomicU32,
     /// Subjects that no cache had an answer for.
@@ -49,6 +57,8 @@ impl Account {
             watches: Watches::default(),
             generation: AtomicU64::new(1),
             limits: RwLock::default(),
+            mappings: ArcSwap::default(),
+            has_mappings: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             limited: AtomicU32::new(0),
             searches: AtomicU64::new(0),
@@ -79,6 +89,23 @@ impl Account {
         } else {
             self.limited.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// The mapping of a subject that a client publishes.
+    #[inline]
+    pub fn mapping(&self, subject: &[u8]) -> Option<Arc<Mapping>> {
+        if !self.has_mappings.load(Acquire) {
+            return None;
+        }
+        self.mappings.load().find(subject).cloned()
+    }
+
+    fn set_mappings(&self, options: &[MappingOptions]) {
+        let _sublist = self.sublist.write();
+        let mappings = Mappings::new(options);
+        self.has_mappings.store(!mappings.is_empty(), Release);
+        self.mappings.store(Arc::new(mappings));
+        self.changed();
     }
 
     pub fn limits(&self) -> RwLockReadGuard<'_, AccountLimits> {
@@ -131,8 +158,11 @@ impl Accounts {
     /// Makes the accounts of a configuration and sets their limits, at start and on reload.
     pub fn configure(&self, options: &AccountsOptions) {
         for account in &options.accounts {
-            *self.get_or_create(&account.name).limits.write() = limits_of(account);
+            let named = self.get_or_create(&account.name);
+            *named.limits.write() = limits_of(account);
+            named.set_mappings(&account.mappings);
         }
+        self.global.set_mappings(&options.mappings);
         if let Some(system) = self.system_by_plugin.read().clone() {
             *self.system.write() = Some(system);
             return;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use super::authorization;
 use super::fields::{Field, fields};
+use super::mappings;
 use super::options::{AccountOptions, MsgTrace, Options};
 use super::permissions;
 use super::problem::Problem;
@@ -81,7 +82,7 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
             "msg_trace" | "trace_dest" => msg_trace(&entry, reading).map(|trace| account.msg_trace = trace),
             "exports" => entry.empty_or_unsupported("exports of accounts"),
             "imports" => entry.empty_or_unsupported("imports of accounts"),
-            "mappings" | "maps" => entry.empty_or_unsupported("subject mappings"),
+            "mappings" | "maps" => mappings::read(&entry, reading).map(|read| account.mappings = read),
             _ => reading.foreign(&["accounts", name], &entry),
         };
         reading.report.check(result);

@@ -12,7 +12,7 @@ use super::options::{Options, WriteTimeout};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
-use super::{accounts, authorization, duration, plugins_block, tls};
+use super::{accounts, authorization, duration, mappings, plugins_block, tls};
 use crate::proto::nkey::is_public;
 
 const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
@@ -213,7 +213,7 @@ fn block_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>
         "tls" => options.tls = Some(Arc::new(tls::read_for_server(field, reading)?)),
         "proxies" => options.auth.trusted_proxies = trusted_proxies(field, reading)?,
         "plugins" => plugins_block::read(&mut options.plugins, field, reading)?,
-        "mappings" | "maps" => field.empty_or_unsupported("subject mappings")?,
+        "mappings" | "maps" => options.accounts.mappings = mappings::read(field, reading)?,
         "ocsp" | "ocsp_cache" => {
             if field.node.value != Value::Bool(false) {
                 return Err(field.unsupported("OCSP"));

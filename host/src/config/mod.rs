@@ -26,6 +26,7 @@ pub mod digest;
 pub mod duration;
 mod fields;
 mod json;
+mod mappings;
 pub mod options;
 mod owners;
 mod parse;

@@ -153,6 +153,8 @@ pub struct ResponsePermission {
 pub struct AccountsOptions {
     /// By name, in the order of the file; `$G` is implied.
     pub accounts: Vec<AccountOptions>,
+    /// Of the global account.
+    pub mappings: Vec<MappingOptions>,
     /// `None`: `$SYS`.
     pub system_account: Option<String>,
     pub no_system_account: bool,
@@ -169,6 +171,80 @@ pub struct AccountOptions {
     pub max_payload_bytes: Option<u32>,
     pub max_leafnodes: Option<u32>,
     pub msg_trace: Option<MsgTrace>,
+    pub exports: Vec<ExportOptions>,
+    pub imports: Vec<ImportOptions>,
+    pub mappings: Vec<MappingOptions>,
+}
+
+/// What other accounts may import (ACC-002, ACC-003).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportOptions {
+    pub subject: String,
+    /// `None`: every account.
+    pub accounts: Option<Vec<String>>,
+    /// The token, counted from 1, that must be the importer's name; 0: none.
+    pub account_token_position: u32,
+    /// `None`: a stream.
+    pub service: Option<ServiceOptions>,
+}
+
+/// How an exported service answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceOptions {
+    pub response: ResponseType,
+    /// `None`: the default.
+    pub response_threshold: Option<Duration>,
+    pub latency: Option<LatencyOptions>,
+    pub allow_trace: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseType {
+    #[default]
+    Singleton,
+    Stream,
+    Chunked,
+}
+
+/// Where a service's latency is told (ACC-030).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatencyOptions {
+    pub subject: String,
+    /// 1..=100; `None`: of requests with the headers of a trace.
+    pub sampling_percent: Option<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportOptions {
+    /// The exporter.
+    pub account: String,
+    /// Its name for the subject.
+    pub subject: String,
+    /// The importer's name; `None`: the same.
+    pub to: Option<String>,
+    pub kind: ImportKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImportKind {
+    Stream { prefix: Option<String>, allow_trace: bool },
+    Service { share: bool },
+}
+
+/// Where messages to a subject go instead (MAP-001).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MappingOptions {
+    pub source: String,
+    pub destinations: Vec<MappingDestination>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MappingDestination {
+    pub subject: String,
+    /// 0..=100
+    pub weight: u8,
+    /// Only for servers of this cluster.
+    pub cluster: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use crate::interest::Matched;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::proto::quote::Quoted;
-use crate::routing::chunk::{Chunk, Item, Span};
+use crate::routing::chunk::{Chunk, Item, Span, Unanswered};
 use crate::routing::format::put_number;
 
 /// Subjects and replies that only servers may publish to (CORE-161..163).
@@ -51,6 +51,16 @@ impl Session {
         }
         pass.msgs += 1;
         pass.bytes += size as u64;
+        let chosen = if hit.is_drawn() { chunk.draw(hit) } else { None };
+        let hit = match &chosen {
+            Some(chosen) => chosen,
+            None if !hit.is_drawn() => hit,
+            None => {
+                let item = item(&parsed, at, memo.number);
+                chunk.note_unanswered(item, Some(b""), &pass.sender);
+                return Some(Step::Done(len));
+            }
+        };
         let item = item(&parsed, at, memo.number);
         if hit.is_empty() {
             if item.reply.len > 0 && self.flags.no_responders {
@@ -121,8 +131,21 @@ impl Session {
                 return;
             }
         }
-        let hit = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
-        let allowed = match self.may_publish(subject, reply, hit.as_deref()) {
+        let found = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
+        let hit = match &found {
+            Some(found) if found.is_drawn() => match chunk.draw(found) {
+                Some(hit) => Some(hit),
+                // As with the reference, it went to the subject without a name.
+                None => {
+                    let item = item(parsed, at, chunk.next_line());
+                    chunk.note_unanswered(item, Some(b""), &pass.sender);
+                    return self.ok(pass.me);
+                }
+            },
+            found => found.clone(),
+        };
+        let destination = hit.as_ref().map_or(subject, |hit| hit.destination());
+        let allowed = match self.may_publish(destination, reply, hit.as_deref()) {
             Ok(allowed) => allowed,
             Err(error) => {
                 self.deliver(chunk, pass);
@@ -153,7 +176,9 @@ impl Session {
             self.deliver(chunk, pass);
             pass.generation = pass.account.generation();
         }
-        if allowed == Allowed::Once {
+        // What the draw decides for may be allowed or not.
+        let is_drawn = found.as_ref().is_some_and(|found| found.is_drawn());
+        if allowed == Allowed::Once || (is_drawn && self.permissions.is_some()) {
             return;
         }
         let memo = self.memo.get_or_insert_default();
@@ -161,7 +186,7 @@ impl Session {
         memo.line.extend_from_slice(&rest[..line_len]);
         memo.parsed = Some(*parsed);
         memo.number = number;
-        memo.hit = Some(hit);
+        memo.hit = found;
     }
 
     /// CORE-272: the gateway prefix, permissions, Raft's subjects, reserved replies.
@@ -231,8 +256,10 @@ impl Session {
 
     /// 503 to a requester whose request nobody got (CORE-180..182). Does not count for an UNSUB max.
     #[cold]
-    pub(super) fn answer_no_responders(&self, pass: &Pass, item: &Item) {
-        let (subject, reply) = (item.subject.of(pass.buf), item.reply.of(pass.buf));
+    pub(super) fn answer_no_responders(&self, pass: &Pass, unanswered: &Unanswered) {
+        let Unanswered { item, mapped } = unanswered;
+        let subject = mapped.as_deref().unwrap_or(item.subject.of(pass.buf));
+        let reply = item.reply.of(pass.buf);
         let Some(member) = pass.me.subs.lock().member() else { return };
         let Some(sid) = pass.account.sublist.read().own_plain(member, reply) else { return };
         let mut line = Vec::with_capacity(96 + reply.len() + 2 * subject.len());

@@ -12,6 +12,22 @@ pub struct Target {
     pub sid: Sid,
     /// The subscription's number at its receiver.
     pub index: u32,
+    /// As what it sees the subject: 0 as it was published, else the number of a name in `Matched::shown`.
+    pub shown: u32,
+}
+
+impl Target {
+    /// Its name among those that begin at `base`.
+    #[inline]
+    pub fn shown_from(&self, base: u32) -> u32 {
+        if self.shown == 0 { 0 } else { base + self.shown }
+    }
+}
+
+/// What of 100 draws goes by another answer: those below `upto_percent`.
+pub struct Choice {
+    pub upto_percent: u8,
+    pub matched: Arc<Matched>,
 }
 
 /// Valid for one generation of one account's sublist.
@@ -21,6 +37,12 @@ pub struct Matched {
     pub account: u32,
     pub generation: u64,
     pub subject: Box<[u8]>,
+    /// Other names under which receivers get it: mapped, or imported.
+    pub shown: Box<[Box<[u8]>]>,
+    /// The subject is mapped by chance: the draw of each message decides which of these it is.
+    pub choices: Box<[Choice]>,
+    /// Where a mapping sends the subject.
+    pub mapped: Option<Box<[u8]>>,
     /// Sorted by receiver.
     pub plain: Box<[Target]>,
     /// One list of members for each queue group.
@@ -53,6 +75,9 @@ impl Matched {
             account,
             generation,
             subject: subject.into(),
+            shown: Box::default(),
+            choices: Box::default(),
+            mapped: None,
             plain: plain.into(),
             queues: queues.into(),
             repeated,
@@ -60,6 +85,23 @@ impl Matched {
             uses: AtomicU64::new(0),
             allowed_for: AtomicU32::new(0),
         }
+    }
+
+    /// The answer for a subject whose messages go by one of several others.
+    pub fn drawn(account: u32, generation: u64, subject: &[u8], choices: Vec<Choice>) -> Self {
+        let limited = choices.iter().any(|choice| choice.matched.limited);
+        let none = Matched::new(account, generation, subject, vec![], vec![], limited);
+        Matched { choices: choices.into(), ..none }
+    }
+
+    /// The subject that messages really have.
+    pub fn destination(&self) -> &[u8] {
+        self.mapped.as_deref().unwrap_or(&self.subject)
+    }
+
+    #[inline]
+    pub fn is_drawn(&self) -> bool {
+        !self.choices.is_empty()
     }
 
     #[inline]

@@ -11,7 +11,7 @@ pub mod sublist;
 pub mod trie;
 mod watches;
 
-pub use matched::{Matched, Target};
+pub use matched::{Choice, Matched, Target};
 pub use sid::Sid;
 pub use sublist::Sublist;
 pub use watches::Watches;

@@ -3,26 +3,35 @@
 use super::matched::{Matched, Target};
 use super::sid::Sid;
 use super::trie::{Sub, SubFlags, Trie};
+use crate::account::StreamImport;
 use crate::routing::receiver::Receiver;
 use std::sync::Arc;
 
 #[derive(Default)]
 pub struct Sublist {
     pub trie: Trie,
-    members: Vec<Option<Arc<Receiver>>>,
+    members: Vec<Option<Member>>,
     free_members: Vec<u32>,
+}
+
+/// Who has subscriptions here.
+pub struct Member {
+    pub receiver: Arc<Receiver>,
+    /// From another account, by this import.
+    pub via: Option<Arc<StreamImport>>,
 }
 
 impl Sublist {
     /// Gives a receiver its number here.
-    pub fn join(&mut self, receiver: Arc<Receiver>) -> u32 {
+    pub fn join(&mut self, receiver: Arc<Receiver>, via: Option<Arc<StreamImport>>) -> u32 {
+        let member = Some(Member { receiver, via });
         match self.free_members.pop() {
             Some(n) => {
-                self.members[n as usize] = Some(receiver);
+                self.members[n as usize] = member;
                 n
             }
             None => {
-                self.members.push(Some(receiver));
+                self.members.push(member);
                 self.members.len() as u32 - 1
             }
         }
@@ -36,12 +45,13 @@ impl Sublist {
 
     /// The receiver with this number; it exists while it has subscriptions.
     #[inline]
-    pub fn member(&self, member: u32) -> Option<&Arc<Receiver>> {
+    pub fn member(&self, member: u32) -> Option<&Member> {
         self.members.get(member as usize).and_then(Option::as_ref)
     }
 
-    pub fn members(&self) -> impl Iterator<Item = &Arc<Receiver>> {
-        self.members.iter().flatten()
+    /// The receivers that have subscriptions in this account.
+    pub fn receivers(&self) -> impl Iterator<Item = &Arc<Receiver>> {
+        self.members.iter().flatten().filter(|member| member.via.is_none()).map(|member| &member.receiver)
     }
 
     /// Whether a filtered subscription may see `subject` (CORE-273).
@@ -51,11 +61,40 @@ impl Sublist {
             return true;
         }
         let queue = (sub.queue != 0).then(|| self.trie.queue_name(sub.queue));
-        self.member(sub.member).is_some_and(|r| !r.denies_delivery(subject, queue))
+        self.member(sub.member).is_some_and(|member| match &member.via {
+            None => !member.receiver.denies_delivery(subject, queue),
+            Some(import) => !member.receiver.denies_delivery(&import.renaming.to_local(subject), queue),
+        })
     }
 
     /// The whole answer for `subject`, to be kept in a cache.
     pub fn matched(&self, account: u32, generation: u64, subject: &[u8]) -> Matched {
+        let mut shown = vec![];
+        let mut found = self.find(account, generation, subject, &mut shown);
+        found.shown = shown.into();
+        found
+    }
+
+    /// The answer for messages to `published` that a mapping sends to `subject`.
+    pub fn matched_elsewhere(
+        &self,
+        account: u32,
+        generation: u64,
+        published: &[u8],
+        subject: &[u8],
+    ) -> Matched {
+        let mut shown = vec![subject.into()];
+        let mut found = self.find(account, generation, subject, &mut shown);
+        let targets = found.plain.iter_mut().chain(found.queues.iter_mut().flatten());
+        targets.filter(|target| target.shown == 0).for_each(|target| target.shown = 1);
+        found.subject = published.into();
+        found.mapped = Some(subject.into());
+        found.shown = shown.into();
+        found
+    }
+
+    /// Receivers of `subject`; to `shown` are added the names by which importers know it.
+    fn find(&self, account: u32, generation: u64, subject: &[u8], shown: &mut Vec<Box<[u8]>>) -> Matched {
         let mut plain = vec![];
         let mut queued: Vec<(u32, Target)> = vec![];
         let mut limited = false;
@@ -64,9 +103,13 @@ impl Sublist {
                 if !self.may_deliver(sub, subject) {
                     return;
                 }
-                let Some(receiver) = self.member(sub.member) else { return };
-                let target =
-                    Target { receiver: receiver.clone(), sid: sub.sid, index: sub.index & SubFlags::INDEX };
+                let Some(member) = self.member(sub.member) else { return };
+                let target = Target {
+                    receiver: member.receiver.clone(),
+                    sid: sub.sid,
+                    index: sub.index & SubFlags::INDEX,
+                    shown: member.via.as_ref().map_or(0, |import| shown_as(import, subject, shown)),
+                };
                 limited |= sub.index & SubFlags::LIMITED != 0;
                 if sub.queue == 0 {
                     plain.push(target);
@@ -109,6 +152,19 @@ impl Sublist {
         self.trie.matches(subject, |_, _| any = true);
         any
     }
+}
+
+/// The number of an import's name for a subject among those already there.
+fn shown_as(import: &StreamImport, subject: &[u8], shown: &mut Vec<Box<[u8]>>) -> u32 {
+    if import.renaming.is_identity() {
+        return 0;
+    }
+    let local = import.renaming.to_local(subject);
+    let at = shown.iter().position(|name| **name == *local).unwrap_or_else(|| {
+        shown.push(local.into());
+        shown.len() - 1
+    });
+    at as u32 + 1
 }
 
 /// A subject with an empty token matches nothing (CORE-154).

@@ -5,14 +5,14 @@
 //! nothing per receiver. Subjects that no cache knows are noted and resolved together.
 
 use super::receiver::Receiver;
-use crate::account::Account;
+use crate::account::{Account, Mapping};
 use crate::interest::cache::{Lookup, MatchCache};
-use crate::interest::matched::{Matched, Target};
+use crate::interest::matched::{Choice, Matched, Target};
 use crate::interest::sid::Sid;
-use crate::interest::sublist::{Sublist, is_matchable};
+use crate::interest::sublist::{Member, Sublist, is_matchable};
 use crate::interest::trie::{Step, SubFlags};
 pub use crate::proto::span::Span;
-use crate::runtime::RwLockReadGuard;
+use crate::runtime::{RwLockReadGuard, random_u64};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -46,7 +46,39 @@ pub(super) struct Record {
     pub index: u32,
     pub sid: Sid,
     pub take: u32,
+    /// Under which name of `Chunk::shown` its receiver sees them; 0: as published.
+    pub shown: u32,
     pub counted: Counted,
+}
+
+/// Other names of subjects in a chunk: mapped, or imported.
+#[derive(Default)]
+pub(super) struct Shown {
+    bytes: Vec<u8>,
+    names: Vec<Span>,
+}
+
+impl Shown {
+    /// The subject of an item as a receiver sees it.
+    #[inline]
+    pub fn subject<'a>(&'a self, number: u32, item: &Item, buf: &'a [u8]) -> &'a [u8] {
+        match number {
+            0 => item.subject.of(buf),
+            number => self.names[number as usize - 1].of(&self.bytes),
+        }
+    }
+
+    fn add(&mut self, name: &[u8]) -> u32 {
+        let at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(name);
+        self.names.push(Span { at, len: name.len() as u32 });
+        self.names.len() as u32
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.names.clear();
+    }
 }
 
 /// Whether a message is counted for its subscription before it is delivered.
@@ -90,6 +122,13 @@ impl Sender<'_> {
 /// The guard of the sender's sublist, taken at most once a chunk.
 pub type Guard<'a> = Option<RwLockReadGuard<'a, Sublist>>;
 
+/// A request that nobody got.
+pub struct Unanswered {
+    pub item: Item,
+    /// Where a mapping sent it.
+    pub mapped: Option<Box<[u8]>>,
+}
+
 struct Late {
     item: Item,
     /// `None`: to be resolved. `Some`: waits behind such a one, to keep the order.
@@ -125,9 +164,10 @@ pub struct Chunk {
     next_steps: Vec<Step>,
     random: u64,
     /// Requests that nobody got.
-    pub unanswered: Vec<Item>,
+    pub unanswered: Vec<Unanswered>,
     /// Some payload is large enough to be written from where it is.
     pub(super) has_large: bool,
+    pub(super) shown: Shown,
     pub(super) scratch: Vec<u8>,
     pub(super) pieces: Vec<super::format::Piece>,
 }
@@ -160,24 +200,63 @@ impl Chunk {
         subject: &[u8],
         guard: &mut Guard<'a>,
     ) -> Option<Arc<Matched>> {
-        match self.cache.lookup(account.id, generation, subject) {
-            Lookup::Hit(m) => Some(m),
+        let found = match self.cache.lookup(account.id, generation, subject) {
+            Lookup::Hit(m) => return Some(m),
+            found => found,
+        };
+        let slot = if let Lookup::Admit(slot) = found { Some(slot) } else { None };
+        let m = match account.mapping(subject) {
+            Some(mapping) => self.mapped(account, generation, subject, &mapping, guard),
             // What a limited subscription leaves must be seen message by message: queue groups pick another
             // member, requests have no responder (CORE-171, CORE-180).
-            Lookup::Pass if account.has_limited() => {
+            None if slot.is_some() || account.has_limited() => {
                 account.searches.fetch_add(1, Relaxed);
                 let sublist = guard.get_or_insert_with(|| account.sublist.read());
-                Some(Arc::new(sublist.matched(account.id, generation, subject)))
+                Arc::new(sublist.matched(account.id, generation, subject))
             }
-            Lookup::Pass => None,
-            Lookup::Admit(slot) => {
-                account.searches.fetch_add(1, Relaxed);
-                let sublist = guard.get_or_insert_with(|| account.sublist.read());
-                let m = Arc::new(sublist.matched(account.id, generation, subject));
-                self.cache.put(slot, m.clone());
-                Some(m)
-            }
+            None => return None,
+        };
+        if let Some(slot) = slot {
+            self.cache.put(slot, m.clone());
         }
+        Some(m)
+    }
+
+    /// The answer for a subject that a mapping sends elsewhere.
+    #[cold]
+    fn mapped<'a>(
+        &mut self,
+        account: &'a Account,
+        generation: u64,
+        subject: &[u8],
+        mapping: &Mapping,
+        guard: &mut Guard<'a>,
+    ) -> Arc<Matched> {
+        account.searches.fetch_add(1, Relaxed);
+        let sublist = guard.get_or_insert_with(|| account.sublist.read());
+        let mut random = || random_u64();
+        // Another destination each time: an answer of no generation is used once.
+        let valid = if mapping.is_random() { 0 } else { generation };
+        let mut answer = |destination: usize| {
+            let to = mapping.apply(destination, subject, &mut random);
+            Arc::new(match to == subject {
+                true => sublist.matched(account.id, valid, subject),
+                false => sublist.matched_elsewhere(account.id, valid, subject, &to),
+            })
+        };
+        if !mapping.is_drawn() {
+            return answer(0);
+        }
+        let choices = mapping.shares().enumerate();
+        let choices =
+            choices.map(|(at, upto_percent)| Choice { upto_percent, matched: answer(at) }).collect();
+        Arc::new(Matched::drawn(account.id, valid, subject, choices))
+    }
+
+    /// The answer that the draw of a message decides for; `None`: the message is lost (MAP-003).
+    pub fn draw(&mut self, drawn: &Matched) -> Option<Arc<Matched>> {
+        let draw = self.random_below(100) as u8;
+        drawn.choices.iter().find(|choice| draw < choice.upto_percent).map(|choice| choice.matched.clone())
     }
 
     /// Extends the last run if `hit` is its match. The caller knows that nothing waits to be resolved.
@@ -251,7 +330,7 @@ impl Chunk {
                     while k < found.len() && found[k].late == i as u32 {
                         k += 1;
                     }
-                    self.record_found(item, &mut found[from..k], sublist, sender);
+                    self.record_found(item, &mut found[from..k], sublist, sender, buf);
                 }
             }
         }
@@ -269,20 +348,21 @@ impl Chunk {
             return;
         }
         let run = self.open_run(item);
+        let base = self.show(hit);
         let mut any = false;
         for t in hit.plain.iter().filter(|t| !sender.skips(&t.receiver)) {
             any = true;
-            self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid);
+            self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid, t.shown_from(base));
         }
         for group in &hit.queues {
             if let Some(t) = self.pick(group, sender) {
                 any = true;
-                self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid);
+                self.slot(t.receiver.id, || t.receiver.clone()).push(run, t.index, t.sid, t.shown_from(base));
             }
         }
         self.last_match = if simple { hit.serial } else { 0 };
         if !any {
-            self.nobody(item, sender);
+            self.nobody(item, hit.mapped.as_deref(), sender);
         }
     }
 
@@ -290,28 +370,30 @@ impl Chunk {
     /// of its group gets what it does not, also when several publish at once (CORE-157, CORE-171).
     fn record_limited(&mut self, item: Item, hit: &Matched, sender: &Sender) {
         let run = self.open_run(item);
+        let base = self.show(hit);
         self.last_match = 0;
         let mut any = false;
         for t in hit.plain.iter().filter(|t| !sender.skips(&t.receiver)) {
-            any |= self.record_if_taken(run, t);
+            any |= self.record_if_taken(run, t, base);
         }
         for group in &hit.queues {
             let start = self.random_below(group.len());
             any |= (0..group.len())
                 .map(|i| &group[(start + i) % group.len()])
-                .any(|t| may_take(&t.receiver, sender) && self.record_if_taken(run, t));
+                .any(|t| may_take(&t.receiver, sender) && self.record_if_taken(run, t, base));
         }
         if !any {
-            self.nobody(item, sender);
+            self.nobody(item, hit.mapped.as_deref(), sender);
         }
     }
 
-    fn record_if_taken(&mut self, run: u32, t: &Target) -> bool {
+    fn record_if_taken(&mut self, run: u32, t: &Target, base: u32) -> bool {
         let (take, is_spent) = t.receiver.out.lock().count(t.index, 1);
         if take > 0 {
             let counted = if is_spent { Counted::AsLast } else { Counted::Yes };
             let slot = self.slot(t.receiver.id, || t.receiver.clone());
-            slot.records.push(Record { run, index: t.index, sid: t.sid, take, counted });
+            let shown = t.shown_from(base);
+            slot.records.push(Record { run, index: t.index, sid: t.sid, take, shown, counted });
         }
         take > 0
     }
@@ -328,7 +410,14 @@ impl Chunk {
         true
     }
 
-    fn record_found(&mut self, item: Item, found: &mut [Found], sublist: &Sublist, sender: &Sender) {
+    fn record_found(
+        &mut self,
+        item: Item,
+        found: &mut [Found],
+        sublist: &Sublist,
+        sender: &Sender,
+        buf: &[u8],
+    ) {
         let run = self.open_run(item);
         self.last_match = 0;
         let (mut any, mut queued) = (false, false);
@@ -337,30 +426,49 @@ impl Chunk {
                 queued = true;
                 continue;
             }
-            let Some(receiver) = sublist.member(f.member) else { continue };
-            if !sender.skips(receiver) {
+            let Some(member) = sublist.member(f.member) else { continue };
+            if !sender.skips(&member.receiver) {
                 any = true;
-                self.slot(receiver.id, || receiver.clone()).push(run, f.index, f.sid);
+                self.push_found(run, f, member, item.subject.of(buf));
             }
         }
         if queued {
             found.sort_by_key(|f| f.queue);
             for group in found.chunk_by(|a, b| a.queue == b.queue).filter(|g| g[0].queue != 0) {
-                any |= self.record_group(run, group, sublist, sender);
+                any |= self.record_group(run, group, sublist, sender, item.subject.of(buf));
             }
         }
         if !any {
-            self.nobody(item, sender);
+            self.nobody(item, None, sender);
         }
     }
 
-    fn record_group(&mut self, run: u32, group: &[Found], sublist: &Sublist, sender: &Sender) -> bool {
+    #[inline]
+    fn push_found(&mut self, run: u32, f: &Found, member: &Member, subject: &[u8]) {
+        let shown = match &member.via {
+            Some(import) if !import.renaming.is_identity() => {
+                self.shown.add(&import.renaming.to_local(subject))
+            }
+            _ => 0,
+        };
+        let receiver = &member.receiver;
+        self.slot(receiver.id, || receiver.clone()).push(run, f.index, f.sid, shown);
+    }
+
+    fn record_group(
+        &mut self,
+        run: u32,
+        group: &[Found],
+        sublist: &Sublist,
+        sender: &Sender,
+        subject: &[u8],
+    ) -> bool {
         let start = self.random_below(group.len());
         for i in 0..group.len() {
             let f = &group[(start + i) % group.len()];
-            let Some(receiver) = sublist.member(f.member) else { continue };
-            if may_take(receiver, sender) {
-                self.slot(receiver.id, || receiver.clone()).push(run, f.index, f.sid);
+            let Some(member) = sublist.member(f.member) else { continue };
+            if may_take(&member.receiver, sender) {
+                self.push_found(run, f, member, subject);
                 return true;
             }
         }
@@ -374,13 +482,28 @@ impl Chunk {
     }
 
     /// The item was opened as a run of its own and has no receiver.
-    fn nobody(&mut self, item: Item, sender: &Sender) {
+    fn nobody(&mut self, item: Item, mapped: Option<&[u8]>, sender: &Sender) {
         self.runs.pop();
         self.items.pop();
         self.last_match = 0;
+        self.note_unanswered(item, mapped, sender);
+    }
+
+    /// A message that nobody gets: its publisher may want to know.
+    pub fn note_unanswered(&mut self, item: Item, mapped: Option<&[u8]>, sender: &Sender) {
         if sender.no_responders && item.reply.len > 0 {
-            self.unanswered.push(item);
+            self.unanswered.push(Unanswered { item, mapped: mapped.map(Box::from) });
         }
+    }
+
+    /// Takes over the names of an answer; gives where they begin.
+    #[inline]
+    fn show(&mut self, hit: &Matched) -> u32 {
+        let base = self.shown.names.len() as u32;
+        for name in &hit.shown {
+            self.shown.add(name);
+        }
+        base
     }
 
     fn open_run(&mut self, item: Item) -> u32 {
@@ -420,6 +543,7 @@ impl Chunk {
         self.items.clear();
         self.last_match = 0;
         self.has_large = false;
+        self.shown.clear();
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
             self.slot_of.fill((0, 0));
@@ -430,8 +554,8 @@ impl Chunk {
 
 impl Slot {
     #[inline]
-    fn push(&mut self, run: u32, index: u32, sid: Sid) {
-        self.records.push(Record { run, index, sid, take: 0, counted: Counted::No });
+    fn push(&mut self, run: u32, index: u32, sid: Sid, shown: u32) {
+        self.records.push(Record { run, index, sid, take: 0, shown, counted: Counted::No });
     }
 }
 

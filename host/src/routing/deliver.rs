@@ -138,7 +138,7 @@ impl Chunk {
     /// Formats everything and writes it, or queues it behind what waits already.
     fn write(&mut self, out: &mut Outbound, records: &[Record], buf: &[u8]) {
         self.scratch.clear();
-        let form = Form { headers: out.headers, long_sids: &out.long_sids };
+        let form = Form { headers: out.headers, long_sids: &out.long_sids, shown: &self.shown };
         if self.has_large && out.is_idle() && !out.has_layer() {
             self.pieces.clear();
             let pieces = Some(&mut self.pieces);
@@ -178,7 +178,7 @@ impl Chunk {
             for item in &self.items[first..first + r.take as usize] {
                 let (headers, payload) =
                     item.body.of(buf)[..item.size_bytes() as usize].split_at(item.header_len as usize);
-                let (subject, reply) = (item.subject.of(buf), item.reply.of(buf));
+                let (subject, reply) = (self.shown.subject(r.shown, item, buf), item.reply.of(buf));
                 batch[n] = Delivery { index: r.index, origin, subject, reply, headers, payload };
                 n += 1;
                 if n == batch.len() {
@@ -208,7 +208,8 @@ impl Chunk {
                 let skip = if with_headers { 0 } else { item.header_len as usize };
                 let message = &item.body.of(buf)[skip..item.size_bytes() as usize];
                 let header_len = item.header_len as usize - skip;
-                let mut args = [item.subject.of(buf), &sid, item.reply.of(buf)].join(&b' ');
+                let subject = self.shown.subject(r.shown, item, buf);
+                let mut args = [subject, &sid, item.reply.of(buf)].join(&b' ');
                 if item.reply.len > 0 {
                     args.push(b' ');
                 }

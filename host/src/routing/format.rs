@@ -1,6 +1,6 @@
 //! MSG and HMSG (CORE-100..102): the bytes that one receiver gets for its records of a chunk.
 
-use super::chunk::{Item, Record};
+use super::chunk::{Item, Record, Shown};
 use crate::interest::sid::Sid;
 
 /// Payloads from this size on are written from the read buffer instead of being copied.
@@ -17,6 +17,7 @@ pub enum Piece {
 pub struct Form<'a> {
     pub headers: bool,
     pub long_sids: &'a [Box<[u8]>],
+    pub(super) shown: &'a Shown,
 }
 
 /// Formats all messages of `records`. With `pieces`, large payloads stay where they are.
@@ -31,17 +32,17 @@ pub(super) fn format(
 ) {
     let mut piece_start = out.len();
     let mut head_at = (0, 0);
-    let mut last = (0u64, Sid::long(u32::MAX));
+    let mut last = (0u64, Sid::long(u32::MAX), 0);
     for r in records {
         let first = runs[r.run as usize].0 as usize;
         for item in &items[first..first + r.take as usize] {
             // The same control line to the same subscription has the same head.
-            if item.line == last.0 && r.sid == last.1 {
+            if item.line == last.0 && r.sid == last.1 && r.shown == last.2 {
                 out.extend_from_within(head_at.0..head_at.1);
             } else {
-                last = (item.line, r.sid);
+                last = (item.line, r.sid, r.shown);
                 head_at.0 = out.len();
-                head(out, item, r.sid, form, buf);
+                head(out, item, r, form, buf);
                 head_at.1 = out.len();
             }
             let (mut at, mut len) = (item.body.at as usize, item.body.len as usize);
@@ -66,12 +67,12 @@ pub(super) fn format(
 }
 
 #[inline]
-fn head(out: &mut Vec<u8>, item: &Item, sid: Sid, form: &Form, buf: &[u8]) {
+fn head(out: &mut Vec<u8>, item: &Item, record: &Record, form: &Form, buf: &[u8]) {
     let with_headers = item.header_len > 0 && form.headers;
     out.extend_from_slice(if with_headers { b"HMSG " } else { b"MSG " });
-    out.extend_from_slice(item.subject.of(buf));
+    out.extend_from_slice(form.shown.subject(record.shown, item, buf));
     out.push(b' ');
-    sid.write(out, form.long_sids);
+    record.sid.write(out, form.long_sids);
     out.push(b' ');
     if item.reply.len > 0 {
         out.extend_from_slice(item.reply.of(buf));

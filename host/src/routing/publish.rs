@@ -116,7 +116,12 @@ fn publish_now(
         let size_text = part(&digits);
         let line = chunk.next_line();
         let item = Item { subject, reply, header_len: m.headers.len() as u32, size_text, body, line };
-        let hit = chunk.lookup(account, generation, m.subject, &mut guard).unwrap_or_else(|| {
+        // Only what clients publish is mapped.
+        let cached = match account.mapping(m.subject) {
+            Some(_) => None,
+            None => chunk.lookup(account, generation, m.subject, &mut guard),
+        };
+        let hit = cached.unwrap_or_else(|| {
             let sublist = guard.get_or_insert_with(|| account.sublist.read());
             Arc::new(sublist.matched(account.id, generation, m.subject))
         });

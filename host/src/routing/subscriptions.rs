@@ -171,7 +171,7 @@ pub fn subscribe(
     let sid = table.sid(sid, receiver);
     let index = table.take_index(receiver);
     let mut sublist = account.sublist.write();
-    let member = *table.member.get_or_insert_with(|| sublist.join(receiver.clone()));
+    let member = *table.member.get_or_insert_with(|| sublist.join(receiver.clone(), None));
     let flags = if filtered { SubFlags::FILTERED } else { 0 };
     let number = sublist.trie.insert(subject, queue, member, sid, index | flags);
     let trie = &sublist.trie;

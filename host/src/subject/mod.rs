@@ -1,11 +1,15 @@
 //! Subjects: what is valid, and which pattern covers which subject.
 //!
-//! Works on bytes, never allocates, keeps no state. Not here: finding the subscriptions that match a
-//! subject (`interest`), or rewriting subjects (account mappings).
+//! `relation` compares patterns, `transform` and `renaming` rewrite subjects. Works on bytes, keeps no state. Not
+//! here: finding the subscriptions that match a subject (`interest`).
 
 mod relation;
+mod renaming;
+mod transform;
 
-pub use relation::{collide, is_subset, matches};
+pub use relation::{collide, intersection, is_subset, matches};
+pub use renaming::Renaming;
+pub use transform::{Transform, TransformError};
 
 use thiserror::Error;
 

@@ -55,6 +55,39 @@ pub fn collide(one: &[u8], two: &[u8]) -> bool {
     }
 }
 
+/// The pattern of what both patterns match; `None` when that is nothing.
+pub fn intersection(one: &[u8], two: &[u8]) -> Option<Vec<u8>> {
+    if !collide(one, two) {
+        return None;
+    }
+    let (mut ones, mut twos) = (tokens(one), tokens(two));
+    let mut both = Vec::with_capacity(one.len().max(two.len()));
+    loop {
+        let token = match (ones.next(), twos.next()) {
+            (Some(b">"), Some(token)) => {
+                push_token(&mut both, token);
+                twos.for_each(|token| push_token(&mut both, token));
+                return Some(both);
+            }
+            (Some(token), Some(b">")) => {
+                push_token(&mut both, token);
+                ones.for_each(|token| push_token(&mut both, token));
+                return Some(both);
+            }
+            (Some(b"*"), Some(token)) | (Some(token), Some(_)) => token,
+            _ => return Some(both),
+        };
+        push_token(&mut both, token);
+    }
+}
+
+fn push_token(subject: &mut Vec<u8>, token: &[u8]) {
+    if !subject.is_empty() {
+        subject.push(b'.');
+    }
+    subject.extend_from_slice(token);
+}
+
 fn has_only_full_tokens<'a>(mut tokens: impl Iterator<Item = &'a [u8]>) -> bool {
     let Some(first) = tokens.next() else { return false };
     !first.is_empty() && tokens.all(|token| !token.is_empty())
@@ -137,6 +170,13 @@ mod tests {
                 assert_eq!(is_subset(one.as_bytes(), two.as_bytes()), covered, "{one} covers {two}");
                 let shared = ones.iter().zip(twos).any(|(one, two)| *one && *two);
                 assert_eq!(collide(one.as_bytes(), two.as_bytes()), shared, "{one} meets {two}");
+                let both = intersection(one.as_bytes(), two.as_bytes());
+                assert_eq!(both.is_some(), shared, "{one} with {two}");
+                if let Some(both) = both.map(|both| String::from_utf8(both).unwrap()) {
+                    let (_, bits) = universes.iter().find(|(pattern, _)| *pattern == both).unwrap();
+                    let expected: Vec<bool> = ones.iter().zip(twos).map(|(one, two)| *one && *two).collect();
+                    assert_eq!(*bits, expected, "{one} with {two}");
+                }
             }
         }
     }

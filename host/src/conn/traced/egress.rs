@@ -64,12 +64,14 @@ fn candidates(account: &Account, subject: &[u8]) -> Vec<Vec<Candidate>> {
     if is_matchable(subject) {
         let sublist = account.sublist.read();
         sublist.trie.matches(subject, |number, sub| {
-            let Some(receiver) = sublist.member(sub.member) else { return };
+            let Some(member) = sublist.member(sub.member) else { return };
+            let receiver = &member.receiver;
             all.push(Candidate {
                 target: Target {
                     receiver: receiver.clone(),
                     sid: sub.sid,
                     index: sub.index & SubFlags::INDEX,
+                    shown: 0,
                 },
                 pattern: sublist.trie.subject(number),
                 queue: sub.queue,

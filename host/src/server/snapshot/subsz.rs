@@ -6,6 +6,7 @@ use super::subs::SubDetail;
 use super::text;
 use crate::account::Account;
 use crate::conn::Context;
+use crate::interest::sublist::Member;
 use crate::routing::subscriptions;
 use crate::runtime::unix_ns;
 use crate::subject;
@@ -79,7 +80,9 @@ impl Subsz {
             if position < self.offset || self.subscriptions_list.len() >= self.limit {
                 return;
             }
-            let Some(receiver) = sublist.member(trie.sub(number).member) else { return };
+            let Some(Member { receiver, via: None }) = sublist.member(trie.sub(number).member) else {
+                return;
+            };
             let view = subscriptions::view(trie, number, &receiver.out.lock());
             let mut detail = SubDetail::new(&view, receiver.cid);
             detail.account = account.name.to_string();
