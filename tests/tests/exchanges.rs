@@ -42,6 +42,7 @@ topics!(
     permissions,
     accounts,
     mappings,
+    stream_imports,
     tls,
     proxy,
     trace,

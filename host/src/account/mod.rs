@@ -3,9 +3,10 @@
 mod imports;
 mod mappings;
 
-use crate::config::options::{AccountOptions, AccountsOptions, MappingOptions};
+use crate::config::options::{AccountOptions, AccountsOptions, ImportOptions, MappingOptions};
 use crate::interest::{Sublist, Watches};
-use crate::runtime::{RwLock, RwLockReadGuard};
+use crate::routing::subscriptions;
+use crate::runtime::{Mutex, RwLock, RwLockReadGuard};
 use arc_swap::ArcSwap;
 pub use imports::StreamImport;
 pub use mappings::{Mapping, Mappings};
@@ -27,6 +28,7 @@ pub struct Account {
     generation: AtomicU64,
     limits: RwLock<AccountLimits>,
     mappings: ArcSwap<Mappings>,
+    stream_imports: ArcSwap<Vec<Arc<StreamImport>>>,
     has_mappings: AtomicBool,
     connections: AtomicUsize,
     limited: AtomicU32,
@@ -58,6 +60,7 @@ impl Account {
             generation: AtomicU64::new(1),
             limits: RwLock::default(),
             mappings: ArcSwap::default(),
+            stream_imports: ArcSwap::default(),
             has_mappings: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             limited: AtomicU32::new(0),
@@ -100,6 +103,11 @@ impl Account {
         self.mappings.load().find(subject).cloned()
     }
 
+    /// Asked for each SUB, not for messages.
+    pub fn stream_imports(&self) -> Arc<Vec<Arc<StreamImport>>> {
+        self.stream_imports.load_full()
+    }
+
     fn set_mappings(&self, options: &[MappingOptions]) {
         let _sublist = self.sublist.write();
         let mappings = Mappings::new(options);
@@ -139,6 +147,8 @@ pub struct Accounts {
     system: RwLock<Option<Arc<Account>>>,
     /// The system account that a plugin named; a reload leaves it.
     system_by_plugin: RwLock<Option<Arc<Account>>>,
+    /// What the imports of each account were made of.
+    imports: Mutex<HashMap<String, Vec<ImportOptions>>>,
 }
 
 impl Accounts {
@@ -150,6 +160,7 @@ impl Accounts {
             global,
             system: RwLock::new(None),
             system_by_plugin: RwLock::new(None),
+            imports: Mutex::default(),
         };
         accounts.configure(options);
         accounts
@@ -162,6 +173,7 @@ impl Accounts {
             *named.limits.write() = limits_of(account);
             named.set_mappings(&account.mappings);
         }
+        self.set_imports(options);
         self.global.set_mappings(&options.mappings);
         if let Some(system) = self.system_by_plugin.read().clone() {
             *self.system.write() = Some(system);
@@ -188,6 +200,27 @@ impl Accounts {
             *self.system.write() = Some(account.clone());
         }
         account
+    }
+
+    /// Makes the imports anew of accounts where they changed, for those who have subscribed already too.
+    fn set_imports(&self, options: &AccountsOptions) {
+        let mut imports: HashMap<String, Vec<ImportOptions>> =
+            options.accounts.iter().map(|a| (a.name.clone(), a.imports.clone())).collect();
+        let mut old = self.imports.lock();
+        for account in self.all() {
+            let wanted = imports.entry(account.name.to_string()).or_default();
+            if old.get(&*account.name).map_or(&[][..], Vec::as_slice) == wanted {
+                continue;
+            }
+            let made =
+                wanted.iter().filter_map(|i| StreamImport::new(&account, i, |n| self.get_or_create(n)));
+            account.stream_imports.store(Arc::new(made.collect()));
+            let receivers: Vec<_> = account.sublist.read().receivers().cloned().collect();
+            for receiver in receivers {
+                subscriptions::import_again(&receiver, &account);
+            }
+        }
+        *old = imports;
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Account>> {

@@ -6,12 +6,12 @@ use std::collections::HashSet;
 
 use super::authorization;
 use super::fields::{Field, fields};
-use super::mappings;
 use super::options::{AccountOptions, MsgTrace, Options};
 use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
+use super::{borders, exports, imports, mappings};
 use crate::proto::nkey::{NkeyKind, is_public};
 use crate::subject;
 
@@ -44,6 +44,7 @@ pub(super) fn read(
                 let account = read_account(&entry, reading);
                 options.accounts.accounts.extend(reading.report.check(account));
             }
+            borders::check(&options.accounts.accounts, reading);
         }
         _ => {
             return Err(field
@@ -80,8 +81,8 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
             "default_permissions" => permissions::read(&entry, reading).map(|read| defaults = Some(read)),
             "limits" => limits(&mut account, &entry, reading),
             "msg_trace" | "trace_dest" => msg_trace(&entry, reading).map(|trace| account.msg_trace = trace),
-            "exports" => entry.empty_or_unsupported("exports of accounts"),
-            "imports" => entry.empty_or_unsupported("imports of accounts"),
+            "exports" => exports::read(&entry, reading).map(|read| account.exports = read),
+            "imports" => imports::read(&entry, reading).map(|read| account.imports = read),
             "mappings" | "maps" => mappings::read(&entry, reading).map(|read| account.mappings = read),
             _ => reading.foreign(&["accounts", name], &entry),
         };

@@ -42,15 +42,6 @@ impl<'a> Field<'a> {
         self.problem(format!("{:?} is not supported by natsd yet: {what}", self.key)).remedy("remove it")
     }
 
-    /// As `unsupported`, but an empty list or map asks for nothing.
-    pub fn empty_or_unsupported(&self, what: &str) -> Result<(), Problem> {
-        match &self.node.value {
-            Value::Array(items) if items.is_empty() => Ok(()),
-            Value::Map(map) if map.is_empty() => Ok(()),
-            _ => Err(self.unsupported(what)),
-        }
-    }
-
     pub fn boolean(&self) -> Result<bool, Problem> {
         match &self.node.value {
             Value::Bool(flag) => Ok(*flag),

@@ -20,11 +20,14 @@
 
 mod accounts;
 mod authorization;
+pub mod borders;
 mod core_keys;
 mod cursor;
 pub mod digest;
 pub mod duration;
+mod exports;
 mod fields;
+mod imports;
 mod json;
 mod mappings;
 pub mod options;

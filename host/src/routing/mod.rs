@@ -9,6 +9,7 @@ pub mod format;
 pub mod outbound;
 pub mod publish;
 pub mod receiver;
+mod shadows;
 pub mod subscriptions;
 pub mod trace;
 

@@ -4,6 +4,7 @@
 
 use super::outbound::Outbound;
 use super::receiver::Receiver;
+use super::shadows::{self, Changed, Original, Shadows};
 use crate::account::Account;
 use crate::interest::Sid;
 use crate::interest::trie::{SubFlags, Trie};
@@ -26,6 +27,8 @@ pub struct SubTable {
     next_index: u32,
     free: VecDeque<u32>,
     member: Option<u32>,
+    /// Where they stand in other accounts.
+    shadows: Option<Box<Shadows>>,
 }
 
 /// What became of a SUB.
@@ -113,7 +116,7 @@ impl SubTable {
     }
 
     /// Takes a subscription out of both tables.
-    fn remove(&mut self, receiver: &Receiver, account: &Account, sid: Sid) -> bool {
+    fn remove(&mut self, receiver: &Receiver, account: &Account, sid: Sid, changed: &mut Changed) -> bool {
         let mut sublist = account.sublist.write();
         let trie = &mut sublist.trie;
         let Ok(entry) = self.by_sid.find_entry(sid.hash(), |&n| trie.sub(n).sid == sid) else {
@@ -125,6 +128,9 @@ impl SubTable {
         remove_from_trie(trie, number, account);
         account.changed();
         drop(sublist);
+        if let Some(shadows) = &mut self.shadows {
+            shadows.remove(index, changed);
+        }
         if let Some(subject) = subject {
             account.watches.notify(&subject);
         }
@@ -141,7 +147,7 @@ impl SubTable {
     }
 }
 
-fn remove_from_trie(trie: &mut Trie, number: u32, account: &Account) {
+pub(super) fn remove_from_trie(trie: &mut Trie, number: u32, account: &Account) {
     let sub = *trie.sub(number);
     if sub.index & SubFlags::LIMITED != 0 {
         account.count_limited(false);
@@ -178,8 +184,15 @@ pub fn subscribe(
     table.by_sid.insert_unique(sid.hash(), number, |&n| trie.sub(n).sid.hash());
     account.changed();
     drop(sublist);
+    let mut changed = Changed::default();
+    let imports = account.stream_imports();
+    if !imports.is_empty() {
+        let original = Original { subject, queue, sid, index: index | flags };
+        shadows::add(&mut table.shadows, &imports, receiver, &original, &mut changed);
+    }
     drop(table);
     account.watches.notify(subject);
+    changed.notify();
     Subscribed::New(index)
 }
 
@@ -201,23 +214,37 @@ pub fn unsubscribe(receiver: &Receiver, account: &Account, sid: &[u8], max: u32)
             }
             sublist.trie.set_flag(number, SubFlags::LIMITED, true);
             account.changed();
+            drop(sublist);
+            if let Some(shadows) = &table.shadows {
+                shadows.set_flag(index, SubFlags::LIMITED, true);
+            }
             return false;
         }
     }
-    table.remove(receiver, account, sid)
+    let mut changed = Changed::default();
+    let gone = table.remove(receiver, account, sid, &mut changed);
+    drop(table);
+    changed.notify();
+    gone
 }
 
 /// Removes a subscription that got its last message.
 pub fn remove_spent(receiver: &Receiver, account: &Account, sid: Sid, index: u32) {
     let mut table = receiver.subs.lock();
+    // The message may have come from another account than the subscription is in.
+    let home = table.shadows.as_ref().map(|shadows| shadows.home.clone());
+    let account = home.as_deref().unwrap_or(account);
+    let mut changed = Changed::default();
     let current = {
         let sublist = account.sublist.read();
         table.find(sid, &sublist.trie).map(|n| sublist.trie.sub(n).index & SubFlags::INDEX)
     };
     // The id may belong to a newer subscription by now.
     if current == Some(index) {
-        table.remove(receiver, account, sid);
+        table.remove(receiver, account, sid, &mut changed);
     }
+    drop(table);
+    changed.notify();
 }
 
 /// Removes all of a receiver's subscriptions, and the receiver from the account.
@@ -236,6 +263,10 @@ pub fn remove_all(receiver: &Receiver, account: &Account) {
         sublist.leave(member);
         account.changed();
     }
+    let mut changed = Changed::default();
+    if let Some(shadows) = table.shadows.take() {
+        shadows.remove_all(&mut changed);
+    }
     *table = SubTable::default();
     {
         let mut out = receiver.out.lock();
@@ -243,6 +274,7 @@ pub fn remove_all(receiver: &Receiver, account: &Account) {
         out.reset_counts();
     }
     drop(table);
+    changed.notify();
     subjects.iter().for_each(|subject| account.watches.notify(subject));
 }
 
@@ -256,11 +288,12 @@ pub fn review(
     let views = list(receiver, account, usize::MAX);
     let mut table = receiver.subs.lock();
     let mut removed = Vec::new();
+    let mut changed = Changed::default();
     for view in views {
         let Some(sid) = table.known_sid(&view.sid) else { continue };
         match verdict(&view.subject, &view.queue) {
             None => {
-                table.remove(receiver, account, sid);
+                table.remove(receiver, account, sid, &mut changed);
                 removed.push(view);
             }
             Some(filtered) => {
@@ -269,10 +302,38 @@ pub fn review(
                     sublist.trie.set_flag(number, SubFlags::FILTERED, filtered);
                 }
                 account.changed();
+                drop(sublist);
+                if let Some(shadows) = &table.shadows {
+                    shadows.set_flag(view.index, SubFlags::FILTERED, filtered);
+                }
             }
         }
     }
+    drop(table);
+    changed.notify();
     removed
+}
+
+/// The account's imports changed: shadows are made anew.
+pub fn import_again(receiver: &Arc<Receiver>, account: &Account) {
+    let mut changed = Changed::default();
+    let mut table = receiver.subs.lock();
+    if let Some(shadows) = table.shadows.take() {
+        shadows.remove_all(&mut changed);
+    }
+    let imports = account.stream_imports();
+    let numbers: Vec<u32> = table.by_sid.iter().copied().collect();
+    for number in numbers.into_iter().filter(|_| !imports.is_empty()) {
+        let (sub, subject, queue) = {
+            let trie = &account.sublist.read().trie;
+            let sub = *trie.sub(number);
+            (sub, trie.subject(number), trie.queue_name(sub.queue).to_vec())
+        };
+        let original = Original { subject: &subject, queue: &queue, sid: sub.sid, index: sub.index };
+        shadows::add(&mut table.shadows, &imports, receiver, &original, &mut changed);
+    }
+    drop(table);
+    changed.notify();
 }
 
 /// What is kept of a connection's subscriptions when it closes.
