@@ -43,6 +43,7 @@ topics!(
     accounts,
     mappings,
     stream_imports,
+    service_imports,
     tls,
     proxy,
     trace,

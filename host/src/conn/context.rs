@@ -1,5 +1,6 @@
 //! What every connection shares of its server.
 
+use super::crossing::Crossing;
 use super::registry::Registry;
 use crate::account::Accounts;
 use crate::auth::{Authenticator, CertificateFacts, ConnectionType, Identity};
@@ -18,6 +19,8 @@ pub struct Context {
     pub options: ArcSwap<Options>,
     pub accounts: Accounts,
     pub registry: Registry,
+    /// Services that accounts import.
+    pub crossing: Crossing,
     pub info: ArcSwap<InfoTemplate>,
     authenticator: ArcSwap<Authenticator>,
     pub tls: ArcSwapOption<TlsServer>,
@@ -108,6 +111,7 @@ impl Context {
         Context {
             server,
             accounts: Accounts::new(&options.accounts),
+            crossing: Crossing::default(),
             registry: Registry::new(options.limits.max_closed_clients),
             tls_rate: Mutex::new(rate.map(HandshakeRate::new)),
             options: ArcSwap::from_pointee(options),

@@ -4,6 +4,7 @@
 //! and `process` what it does with a read: parse, record, deliver. `login` handles CONNECT.
 
 pub mod context;
+pub mod crossing;
 pub mod facts;
 pub mod login;
 pub mod open;

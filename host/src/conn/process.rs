@@ -4,8 +4,9 @@ use super::session::{End, Failure, Flags, Session};
 use crate::account::Account;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, Line, Verb};
-use crate::routing::chunk::{Chunk, Guard, Sender};
+use crate::routing::chunk::{Chunk, Guard, Sender, Unanswered};
 use crate::routing::receiver::Receiver;
+use crate::routing::responders::answer_for_nobody;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
@@ -92,8 +93,9 @@ impl Session {
         pass.work_bytes = 0;
         if !chunk.unanswered.is_empty() {
             let unanswered = std::mem::take(&mut chunk.unanswered);
-            for item in &unanswered {
-                self.answer_no_responders(pass, item);
+            for Unanswered { item, mapped } in &unanswered {
+                let subject = mapped.as_deref().unwrap_or(item.subject.of(pass.buf));
+                answer_for_nobody(pass.me, pass.account, subject, item.reply.of(pass.buf));
             }
         }
     }

@@ -6,8 +6,7 @@ use crate::interest::Matched;
 use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::proto::quote::Quoted;
-use crate::routing::chunk::{Chunk, Item, Span, Unanswered};
-use crate::routing::format::put_number;
+use crate::routing::chunk::{Chunk, Item, Span};
 
 /// Subjects and replies that only servers may publish to (CORE-161..163).
 const GATEWAY_REPLY: &[u8] = b"_GR_.";
@@ -252,35 +251,6 @@ impl Session {
 
     fn bad_payload_end(&self) -> End {
         fail(ErrText::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
-    }
-
-    /// 503 to a requester whose request nobody got (CORE-180..182). Does not count for an UNSUB max.
-    #[cold]
-    pub(super) fn answer_no_responders(&self, pass: &Pass, unanswered: &Unanswered) {
-        let Unanswered { item, mapped } = unanswered;
-        let subject = mapped.as_deref().unwrap_or(item.subject.of(pass.buf));
-        let reply = item.reply.of(pass.buf);
-        let Some(member) = pass.me.subs.lock().member() else { return };
-        let Some(sid) = pass.account.sublist.read().own_plain(member, reply) else { return };
-        let mut line = Vec::with_capacity(96 + reply.len() + 2 * subject.len());
-        let mut out = pass.me.out.lock();
-        line.extend_from_slice(b"HMSG ");
-        line.extend_from_slice(reply);
-        line.push(b' ');
-        sid.write(&mut line, &out.long_sids);
-        for _ in 0..2 {
-            line.push(b' ');
-            put_number(&mut line, 32 + subject.len() as u64);
-        }
-        line.extend_from_slice(b"\r\nNATS/1.0 503\r\nNats-Subject: ");
-        line.extend_from_slice(subject);
-        line.extend_from_slice(b"\r\n\r\n\r\n");
-        out.msgs += 1;
-        out.bytes += 32 + subject.len() as u64;
-        out.send(&line);
-        if out.needs_writer() {
-            pass.me.wake(&out);
-        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Target {
     pub index: u32,
     /// As what it sees the subject: 0 as it was published, else the number of a name in `Matched::shown`.
     pub shown: u32,
+    /// It stands in another account, by the import of a stream.
+    pub imported: bool,
 }
 
 impl Target {
@@ -51,6 +53,8 @@ pub struct Matched {
     pub repeated: bool,
     /// A subscription has an UNSUB max: ask again for each message.
     pub limited: bool,
+    /// A receiver is in another account, by the import of a stream.
+    pub has_imported: bool,
     /// How often the cache answered with it.
     uses: AtomicU64,
     /// The permissions last found to allow publishing here; 0 is none.
@@ -69,6 +73,7 @@ impl Matched {
         limited: bool,
     ) -> Self {
         plain.sort_by_key(|t| t.receiver.id);
+        let has_imported = plain.iter().chain(queues.iter().flatten()).any(|target| target.imported);
         let repeated = plain.windows(2).any(|w| w[0].receiver.id == w[1].receiver.id);
         Matched {
             serial: SERIALS.fetch_add(1, Relaxed),
@@ -82,6 +87,7 @@ impl Matched {
             queues: queues.into(),
             repeated,
             limited,
+            has_imported,
             uses: AtomicU64::new(0),
             allowed_for: AtomicU32::new(0),
         }
@@ -92,6 +98,28 @@ impl Matched {
         let limited = choices.iter().any(|choice| choice.matched.limited);
         let none = Matched::new(account, generation, subject, vec![], vec![], limited);
         Matched { choices: choices.into(), ..none }
+    }
+
+    /// The same without receivers in other accounts.
+    pub fn without_imported(&self) -> Self {
+        let of_account =
+            |targets: &[Target]| targets.iter().filter(|t| !t.imported).cloned().collect::<Vec<_>>();
+        let queues = self.queues.iter().map(|group| of_account(group).into_boxed_slice());
+        let queues = queues.filter(|group| !group.is_empty()).collect();
+        let plain = of_account(&self.plain);
+        let mut kept = Matched::new(self.account, 0, &self.subject, plain, queues, self.limited);
+        kept.shown = self.shown.clone();
+        kept.mapped = self.mapped.clone();
+        kept
+    }
+
+    /// The same, but all see the subject as it is published.
+    pub fn under_one_name(&self) -> Self {
+        let as_published = |targets: &[Target]| {
+            targets.iter().map(|target| Target { shown: 0, ..target.clone() }).collect::<Vec<_>>()
+        };
+        let queues = self.queues.iter().map(|group| as_published(group).into()).collect();
+        Matched::new(self.account, 0, &self.subject, as_published(&self.plain), queues, self.limited)
     }
 
     /// The subject that messages really have.

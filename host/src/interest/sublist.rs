@@ -109,6 +109,7 @@ impl Sublist {
                     sid: sub.sid,
                     index: sub.index & SubFlags::INDEX,
                     shown: member.via.as_ref().map_or(0, |import| shown_as(import, subject, shown)),
+                    imported: member.via.is_some(),
                 };
                 limited |= sub.index & SubFlags::LIMITED != 0;
                 if sub.queue == 0 {

@@ -4,6 +4,7 @@
 //! into the read buffer. A run is a stretch of items that go to the same receivers; extending it costs
 //! nothing per receiver. Subjects that no cache knows are noted and resolved together.
 
+use super::gate::Passing;
 use super::receiver::Receiver;
 use crate::account::{Account, Mapping};
 use crate::interest::cache::{Lookup, MatchCache};
@@ -49,6 +50,15 @@ pub(super) struct Record {
     /// Under which name of `Chunk::shown` its receiver sees them; 0: as published.
     pub shown: u32,
     pub counted: Counted,
+}
+
+/// What only some items have.
+pub(super) struct Across {
+    pub line: u64,
+    /// Whose interest counted, if receivers see another subject; else empty.
+    pub subject: Span,
+    /// The gate that it came through.
+    pub passing: Option<Arc<Passing>>,
 }
 
 /// Other names of subjects in a chunk: mapped, or imported.
@@ -168,6 +178,10 @@ pub struct Chunk {
     /// Some payload is large enough to be written from where it is.
     pub(super) has_large: bool,
     pub(super) shown: Shown,
+    /// Items that have more to say than fits an item, by their lines.
+    pub(super) across: Vec<Across>,
+    /// What gates got.
+    pub(super) passing: Vec<Arc<Passing>>,
     pub(super) scratch: Vec<u8>,
     pub(super) pieces: Vec<super::format::Piece>,
 }
@@ -536,6 +550,21 @@ impl Chunk {
         &mut self.slots[self.slot_of[i].1 as usize]
     }
 
+    /// Receivers of an item see another subject than the one whose interest counts.
+    pub fn note_interest(&mut self, line: u64, subject: Span) {
+        self.across.push(Across { line, subject, passing: None });
+    }
+
+    pub(super) fn across_of(&self, line: u64) -> Option<&Across> {
+        let at = self.across.binary_search_by_key(&line, |across| across.line).ok()?;
+        self.across.get(at)
+    }
+
+    pub(super) fn clear_names(&mut self) {
+        self.shown.clear();
+        self.across.clear();
+    }
+
     /// Everything recorded is delivered.
     pub(super) fn reset(&mut self) {
         self.slots_used = 0;
@@ -543,7 +572,7 @@ impl Chunk {
         self.items.clear();
         self.last_match = 0;
         self.has_large = false;
-        self.shown.clear();
+        self.clear_names();
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
             self.slot_of.fill((0, 0));

@@ -2,8 +2,9 @@
 
 use super::chunk::{Chunk, Counted, Guard, Record, Sender};
 use super::format::{Form, Piece, format};
+use super::gate::Gate;
 use super::outbound::Outbound;
-use super::receiver::{Delivery, InlineSubscriber, Receiver};
+use super::receiver::{Delivery, InlineSubscriber, Receiver, Role};
 use super::subscriptions;
 use crate::interest::sid::Sid;
 use crate::proto::error::ClosedReason;
@@ -21,9 +22,21 @@ impl Chunk {
         buf: &[u8],
         guard: &mut Guard<'a>,
     ) -> Option<Arc<Receiver>> {
+        let stall = self.deliver_recorded(sender, buf, guard);
+        if self.passing.is_empty() { stall } else { self.pass_gates(sender).or(stall) }
+    }
+
+    /// The same, but what gates get stays where it is.
+    pub(super) fn deliver_recorded<'a>(
+        &mut self,
+        sender: &Sender<'a>,
+        buf: &[u8],
+        guard: &mut Guard<'a>,
+    ) -> Option<Arc<Receiver>> {
         self.resolve(sender, buf, guard);
         *guard = None;
         if self.slots_used == 0 {
+            self.clear_names();
             return None;
         }
         let mut stall = None;
@@ -31,9 +44,12 @@ impl Chunk {
             let slot = &mut self.slots[k];
             let Some(receiver) = slot.receiver.take() else { continue };
             let mut records = std::mem::take(&mut slot.records);
-            match &receiver.inline {
-                Some(subscriber) => self.call(&receiver, subscriber.as_ref(), &mut records, buf, sender),
-                None => {
+            match &receiver.role {
+                Role::Inline(subscriber) => {
+                    self.call(&receiver, subscriber.as_ref(), &mut records, buf, sender);
+                }
+                Role::Gate(gate) => self.call_gate(&receiver, gate, &mut records, buf),
+                Role::Connection => {
                     if self.deliver_to(&receiver, &mut records, buf, sender) {
                         stall = Some(receiver);
                     }
@@ -192,6 +208,23 @@ impl Chunk {
         }
         for (sid, index) in spent {
             subscriptions::remove_spent(receiver, sender.account, sid, index);
+        }
+    }
+
+    fn call_gate(
+        &mut self,
+        receiver: &Receiver,
+        gate: &Arc<dyn Gate>,
+        records: &mut Vec<Record>,
+        buf: &[u8],
+    ) {
+        self.account_for(&mut receiver.out.lock(), records);
+        for r in records.iter() {
+            let first = self.runs[r.run as usize].0 as usize;
+            for at in first..first + r.take as usize {
+                let item = self.items[at];
+                self.pass(gate, &item, r.shown, buf);
+            }
         }
     }
 

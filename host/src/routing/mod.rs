@@ -6,9 +6,11 @@
 pub mod chunk;
 pub mod deliver;
 pub mod format;
+pub mod gate;
 pub mod outbound;
 pub mod publish;
 pub mod receiver;
+pub mod responders;
 mod shadows;
 pub mod subscriptions;
 pub mod trace;

@@ -106,6 +106,7 @@ fn publish_now(
             Span { at, len: bytes.len() as u32 }
         };
         let subject = part(if m.deliver_as.is_empty() { m.subject } else { m.deliver_as });
+        let interest = if m.deliver_as.is_empty() { subject } else { part(m.subject) };
         let reply = part(m.reply);
         let body = part(m.headers);
         part(m.payload);
@@ -127,8 +128,18 @@ fn publish_now(
         });
         results.push(receivers(&hit));
         chunk.note_large(m.payload.len());
-        if !hit.is_empty() {
-            chunk.record(item, &hit, &sender);
+        if hit.is_empty() {
+            continue;
+        }
+        match m.deliver_as.is_empty() {
+            true => chunk.record(item, &hit, &sender),
+            // Importers see the same subject as everybody.
+            false => {
+                chunk.note_interest(item.line, interest);
+                let is_named = !hit.shown.is_empty();
+                let hit = if is_named { Arc::new(hit.under_one_name()) } else { hit };
+                chunk.record(item, &hit, &sender);
+            }
         }
     }
     let slow = chunk.deliver(&sender, &buf, &mut guard).is_some();

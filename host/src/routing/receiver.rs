@@ -1,5 +1,6 @@
 //! Someone who gets messages: a connection's outbound side, or a plugin's inline subscriber.
 
+use super::gate::Gate;
 use super::outbound::Outbound;
 use super::subscriptions::SubTable;
 use crate::auth::permissions::Permissions;
@@ -57,7 +58,17 @@ pub struct Receiver {
     pub last_active_ns: AtomicU64,
     /// The log prefix of CORE-251.
     pub label: ArcSwapOption<String>,
-    pub inline: Option<Arc<dyn InlineSubscriber>>,
+    pub role: Role,
+}
+
+/// What becomes of a receiver's messages.
+pub enum Role {
+    /// They are written to its socket.
+    Connection,
+    /// A plugin is called with them.
+    Inline(Arc<dyn InlineSubscriber>),
+    /// They go on to another account.
+    Gate(Arc<dyn Gate>),
 }
 
 impl Receiver {
@@ -75,13 +86,27 @@ impl Receiver {
             in_bytes: AtomicU64::new(0),
             last_active_ns: AtomicU64::new(0),
             label: ArcSwapOption::empty(),
-            inline: None,
+            role: Role::Connection,
         }
     }
 
     /// A receiver that is a callback of a plugin.
     pub fn inline(id: u32, cid: u64, kind: Kind, subscriber: Arc<dyn InlineSubscriber>) -> Self {
-        Receiver { inline: Some(subscriber), ..Receiver::new(id, cid, kind, Outbound::default()) }
+        Receiver { role: Role::Inline(subscriber), ..Receiver::new(id, cid, kind, Outbound::default()) }
+    }
+
+    /// A receiver that takes messages to another account.
+    pub fn gate(id: u32, cid: u64, gate: Arc<dyn Gate>) -> Self {
+        Receiver { role: Role::Gate(gate), ..Receiver::new(id, cid, Kind::Account, Outbound::default()) }
+    }
+
+    /// The gate that it is.
+    pub fn leads_to(&self) -> Option<&Arc<dyn Gate>> {
+        if let Role::Gate(gate) = &self.role { Some(gate) } else { None }
+    }
+
+    pub fn is_connection(&self) -> bool {
+        matches!(self.role, Role::Connection)
     }
 
     /// Deny rules for messages of wildcard and queue subscriptions (CORE-273).

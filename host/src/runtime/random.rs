@@ -1,5 +1,7 @@
 //! Randomness.
 
+use std::cell::Cell;
+
 /// Fills `bytes` from the operating system.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -17,4 +19,19 @@ pub fn random_u64() -> u64 {
 /// A number below `n`.
 pub fn random_below(n: u64) -> u64 {
     if n == 0 { 0 } else { random_u64() % n }
+}
+
+/// As many as are wanted, for names that only need to differ.
+pub fn quick_u64() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(random_u64() | 1);
+    }
+    STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    })
 }

@@ -270,6 +270,7 @@ fn build(
         ServerFacts { id: facts.server_id.clone(), name: facts.name.clone(), ..ServerFacts::default() };
     let info = InfoTemplate::new(&info);
     let context = Arc::new(Context::new(named, options.clone(), info, authenticator, tls));
+    context.configure_accounts(&options.accounts);
     let services = Arc::new(Services::default());
     let load_unix_ns = unix_ns();
     let server = Arc::new(Server {

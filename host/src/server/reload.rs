@@ -84,7 +84,7 @@ impl Server {
             }
         }
         apply_log_levels(&options, &self.plugins);
-        self.context.accounts.configure(&options.accounts);
+        self.context.configure_accounts(&options.accounts);
         self.context.set_authenticator(authenticator);
         self.context.tls.store(tls.map(Arc::new));
         self.context.options.store(options.clone());

@@ -40,9 +40,11 @@
 //!
 //! `A tls` and `A open tls` take a client certificate as `cert=client`. Text that is sent may use
 //! `\r \n \t \\ \xNN`, `{{x*4096}}` (repeat), `{{nonce}}`, `{{sign:NAME}}` and `{{sign64:NAME}}`
-//! (the signature of that client's nonce by the key NAME), `{{port:A}}` (the port of client A);
+//! (the signature of that client's nonce by the key NAME), `{{port:A}}` (the port of client A), `{{reply:A}}`
+//! (the reply of the last message to A that had one);
 //! config text may use `{{dir}}`, `{{certs}}`, `{{pin:CERT}}` and `{{nkey:NAME}}`.
 
+mod message;
 pub mod normalise;
 pub mod run;
 pub mod script;

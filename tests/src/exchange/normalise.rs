@@ -95,11 +95,17 @@ const VARYING: &[&str] = &[
     "user_nkey",
 ];
 
+/// Service latency, and what it measures.
+const LATENCY: &str = "io.nats.server.metric.v1.service_latency";
+const LATENCY_DURATIONS: &[&str] = &["service", "system", "total"];
+
 fn without_identities(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
+            let is_latency = fields.get("type").is_some_and(|kind| kind == LATENCY);
             let keep = |(name, value): (String, Value)| {
-                let varies = VARYING.contains(&name.as_str());
+                let is_duration = is_latency && LATENCY_DURATIONS.contains(&name.as_str());
+                let varies = is_duration || VARYING.contains(&name.as_str());
                 let value = if varies { "*".into() } else { without_identities(value) };
                 (name, value)
             };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::script::{Action, Case, ClientAction, Opening, Step};
-use super::{normalise, text};
+use super::{message, normalise, text};
 use crate::certs::Certs;
 use crate::client::NoOp;
 use crate::nkey::UserKey;
@@ -84,6 +84,8 @@ struct Peer {
     connection: Option<Client>,
     nonce: String,
     port: u16,
+    /// The reply of the last message with one.
+    reply: String,
 }
 
 impl Session {
@@ -250,6 +252,10 @@ impl Session {
             let (what, argument) = field.split_once(':').unwrap_or((field, ""));
             match what {
                 "nonce" => Ok(nonce.to_owned()),
+                "reply" => match self.clients.get(argument) {
+                    Some(peer) if !peer.reply.is_empty() => Ok(peer.reply.clone()),
+                    _ => Err(format!("no message with a reply came to {argument}")),
+                },
                 "nkey" => Ok(UserKey::named(argument).public()),
                 "sign" => Ok(UserKey::named(argument).sign(nonce)),
                 "sign64" => Ok(UserKey::named(argument).sign_padded(nonce)),
@@ -299,15 +305,23 @@ impl Session {
     }
 
     fn record(&mut self, name: &str, op: &[u8]) {
+        if is_message(op)
+            && let Some(reply) = message::reply(op)
+        {
+            self.peer(name).reply = reply;
+        }
         let mut answer = match op.strip_suffix(b"\r\n") {
             None => format!("{name}<< {}", text::escape(op)),
             Some(line) if line.starts_with(b"INFO ") => {
                 let line = String::from_utf8_lossy(line);
                 format!("{name}< {}", normalise::info(&line, self.server.address().port()))
             }
-            Some(op) if self.json && is_message(op) => format!("{name}< {}", json_message(op)),
-            Some(op) if self.any_sid => format!("{name}< {}", without_sid(&text::escape(op))),
-            Some(op) => format!("{name}< {}", text::escape(op)),
+            Some(op) if self.json && is_message(op) => format!("{name}< {}", message::json(op)),
+            Some(op) => {
+                let across = message::is_across_accounts(op);
+                let shown = if across { message::across_accounts(op) } else { text::escape(op) };
+                format!("{name}< {}", if self.any_sid { without_sid(&shown) } else { shown })
+            }
         };
         // A blank at the end of a line is too easily lost in a file.
         if answer.ends_with(' ') {
@@ -336,22 +350,6 @@ impl Session {
         let peer = self.clients.get_mut(name).and_then(|peer| peer.connection.as_mut());
         peer.ok_or_else(|| format!("{name} is not connected"))
     }
-}
-
-/// MSG or HMSG with a JSON payload: without identities, and without the size that depends on them.
-fn json_message(op: &[u8]) -> String {
-    let op = String::from_utf8_lossy(op);
-    let Some((line, body)) = op.split_once("\r\n") else { return op.into_owned() };
-    // A server may write two blanks where there is no reply (CORE-103).
-    let mut words: Vec<&str> = line.split_whitespace().collect();
-    words.pop();
-    let header_len = match words.first() {
-        Some(&"HMSG") => words.last().and_then(|len| len.parse().ok()).unwrap_or(0),
-        _ => 0,
-    };
-    let (headers, payload) = body.split_at_checked(header_len).unwrap_or((body, ""));
-    let headers = text::escape(headers.as_bytes());
-    format!("{} <size>\\r\\n{headers}{}", words.join(" "), normalise::json_payload(payload))
 }
 
 fn is_message(op: &[u8]) -> bool {

@@ -72,6 +72,7 @@ fn candidates(account: &Account, subject: &[u8]) -> Vec<Vec<Candidate>> {
                     sid: sub.sid,
                     index: sub.index & SubFlags::INDEX,
                     shown: 0,
+                    imported: member.via.is_some(),
                 },
                 pattern: sublist.trie.subject(number),
                 queue: sub.queue,
@@ -104,7 +105,7 @@ impl Finding<'_, '_> {
         let receiver = &candidate.target.receiver;
         let error = self.obstacle(candidate);
         // As with the reference, subscriptions of the server itself and of plugins are not shown.
-        if receiver.inline.is_none() {
+        if receiver.is_connection() {
             let connection = self.registry.get(receiver.cid);
             self.steps.push(Step::Eg {
                 ts: timestamp(unix_ns()),
