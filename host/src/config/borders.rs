@@ -70,7 +70,7 @@ pub fn export_of<'a>(
 ) -> Option<&'a ExportOptions> {
     let kind = exporter.exports.iter().filter(|export| export.service.is_none() == is_stream(import));
     // Of one subject exported twice, the last one holds.
-    let same = kind.clone().filter(|export| export.subject == import.subject).last();
+    let same = kind.clone().rfind(|export| export.subject == import.subject);
     if let Some(same) = same {
         return allows(same, importer, &import.subject).then_some(same);
     }
@@ -130,7 +130,8 @@ impl<'a> Borders<'a> {
         exporter: &AccountOptions,
     ) -> Result<(), String> {
         let local = import.to.as_ref().unwrap_or(&import.subject);
-        if !is_stream(import) && !(subject::is_valid(local.as_bytes()) && is_valid(&import.subject)) {
+        let is_stream_or_valid = is_stream(import) || (is_valid(local) && is_valid(&import.subject));
+        if !is_stream_or_valid {
             return Err("invalid subject".to_owned());
         }
         if export_of(exporter, &account.name, import).is_none() {

@@ -7,6 +7,7 @@ use crate::proto::error::{ClosedReason, ErrText};
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::proto::quote::Quoted;
 use crate::routing::chunk::{Chunk, Item, Span};
+use std::sync::Arc;
 
 /// Subjects and replies that only servers may publish to (CORE-161..163).
 const GATEWAY_REPLY: &[u8] = b"_GR_.";
@@ -131,20 +132,17 @@ impl Session {
             }
         }
         let found = chunk.lookup(pass.account, pass.generation, subject, &mut pass.guard);
-        let hit = match &found {
-            Some(found) if found.is_drawn() => match chunk.draw(found) {
-                Some(hit) => Some(hit),
-                // As with the reference, it went to the subject without a name.
-                None => {
-                    let item = item(parsed, at, chunk.next_line());
-                    chunk.note_unanswered(item, Some(b""), &pass.sender);
-                    return self.ok(pass.me);
-                }
-            },
-            found => found.clone(),
-        };
-        let destination = hit.as_ref().map_or(subject, |hit| hit.destination());
-        let allowed = match self.may_publish(destination, reply, hit.as_deref()) {
+        let is_drawn = found.as_ref().is_some_and(|found| found.is_drawn());
+        let drawn = found.as_ref().filter(|_| is_drawn).and_then(|found| chunk.draw(found));
+        if is_drawn && drawn.is_none() {
+            // As with the reference, it went to the subject without a name.
+            let item = item(parsed, at, chunk.next_line());
+            chunk.note_unanswered(item, Some(b""), &pass.sender);
+            return self.ok(pass.me);
+        }
+        let hit = drawn.as_ref().or(found.as_ref());
+        let destination = hit.map_or(subject, |hit| hit.destination());
+        let allowed = match self.may_publish(destination, reply, hit.map(|hit| &**hit)) {
             Ok(allowed) => allowed,
             Err(error) => {
                 self.deliver(chunk, pass);
@@ -168,7 +166,7 @@ impl Session {
         };
         pass.work_bytes += size * hit.plain.len().max(1);
         if !hit.is_empty() || (item.reply.len > 0 && self.flags.no_responders) {
-            chunk.record(item, &hit, &pass.sender);
+            chunk.record(item, hit, &pass.sender);
         }
         if hit.limited {
             // The next message must see what this one left of the group.
@@ -176,16 +174,19 @@ impl Session {
             pass.generation = pass.account.generation();
         }
         // What the draw decides for may be allowed or not.
-        let is_drawn = found.as_ref().is_some_and(|found| found.is_drawn());
-        if allowed == Allowed::Once || (is_drawn && self.permissions.is_some()) {
-            return;
+        if allowed == Allowed::Always && !(is_drawn && self.permissions.is_some()) {
+            self.remember(&rest[..line_len], parsed, number, found);
         }
+    }
+
+    /// The line may come again.
+    fn remember(&mut self, line: &[u8], parsed: &PubLine, number: u64, hit: Option<Arc<Matched>>) {
         let memo = self.memo.get_or_insert_default();
         memo.line.clear();
-        memo.line.extend_from_slice(&rest[..line_len]);
+        memo.line.extend_from_slice(line);
         memo.parsed = Some(*parsed);
         memo.number = number;
-        memo.hit = found;
+        memo.hit = hit;
     }
 
     /// CORE-272: the gateway prefix, permissions, Raft's subjects, reserved replies.

@@ -5,15 +5,16 @@
 //! nothing per receiver. Subjects that no cache knows are noted and resolved together.
 
 use super::gate::Passing;
+use super::names::{Across, Shown};
 use super::receiver::Receiver;
-use crate::account::{Account, Mapping};
-use crate::interest::cache::{Lookup, MatchCache};
-use crate::interest::matched::{Choice, Matched, Target};
+use crate::account::Account;
+use crate::interest::cache::MatchCache;
+use crate::interest::matched::{Matched, Target};
 use crate::interest::sid::Sid;
 use crate::interest::sublist::{Member, Sublist, is_matchable};
 use crate::interest::trie::{Step, SubFlags};
 pub use crate::proto::span::Span;
-use crate::runtime::{RwLockReadGuard, random_u64};
+use crate::runtime::RwLockReadGuard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -50,45 +51,6 @@ pub(super) struct Record {
     /// Under which name of `Chunk::shown` its receiver sees them; 0: as published.
     pub shown: u32,
     pub counted: Counted,
-}
-
-/// What only some items have.
-pub(super) struct Across {
-    pub line: u64,
-    /// Whose interest counted, if receivers see another subject; else empty.
-    pub subject: Span,
-    /// The gate that it came through.
-    pub passing: Option<Arc<Passing>>,
-}
-
-/// Other names of subjects in a chunk: mapped, or imported.
-#[derive(Default)]
-pub(super) struct Shown {
-    bytes: Vec<u8>,
-    names: Vec<Span>,
-}
-
-impl Shown {
-    /// The subject of an item as a receiver sees it.
-    #[inline]
-    pub fn subject<'a>(&'a self, number: u32, item: &Item, buf: &'a [u8]) -> &'a [u8] {
-        match number {
-            0 => item.subject.of(buf),
-            number => self.names[number as usize - 1].of(&self.bytes),
-        }
-    }
-
-    fn add(&mut self, name: &[u8]) -> u32 {
-        let at = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(name);
-        self.names.push(Span { at, len: name.len() as u32 });
-        self.names.len() as u32
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.names.clear();
-    }
 }
 
 /// Whether a message is counted for its subscription before it is delivered.
@@ -166,7 +128,7 @@ pub struct Chunk {
     /// The match of the last run, if it may be extended.
     last_match: u64,
     lines: u64,
-    cache: MatchCache,
+    pub(super) cache: MatchCache,
     late: Vec<Late>,
     unresolved: usize,
     found: Vec<Found>,
@@ -203,74 +165,6 @@ impl Chunk {
 
     pub fn is_empty(&self) -> bool {
         self.slots_used == 0 && self.late.is_empty() && self.unanswered.is_empty()
-    }
-
-    /// The answer for a subject if it is, or deserves to be, cached.
-    #[inline]
-    pub fn lookup<'a>(
-        &mut self,
-        account: &'a Account,
-        generation: u64,
-        subject: &[u8],
-        guard: &mut Guard<'a>,
-    ) -> Option<Arc<Matched>> {
-        let found = match self.cache.lookup(account.id, generation, subject) {
-            Lookup::Hit(m) => return Some(m),
-            found => found,
-        };
-        let slot = if let Lookup::Admit(slot) = found { Some(slot) } else { None };
-        let m = match account.mapping(subject) {
-            Some(mapping) => self.mapped(account, generation, subject, &mapping, guard),
-            // What a limited subscription leaves must be seen message by message: queue groups pick another
-            // member, requests have no responder (CORE-171, CORE-180).
-            None if slot.is_some() || account.has_limited() => {
-                account.searches.fetch_add(1, Relaxed);
-                let sublist = guard.get_or_insert_with(|| account.sublist.read());
-                Arc::new(sublist.matched(account.id, generation, subject))
-            }
-            None => return None,
-        };
-        if let Some(slot) = slot {
-            self.cache.put(slot, m.clone());
-        }
-        Some(m)
-    }
-
-    /// The answer for a subject that a mapping sends elsewhere.
-    #[cold]
-    fn mapped<'a>(
-        &mut self,
-        account: &'a Account,
-        generation: u64,
-        subject: &[u8],
-        mapping: &Mapping,
-        guard: &mut Guard<'a>,
-    ) -> Arc<Matched> {
-        account.searches.fetch_add(1, Relaxed);
-        let sublist = guard.get_or_insert_with(|| account.sublist.read());
-        let mut random = || random_u64();
-        // Another destination each time: an answer of no generation is used once.
-        let valid = if mapping.is_random() { 0 } else { generation };
-        let mut answer = |destination: usize| {
-            let to = mapping.apply(destination, subject, &mut random);
-            Arc::new(match to == subject {
-                true => sublist.matched(account.id, valid, subject),
-                false => sublist.matched_elsewhere(account.id, valid, subject, &to),
-            })
-        };
-        if !mapping.is_drawn() {
-            return answer(0);
-        }
-        let choices = mapping.shares().enumerate();
-        let choices =
-            choices.map(|(at, upto_percent)| Choice { upto_percent, matched: answer(at) }).collect();
-        Arc::new(Matched::drawn(account.id, valid, subject, choices))
-    }
-
-    /// The answer that the draw of a message decides for; `None`: the message is lost (MAP-003).
-    pub fn draw(&mut self, drawn: &Matched) -> Option<Arc<Matched>> {
-        let draw = self.random_below(100) as u8;
-        drawn.choices.iter().find(|choice| draw < choice.upto_percent).map(|choice| choice.matched.clone())
     }
 
     /// Extends the last run if `hit` is its match. The caller knows that nothing waits to be resolved.
@@ -510,23 +404,13 @@ impl Chunk {
         }
     }
 
-    /// Takes over the names of an answer; gives where they begin.
-    #[inline]
-    fn show(&mut self, hit: &Matched) -> u32 {
-        let base = self.shown.names.len() as u32;
-        for name in &hit.shown {
-            self.shown.add(name);
-        }
-        base
-    }
-
     fn open_run(&mut self, item: Item) -> u32 {
         self.runs.push((self.items.len() as u32, 1));
         self.items.push(item);
         self.runs.len() as u32 - 1
     }
 
-    fn random_below(&mut self, n: usize) -> usize {
+    pub(super) fn random_below(&mut self, n: usize) -> usize {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -548,21 +432,6 @@ impl Chunk {
             self.slots_used += 1;
         }
         &mut self.slots[self.slot_of[i].1 as usize]
-    }
-
-    /// Receivers of an item see another subject than the one whose interest counts.
-    pub fn note_interest(&mut self, line: u64, subject: Span) {
-        self.across.push(Across { line, subject, passing: None });
-    }
-
-    pub(super) fn across_of(&self, line: u64) -> Option<&Across> {
-        let at = self.across.binary_search_by_key(&line, |across| across.line).ok()?;
-        self.across.get(at)
-    }
-
-    pub(super) fn clear_names(&mut self) {
-        self.shown.clear();
-        self.across.clear();
     }
 
     /// Everything recorded is delivered.

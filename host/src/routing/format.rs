@@ -1,6 +1,7 @@
 //! MSG and HMSG (CORE-100..102): the bytes that one receiver gets for its records of a chunk.
 
-use super::chunk::{Item, Record, Shown};
+use super::chunk::{Item, Record};
+use super::names::Shown;
 use crate::interest::sid::Sid;
 
 /// Payloads from this size on are written from the read buffer instead of being copied.

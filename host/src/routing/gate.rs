@@ -3,8 +3,9 @@
 //! Messages for gates are copied while a chunk is delivered and published in their account right after it, before
 //! their publisher's next operation. All of one sender for one account go out together.
 
-use super::chunk::{Across, Chunk, Guard, Item, Sender, Span};
+use super::chunk::{Chunk, Guard, Item, Sender, Span};
 use super::format::put_number;
+use super::names::Across;
 use super::receiver::Receiver;
 use crate::account::Account;
 use crate::interest::Matched;

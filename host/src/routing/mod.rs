@@ -7,6 +7,8 @@ pub mod chunk;
 pub mod deliver;
 pub mod format;
 pub mod gate;
+mod lookup;
+mod names;
 pub mod outbound;
 pub mod publish;
 pub mod receiver;

@@ -94,6 +94,7 @@ fn has_only_full_tokens<'a>(mut tokens: impl Iterator<Item = &'a [u8]>) -> bool 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::is_valid;
     use super::*;
