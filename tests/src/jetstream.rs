@@ -47,7 +47,14 @@ impl Received {
 
 impl JetStream {
     pub fn join(address: SocketAddr, name: &str) -> Result<Self, Lost> {
-        let mut client = Client::join(address, r#""headers":true,"no_responders":true"#).map_err(|_| Lost)?;
+        Self::join_as(address, name, "")
+    }
+
+    /// The same, with more fields of CONNECT.
+    pub fn join_as(address: SocketAddr, name: &str, fields: &str) -> Result<Self, Lost> {
+        let comma = if fields.is_empty() { "" } else { "," };
+        let fields = format!(r#""headers":true,"no_responders":true{comma}{fields}"#);
+        let mut client = Client::join(address, &fields).map_err(|_| Lost)?;
         let inbox = format!("_INBOX.{name}");
         client.send(format!("SUB {inbox}.> 1\r\n").as_bytes()).map_err(|_| Lost)?;
         Ok(Self { client, inbox, next: 0 })

@@ -136,6 +136,9 @@ impl Account {
     /// What is asked of one stream all the time goes straight to its task, the rest to the API's queue.
     fn requests(self: &Arc<Self>, server: &Server, prefix_len: usize, messages: &[MessageRef<'_>]) {
         for message in messages {
+            if self.is_served_elsewhere(server, message.subject()) {
+                continue;
+            }
             let request = &message.subject()[prefix_len..];
             let straight = [(&b"CONSUMER.MSG.NEXT."[..], Kind::Pull), (b"DIRECT.GET.", Kind::DirectGet)]
                 .into_iter()
@@ -161,6 +164,13 @@ impl Account {
                 connection: message.origin(),
             });
         }
+    }
+
+    /// An account without JetStream that imports the API of another (ACC-017): that one answers.
+    fn is_served_elsewhere(&self, server: &Server, subject: &[u8]) -> bool {
+        const OWN: u64 = 1;
+        let somebody_else = || server.host.interest(&self.name, subject, b"").is_ok_and(|count| count > OWN);
+        !self.enabled && !self.is_system && somebody_else()
     }
 
     /// Hands messages to the streams that their subjects name.
