@@ -89,17 +89,14 @@ impl Draft {
                 self.service = Some(origin(entry, "Service")?);
             }
             "prefix" => self.prefix = text(entry)?,
-            "to" => {
-                self.to = text(entry)?;
-                // The other way round, the reference lets `to` go first.
-                if self.prefix.is_some() {
-                    let text = "Stream import can not have a 'prefix' and a 'to' property";
-                    return Err(entry.problem(text).remedy("remove one of them"));
-                }
-            }
+            "to" => self.to = text(entry)?,
             "share" => self.share = entry.boolean()?,
             "allow_trace" => self.allow_trace = Some(entry.boolean()?),
             _ => return entry.unknown(),
+        }
+        if self.prefix.is_some() && self.to.is_some() {
+            let text = "Stream import can not have a 'prefix' and a 'to' property";
+            return Err(entry.problem(text).remedy("remove one of them"));
         }
         if self.service.is_some() && self.allow_trace.is_some() {
             let problem = entry.problem("Detected allow_trace directive on a non-stream");
