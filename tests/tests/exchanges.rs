@@ -44,6 +44,7 @@ topics!(
     mappings,
     stream_imports,
     service_imports,
+    trace_accounts,
     tls,
     proxy,
     trace,

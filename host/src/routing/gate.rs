@@ -25,7 +25,18 @@ pub trait Gate: Send + Sync {
     /// What it leads to, if all gates with the same number are one.
     fn service(&self) -> Option<u64>;
 
+    /// Where a message to `subject` would go, for its trace.
+    fn border(&self, subject: &[u8]) -> Option<Border>;
+
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What is on a gate's other side.
+pub struct Border {
+    pub account: Arc<Account>,
+    pub subject: Vec<u8>,
+    /// Whoever follows a message may see what becomes of it there.
+    pub allow_trace: bool,
 }
 
 /// A message on its way.

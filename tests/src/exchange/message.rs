@@ -36,7 +36,7 @@ pub fn across_accounts(op: &[u8]) -> String {
 fn headers(text: &str) -> String {
     let line = |line: &str| match line.strip_prefix(REQUEST_INFO) {
         Some(json) => format!("{REQUEST_INFO}{}", normalise::json_payload(json)),
-        None => text::escape(line.as_bytes()),
+        None => without_random(&text::escape(line.as_bytes())),
     };
     text.split("\r\n").map(line).collect::<Vec<_>>().join("\\r\\n")
 }
@@ -51,6 +51,10 @@ fn without_random(text: &str) -> String {
         len => format!("<{len}>"),
     });
     format!("{before}{SERVICE_REPLY}{}{after}", shown.collect::<Vec<_>>().join("."))
+}
+
+fn without_random_all(text: &str) -> String {
+    text.split('"').map(without_random).collect::<Vec<_>>().join("\"")
 }
 
 /// MSG or HMSG with a JSON payload: without identities, and without the size that depends on them.
@@ -68,5 +72,10 @@ pub fn json(op: &[u8]) -> String {
     if block.contains(REQUEST_INFO) {
         words.pop();
     }
-    format!("{} <size>\\r\\n{}{}", words.join(" "), headers(block), normalise::json_payload(payload))
+    format!(
+        "{} <size>\\r\\n{}{}",
+        words.join(" "),
+        headers(block),
+        without_random_all(&normalise::json_payload(payload))
+    )
 }

@@ -12,6 +12,14 @@ pub fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+pub const TRACE_DEST: &[u8] = b"Nats-Trace-Dest";
+pub const TRACE_DISABLED: &[u8] = b"trace disabled";
+
+/// Where a message's trace is to be told, if it is traced (CORE-290, CORE-292).
+pub fn trace_destination(block: &[u8]) -> Option<&[u8]> {
+    get(block, TRACE_DEST).filter(|destination| *destination != TRACE_DISABLED)
+}
+
 /// The first value of a field.
 pub fn get<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     fields(block).find(|(other, _)| *other == name).map(|(_, value)| value)

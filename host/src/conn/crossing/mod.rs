@@ -14,7 +14,7 @@ use super::context::Context;
 use crate::account::Account;
 use crate::config::borders;
 use crate::config::options::{
-    AccountOptions, AccountsOptions, ImportKind, ImportOptions, ResponseType, ServiceOptions,
+    AccountOptions, AccountsOptions, ImportKind, ImportOptions, LatencyOptions, ResponseType, ServiceOptions,
 };
 use crate::routing::Receiver;
 use crate::routing::gate::Gate;
@@ -55,7 +55,8 @@ pub(super) struct Service {
     pub number: u64,
     pub response: ResponseType,
     pub threshold_ns: u64,
-    pub latency: Option<crate::config::options::LatencyOptions>,
+    pub latency: Option<LatencyOptions>,
+    pub allow_trace: bool,
 }
 
 impl Default for Crossing {
@@ -126,6 +127,7 @@ impl Context {
             response: options.response,
             threshold_ns: u64::try_from(threshold.as_nanos()).unwrap_or(u64::MAX),
             latency: options.latency.clone(),
+            allow_trace: options.allow_trace,
         };
         Some(RequestGate {
             renaming: borders::renaming(import).ok()?,

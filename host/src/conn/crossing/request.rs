@@ -2,13 +2,13 @@
 
 use super::Service;
 use super::client_info::ClientInfo;
-use super::headers;
+use super::headers::{self, TRACE_DEST, TRACE_DISABLED, trace_destination};
 use super::latency::{Failure, Measured, sampled};
 use super::response::{Opened, Responses};
 use crate::account::Account;
 use crate::conn::Context;
 use crate::routing::chunk::Sender;
-use crate::routing::gate::{Gate, Outgoing, Passing};
+use crate::routing::gate::{Border, Gate, Outgoing, Passing};
 use crate::routing::responders::answer_for_nobody;
 use crate::subject::Renaming;
 use std::any::Any;
@@ -86,7 +86,19 @@ impl Gate for RequestGate {
         if passing.way().skip(1).any(|before| before.gate.service() == self.service()) {
             return None;
         }
-        let (headers, requestor) = self.introduce(passing, sender);
+        let (mut headers, requestor) = self.introduce(passing, sender);
+        if let Some(trace) = trace_destination(&headers) {
+            // Whoever traces on from there tells by the same way.
+            let to = match self.service.allow_trace {
+                true => {
+                    let opened =
+                        Opened { to: &self.here, reply: trace, service: &self.service, measured: None };
+                    self.there.open(opened, random.rotate_left(32))
+                }
+                false => TRACE_DISABLED.to_vec(),
+            };
+            headers = headers::set(&headers, TRACE_DEST, &to);
+        }
         let reply = match passing.reply() {
             b"" => {
                 self.tell_failure(self.measure(passing, requestor).as_ref(), Failure::BadRequest);
@@ -123,6 +135,14 @@ impl Gate for RequestGate {
 
     fn service(&self) -> Option<u64> {
         Some(self.service.number)
+    }
+
+    fn border(&self, subject: &[u8]) -> Option<Border> {
+        Some(Border {
+            account: self.there.account().clone(),
+            subject: self.renaming.to_remote(subject),
+            allow_trace: self.service.allow_trace,
+        })
     }
 
     fn as_any(&self) -> &dyn Any {

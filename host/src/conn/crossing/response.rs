@@ -2,12 +2,13 @@
 
 use super::Service;
 use super::client_info::ClientInfo;
+use super::headers::{self, TRACE_DEST, TRACE_DISABLED, trace_destination};
 use super::latency::{Failure, Measured};
 use crate::account::Account;
 use crate::config::options::ResponseType;
 use crate::conn::Context;
 use crate::routing::chunk::Sender;
-use crate::routing::gate::{Gate, Outgoing, Passing};
+use crate::routing::gate::{Border, Gate, Outgoing, Passing};
 use crate::runtime::random::{quick_u64, random_u64};
 use crate::runtime::{Mutex, now_ns};
 use std::any::Any;
@@ -203,7 +204,11 @@ impl Gate for ResponseGate {
             subject: reply.into_vec(),
             deliver_as: passing.deliver_as().to_vec(),
             reply: back,
-            headers: passing.headers().to_vec(),
+            // No trace goes back to the requestor (CORE-299).
+            headers: match trace_destination(passing.headers()) {
+                Some(_) => headers::set(passing.headers(), TRACE_DEST, TRACE_DISABLED),
+                None => passing.headers().to_vec(),
+            },
         })
     }
 
@@ -215,6 +220,13 @@ impl Gate for ResponseGate {
 
     fn service(&self) -> Option<u64> {
         None
+    }
+
+    fn border(&self, subject: &[u8]) -> Option<Border> {
+        let open = self.0.open.lock();
+        let response = open.get(subject.strip_prefix(&*self.0.prefix)?)?;
+        let (account, subject) = (response.to.account.clone(), response.reply.to_vec());
+        Some(Border { account, subject, allow_trace: false })
     }
 
     fn as_any(&self) -> &dyn Any {

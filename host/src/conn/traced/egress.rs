@@ -4,15 +4,17 @@
 //! Not here: the delivery itself.
 
 use super::event::{Step, text, timestamp};
-use crate::account::Account;
+use crate::account::{Account, StreamImport};
 use crate::conn::Registry;
 use crate::interest::sublist::is_matchable;
 use crate::interest::trie::SubFlags;
 use crate::interest::{Matched, Target};
 use crate::routing::Receiver;
 use crate::routing::chunk::Sender;
-use crate::runtime::random::random_below;
+use crate::routing::gate::Gate;
+use crate::runtime::random::{quick_u64, random_below};
 use crate::runtime::unix_ns;
+use std::sync::Arc;
 
 const NO_ECHO: &str = "Not delivered because of no echo";
 const DENIED: &str = "Not delivered because subscription denies this subject";
@@ -35,27 +37,52 @@ struct Candidate {
     queue: u32,
     queue_name: Vec<u8>,
     denied: bool,
+    /// By which it stands in another account.
+    via: Option<Arc<StreamImport>>,
 }
 
+/// How many borders a trace follows.
+const BORDERS_MAX: usize = 16;
+
 impl Egress {
-    pub fn find(sender: &Sender<'_>, registry: &Registry, subject: &[u8], trace_only: bool) -> Egress {
-        let mut found = Finding { sender, registry, trace_only, steps: Vec::new() };
-        let (mut plain, mut queues) = (Vec::new(), Vec::new());
-        for mut group in candidates(sender.account, subject) {
-            if group[0].queue == 0 {
-                plain.extend(group.into_iter().filter(|c| found.takes(c)).map(|c| c.target));
-                continue;
+    /// `published` may be mapped to `subject`.
+    pub fn find(
+        sender: &Sender<'_>,
+        registry: &Registry,
+        published: &[u8],
+        subject: &[u8],
+        trace_only: bool,
+    ) -> Egress {
+        let mut found = Finding { sender, registry, trace_only, borders: Vec::new(), steps: Vec::new() };
+        let (plain, queues) = found.select(sender.account, subject);
+        let mut shown: Vec<Box<[u8]>> = Vec::new();
+        let mut target = |candidate: Candidate| {
+            let name = match &candidate.via {
+                Some(import) => import.renaming.to_local(subject),
+                None => subject.to_vec(),
+            };
+            let mut target = candidate.target;
+            if name != published {
+                shown.push(name.into());
+                target.shown = shown.len() as u32;
             }
-            // CORE-157: a random member, or the next one that can take it.
-            let start = random_below(group.len() as u64) as usize;
-            group.rotate_left(start);
-            if let Some(chosen) = group.into_iter().find(|c| found.takes(c)) {
-                queues.push(Box::from([chosen.target]));
-            }
-        }
-        let matched = Matched::new(sender.account.id, 0, subject, plain, queues, false);
+            target
+        };
+        let plain = plain.into_iter().map(&mut target).collect();
+        let queues = queues.into_iter().map(|chosen| Box::from([target(chosen)])).collect();
+        let mut matched = Matched::new(sender.account.id, 0, published, plain, queues, false);
+        matched.shown = shown.into();
+        matched.mapped = (published != subject).then(|| subject.into());
         Egress { steps: found.steps, matched }
     }
+}
+
+/// Where an account's mappings send a subject; `None`: the message is lost.
+pub fn destination(account: &Account, subject: &[u8]) -> Option<Vec<u8>> {
+    let Some(mapping) = account.mapping(subject) else { return Some(subject.to_vec()) };
+    let draw = random_below(100) as u8;
+    let at = mapping.shares().position(|upto_percent| draw < upto_percent)?;
+    Some(mapping.apply(at, subject, &mut quick_u64))
 }
 
 /// Plain subscriptions first, then queue group by queue group.
@@ -78,10 +105,12 @@ fn candidates(account: &Account, subject: &[u8]) -> Vec<Vec<Candidate>> {
                 queue: sub.queue,
                 queue_name: sublist.trie.queue_name(sub.queue).to_vec(),
                 denied: !sublist.may_deliver(sub, subject),
+                via: member.via.clone(),
             });
         });
     }
-    all.sort_by_key(|candidate| candidate.queue);
+    // Those of other accounts come last.
+    all.sort_by_key(|candidate| (candidate.queue, candidate.via.is_some()));
     let mut groups: Vec<Vec<Candidate>> = Vec::new();
     for candidate in all {
         match groups.last_mut() {
@@ -96,22 +125,71 @@ struct Finding<'f, 's> {
     sender: &'f Sender<'s>,
     registry: &'f Registry,
     trace_only: bool,
+    /// The accounts that the trace has come to, beyond the sender's.
+    borders: Vec<Arc<Account>>,
     steps: Vec<Step>,
 }
 
 impl Finding<'_, '_> {
+    /// Who gets the message in an account; of a queue group the one that is chosen.
+    fn select(&mut self, account: &Account, subject: &[u8]) -> (Vec<Candidate>, Vec<Candidate>) {
+        let (mut plain, mut queues) = (Vec::new(), Vec::new());
+        for mut group in candidates(account, subject) {
+            if group[0].queue == 0 {
+                plain.extend(group.into_iter().filter(|c| self.takes(c, subject)));
+                continue;
+            }
+            // CORE-157: a random member, or the next one that can take it.
+            let start = random_below(group.len() as u64) as usize;
+            group.rotate_left(start);
+            queues.extend(group.into_iter().find(|c| self.takes(c, subject)));
+        }
+        (plain, queues)
+    }
+
+    /// A message goes on to another account, and its trace too if that is allowed (CORE-299).
+    fn cross(&mut self, gate: &dyn Gate, from: &[u8]) {
+        let Some(border) = gate.border(from) else { return };
+        let account = border.account;
+        let subject = destination(&account, &border.subject).unwrap_or_default();
+        let (ts, acc) = (timestamp(unix_ns()), account.name.to_string());
+        self.steps.push(Step::Si { ts, acc, from: text(from), to: text(&subject) });
+        if border.allow_trace && self.borders.len() < BORDERS_MAX {
+            self.borders.push(account.clone());
+            self.select(&account, &subject);
+            self.borders.pop();
+        }
+    }
+
     /// Whether a subscription takes the message; notes the answer.
-    fn takes(&mut self, candidate: &Candidate) -> bool {
+    fn takes(&mut self, candidate: &Candidate, subject: &[u8]) -> bool {
         let receiver = &candidate.target.receiver;
+        // What came by a service is not exported as a stream (ACC-006).
+        if candidate.via.is_some() && !self.borders.is_empty() {
+            return false;
+        }
         let error = self.obstacle(candidate);
+        if let Some(gate) = receiver.leads_to() {
+            self.cross(&**gate, subject);
+        }
+        if let Some(import) = &candidate.via {
+            let (ts, acc) = (timestamp(unix_ns()), import.importer.name.to_string());
+            self.steps.push(Step::Se { ts, acc, to: text(&import.renaming.to_local(subject)) });
+        }
+        let is_told = candidate.via.as_ref().is_none_or(|import| import.allow_trace);
         // As with the reference, subscriptions of the server itself and of plugins are not shown.
-        if receiver.is_connection() {
+        if receiver.is_connection() && is_told {
+            let importer = candidate.via.as_ref().map(|import| &import.importer);
             let connection = self.registry.get(receiver.cid);
             self.steps.push(Step::Eg {
                 ts: timestamp(unix_ns()),
                 kind: receiver.kind as u8,
                 cid: receiver.cid,
                 name: connection.map(|c| c.facts.lock().name.clone()).unwrap_or_default(),
+                acc: importer
+                    .or(self.borders.last())
+                    .map(|account| account.name.to_string())
+                    .unwrap_or_default(),
                 sub: text(&candidate.pattern),
                 queue: text(&candidate.queue_name),
                 error,
@@ -157,7 +235,6 @@ mod tests {
     use crate::routing::outbound::STALL_BYTES;
     use crate::routing::receiver::Kind;
     use crate::routing::{Outbound, subscriptions};
-    use std::sync::Arc;
 
     const SUBJECT: &[u8] = b"a.b";
 
@@ -175,7 +252,7 @@ mod tests {
     /// Why each connection, in the order asked, does not get the message; and how many do.
     fn find(account: &Account, trace_only: bool) -> (Vec<(u64, Option<&'static str>)>, usize) {
         let sender = Sender { account, receiver: None, echo: true, no_responders: false };
-        let found = Egress::find(&sender, &Registry::new(0), SUBJECT, trace_only);
+        let found = Egress::find(&sender, &Registry::new(0), SUBJECT, SUBJECT, trace_only);
         let outcome = |step: &Step| match step {
             Step::Eg { cid, error, .. } => Some((*cid, *error)),
             _ => None,

@@ -60,6 +60,15 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// It is mapped.
+    #[serde(rename = "sm")]
+    Sm { ts: String, to: String },
+    /// It is exported as a stream.
+    #[serde(rename = "se")]
+    Se { ts: String, acc: String, to: String },
+    /// It goes to a service of another account, or back.
+    #[serde(rename = "si")]
+    Si { ts: String, acc: String, from: String, to: String },
     /// It went out to a subscription, or why it did not.
     #[serde(rename = "eg")]
     Eg {
@@ -68,6 +77,9 @@ pub enum Step {
         cid: u64,
         #[serde(skip_serializing_if = "String::is_empty")]
         name: String,
+        /// If it is not the publisher's.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        acc: String,
         sub: String,
         #[serde(skip_serializing_if = "String::is_empty")]
         queue: String,
@@ -185,7 +197,8 @@ mod tests {
         let acc = "$G".to_owned();
         let ingress = Step::In { ts: ts.clone(), kind: 0, cid: 5, name, acc, subj: "a".into(), error: None };
         let (name, queue, error) = ("c".to_owned(), "q".to_owned(), Some("why"));
-        let egress = Step::Eg { ts, kind: 0, cid: 6, name, sub: ">".into(), queue, error };
+        let egress =
+            Step::Eg { ts, kind: 0, cid: 6, name, acc: String::new(), sub: ">".into(), queue, error };
         Event { server, request, events: vec![ingress, egress] }
     }
 

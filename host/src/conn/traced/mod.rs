@@ -150,14 +150,18 @@ impl Session {
         let rest = &pass.buf[at..];
         let (subject, reply) = (parsed.subject.of(rest), parsed.reply.of(rest));
         self.check_pedantic(pass, subject);
-        if let Err(error) = self.may_publish(subject, reply, None) {
+        let mapped = egress::destination(pass.account, subject).unwrap_or_default();
+        if mapped != subject {
+            trace.steps.push(Step::Sm { ts: timestamp(unix_ns()), to: text(&mapped) });
+        }
+        if let Err(error) = self.may_publish(&mapped, reply, None) {
             trace.fail(error.to_string());
             self.refuse(pass, error);
             return self.publish_event(trace);
         }
         self.ok(pass.me);
         let Egress { steps, matched } =
-            Egress::find(&pass.sender, &self.context.registry, subject, trace.only);
+            Egress::find(&pass.sender, &self.context.registry, subject, &mapped, trace.only);
         trace.steps.extend(steps);
         // Without receivers it is recorded all the same: its publisher may want to know (CORE-180).
         if !trace.only || matched.is_empty() {
