@@ -145,3 +145,85 @@ impl Shadows {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::account::Accounts;
+    use crate::config::options::{AccountOptions, AccountsOptions, ExportOptions, ImportKind, ImportOptions};
+    use crate::routing::publish::{Message, publish};
+    use crate::routing::receiver::{Delivery, InlineSubscriber, Kind};
+    use crate::routing::subscriptions::{remove_all, subscribe, unsubscribe};
+    use crate::runtime::Mutex;
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+
+    impl InlineSubscriber for Seen {
+        fn deliver(&self, batch: &[Delivery<'_>]) {
+            let subjects = batch.iter().map(|m| String::from_utf8_lossy(m.subject).into_owned());
+            self.0.lock().extend(subjects);
+        }
+    }
+
+    fn options(prefix: Option<&str>) -> AccountsOptions {
+        let export = ExportOptions {
+            subject: "s.>".to_owned(),
+            accounts: None,
+            account_token_position: 0,
+            service: None,
+        };
+        let import = |prefix: &str| ImportOptions {
+            account: "E".to_owned(),
+            subject: "s.>".to_owned(),
+            to: None,
+            kind: ImportKind::Stream { prefix: Some(prefix.to_owned()), allow_trace: false },
+        };
+        let account = |name: &str| AccountOptions { name: name.to_owned(), ..AccountOptions::default() };
+        let exporter = AccountOptions { exports: vec![export], ..account("E") };
+        let importer = AccountOptions { imports: prefix.map(import).into_iter().collect(), ..account("I") };
+        AccountsOptions { accounts: vec![exporter, importer], ..AccountsOptions::default() }
+    }
+
+    fn publish_in(account: &Arc<Account>, subject: &str) {
+        publish(account, &[Message::new(subject.as_bytes(), b"")], |_| {});
+    }
+
+    #[test]
+    fn an_unsub_max_holds_for_a_subscription_and_its_shadows_together() {
+        let accounts = Accounts::new(&options(Some("p")));
+        let (exporter, importer) = (accounts.get("E").unwrap(), accounts.get("I").unwrap());
+        let seen = Arc::new(Seen::default());
+        let receiver = Arc::new(Receiver::inline(1, 1, Kind::Client, seen.clone()));
+        subscribe(&receiver, &importer, b"p.>", b"", b"1", false, None);
+        unsubscribe(&receiver, &importer, b"1", 3);
+        for _ in 0..2 {
+            publish_in(&exporter, "s.a");
+            publish_in(&importer, "p.b");
+        }
+        assert_eq!(*seen.0.lock(), ["p.s.a", "p.b", "p.s.a"]);
+        assert!(importer.sublist.read().trie.is_empty() && exporter.sublist.read().trie.is_empty());
+        assert!(!importer.has_limited() && !exporter.has_limited());
+    }
+
+    #[test]
+    fn shadows_follow_the_imports_and_go_with_their_receiver() {
+        let accounts = Accounts::new(&options(None));
+        let (exporter, importer) = (accounts.get("E").unwrap(), accounts.get("I").unwrap());
+        let seen = Arc::new(Seen::default());
+        let receiver = Arc::new(Receiver::inline(1, 1, Kind::Client, seen.clone()));
+        subscribe(&receiver, &importer, b">", b"", b"1", false, None);
+        publish_in(&exporter, "s.a");
+        for prefix in [Some("p"), Some("q"), None] {
+            accounts.configure(&options(prefix));
+            publish_in(&exporter, "s.a");
+        }
+        assert_eq!(*seen.0.lock(), ["p.s.a", "q.s.a"]);
+        accounts.configure(&options(Some("p")));
+        assert_eq!(exporter.sublist.read().trie.len(), 1);
+        remove_all(&receiver, &importer);
+        assert!(exporter.sublist.read().trie.is_empty());
+        assert_eq!(exporter.sublist.read().receivers().count(), 0);
+    }
+}

@@ -7,7 +7,7 @@ use crate::config::options::LatencyOptions;
 use crate::conn::traced::event::{text, timestamp};
 use crate::proto::json;
 use crate::routing::publish::{Message, publish};
-use crate::runtime::random::{quick_u64, random_below};
+use crate::runtime::random::quick_u64;
 use crate::runtime::unix_ns;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ struct Metric<'a> {
 /// Whether a request is measured, and by which of its headers.
 pub fn sampled(options: &LatencyOptions, block: &[u8]) -> Option<Triggers> {
     match options.sampling_percent {
-        Some(percent) if random_below(100) < u64::from(percent) => Some(Triggers::new()),
+        Some(percent) if quick_u64() % 100 < u64::from(percent) => Some(Triggers::new()),
         _ => triggers(block),
     }
 }
