@@ -60,7 +60,7 @@ impl<R: Read> Reader<R> {
         Self { input }
     }
 
-    pub fn next(&mut self) -> Result<Head, BackupError> {
+    pub fn next_head(&mut self) -> Result<Head, BackupError> {
         let name_len = self.varint()?;
         let time = self.varint()?;
         let mut head = Head {
@@ -73,7 +73,7 @@ impl<R: Read> Reader<R> {
         if name_len > NAME_LEN_MAX {
             return Err(BackupError::damaged(format_args!("a name of {name_len} bytes")));
         }
-        let len = head.headers_len.checked_add(head.payload_len).unwrap_or(u64::MAX);
+        let len = head.headers_len.saturating_add(head.payload_len);
         if len > CONTENT_BYTES_MAX {
             return Err(BackupError::damaged(format_args!("an entry of {len} bytes")));
         }
@@ -135,12 +135,12 @@ mod tests {
             text.extend_from_slice(&content);
 
             let mut reader = Reader::new(&text[..]);
-            let read = reader.next().unwrap();
+            let read = reader.next_head().unwrap();
             prop_assert_eq!(&read, &entry);
             prop_assert_eq!(reader.content(&read).unwrap(), content);
 
             let mut reader = Reader::new(&text[..cut % text.len()]);
-            let cut = reader.next().and_then(|head| reader.content(&head));
+            let cut = reader.next_head().and_then(|head| reader.content(&head));
             prop_assert!(cut.is_err());
         }
     }
