@@ -30,6 +30,37 @@ pub struct AuthRequest {
     pub peer_certificates: Vec<String>,
     pub server_id: String,
     pub server_name: String,
+    /// What the host's own authentication says, for an authenticator at [`AuthStage::Last`]. Since 1.4.
+    pub decided: Option<Decided>,
+}
+
+/// How the host's own authentication ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decided {
+    pub allowed: bool,
+    /// Of one who is allowed.
+    pub account: String,
+    pub user: String,
+}
+
+/// When an authenticator is asked, and what it needs. Since 1.4.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthenticatorOptions {
+    pub stage: AuthStage,
+    /// INFO shall carry a nonce to sign.
+    pub nonce: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthStage {
+    /// Before the host's own authentication, which is asked if all of this stage abstain.
+    #[default]
+    First,
+    /// After it: the request says what it decided. If all abstain, that stands.
+    Last,
 }
 
 impl AuthRequest {
@@ -58,6 +89,11 @@ pub enum Verdict {
         reason: String,
     },
     Allow(Identity),
+    /// At [`AuthStage::Last`]: what the host decided stands, but these subjects may not be published to.
+    /// Since 1.4.
+    Keep {
+        deny_publish: Vec<String>,
+    },
 }
 
 impl Verdict {
@@ -82,4 +118,10 @@ pub struct Identity {
     pub allowed_connection_types: Vec<String>,
     /// Labels for `connz`.
     pub tags: Vec<String>,
+    /// What `user` is: `jwt` or `nkey` for a public key, else a name. Since 1.4.
+    pub user_kind: String,
+    /// Of this connection; the server's and the account's limits hold as well. Since 1.4.
+    pub max_subscriptions: Option<u32>,
+    /// As above. Since 1.4.
+    pub max_payload_bytes: Option<u32>,
 }

@@ -13,7 +13,8 @@ pub trait EventObserver: Send + Sync + 'static {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection is authenticated and bound to its account.
+    /// A connection is authenticated and bound to its account. One that says CONNECT again for another account has
+    /// the one it comes from as `previous_account` in `extra`.
     Connected {
         connection: ConnectionFacts,
     },
@@ -21,7 +22,7 @@ pub enum Event {
         connection: ConnectionFacts,
         reason: String,
     },
-    /// Authentication failed.
+    /// Authentication failed, at CONNECT or after a reload. `Disconnected` follows.
     Refused {
         connection: ConnectionFacts,
         reason: String,
@@ -53,6 +54,8 @@ pub struct ConnectionFacts {
     pub account: String,
     pub user: Option<String>,
     pub name: Option<String>,
-    /// Whatever else the host knows: counters, language, version, …
+    /// Whatever else the host knows: counters (`in_msgs`, …), `start_unix_ns`, `rtt_ns`, `ip`, `lang`, `version`,
+    /// `type`, `tags`; `auth_user` is who the client says it is. [`crate::Host::connection`] adds `permissions` and
+    /// `expires_unix_ns`.
     pub extra: Map<String, Value>,
 }

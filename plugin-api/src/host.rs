@@ -222,6 +222,24 @@ impl Host {
         Ok(serde_json::from_str(&import::account_lookup(&self.tables, name)?)?)
     }
 
+    /// Makes an account, or gives it another definition: limits hold for clients that are connected, too. The account
+    /// lives as long as the server. Since 1.4.
+    pub fn define_account(&self, name: &str, definition: &AccountDefinition) -> Result<()> {
+        import::account_define(&self.tables, name, &serde_json::to_string(definition)?)
+    }
+
+    /// Signs with the key whose public half is the server's id. Since 1.4.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        let signature = import::sign(&self.tables, message)?;
+        signature.as_ref().try_into().map_err(|_| Error::other("a signature has 64 bytes"))
+    }
+
+    /// The X25519 secret that the server's curve key (`xkey` of INFO) shares with a public key. Since 1.4.
+    pub fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        let shared = import::agree(&self.tables, public)?;
+        shared.as_ref().try_into().map_err(|_| Error::other("a shared secret has 32 bytes"))
+    }
+
     pub fn connection(&self, id: u64) -> Result<ConnectionFacts> {
         Ok(serde_json::from_str(&import::connection_lookup(&self.tables, id)?)?)
     }
@@ -229,6 +247,18 @@ impl Host {
     /// Closes a connection; the client reads `text` as an error when it is not empty.
     pub fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
         import::connection_close(&self.tables, id, reason as u32, text)
+    }
+
+    /// Sends one client an INFO that says the server is about to go, as in lame duck mode. An error of kind
+    /// `NotFound` if there is no such client, of kind `Invalid` if it does not take INFO now. Since 1.3.
+    pub fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        import::connection_lame_duck(&self.tables, id)
+    }
+
+    /// Has the server read its configuration again, as the signal for it does; all or nothing. Plugins are asked
+    /// to reconfigure meanwhile, the caller too. Since 1.3.
+    pub async fn reload(&self) -> Result<()> {
+        import::reload(&self.tables)?.await
     }
 
     /// Whether the configuration that is being read would let a listener be opened: its `tls {}` with the files, its
@@ -275,6 +305,30 @@ pub struct AccountFacts {
     pub is_system: bool,
     /// Whatever else the host knows: limits, counters.
     pub extra: Map<String, Value>,
+}
+
+/// What a plugin says of an account. `None` is unlimited. Since 1.4.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountDefinition {
+    pub max_connections: Option<u32>,
+    pub max_subscriptions: Option<u32>,
+    pub max_payload_bytes: Option<u32>,
+    pub max_leafnodes: Option<u32>,
+    /// This is the system account, in place of the one in force.
+    pub is_system: bool,
+    /// `msg_trace` of the account.
+    pub trace: Option<AccountTrace>,
+    /// What other plugins may want to know of the account, as they find it in [`AccountFacts::extra`].
+    pub extra: Map<String, Value>,
+}
+
+/// Where and how often messages with `traceparent` are traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountTrace {
+    pub dest: String,
+    pub sampling_percent: u8,
 }
 
 /// Which server this is.

@@ -37,10 +37,10 @@ pub mod message {
 }
 
 pub use abi::interface::{API_VERSION, Version};
-pub use auth::{AuthRequest, Authenticator, Identity, Verdict};
+pub use auth::{AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, Decided, Identity, Verdict};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{ConnectionFacts, Event, EventObserver};
-pub use host::{AccountFacts, Host, PluginFacts, ServerIdentity, boxed};
+pub use host::{AccountDefinition, AccountFacts, AccountTrace, Host, PluginFacts, ServerIdentity, boxed};
 pub use message::{MessageRef, Outcome, PublishRef};
 pub use net::{ByteStream, DialOptions, ListenOptions, Listener};
 pub use plugin::{Apply, Health, Manifest, Plugin, Section};

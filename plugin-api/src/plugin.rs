@@ -83,6 +83,9 @@ pub struct Section {
     /// Full paths, as `websocket.NAME`, of what stands in owned keys for `$NAME` to refer to: not an error when the
     /// plugin does not know it. Since 1.2.
     pub variables: Vec<String>,
+    /// What the core's keys say that plugins may not contradict: `system_account`, `no_auth_user`, `auth_timeout_ms`;
+    /// `accounts`: names of `accounts {}`; `users`: names and nkeys of users, wherever they stand. Since 1.4.
+    pub core: Map<String, Value>,
 }
 
 impl Section {

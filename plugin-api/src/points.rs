@@ -3,7 +3,7 @@
 
 use crate::abi::import;
 use crate::abi::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, AuthenticatorOptions};
 use crate::error::Result;
 use crate::events::EventObserver;
 use crate::host::Host;
@@ -33,6 +33,18 @@ impl Registrar {
 
     pub fn authenticator(&self, authenticator: Arc<dyn Authenticator>) -> Result<Registration> {
         let id = import::authenticator_add(&self.0.tables, FfiAuthenticator::new(authenticator))?;
+        Ok(self.registration(id, import::authenticator_remove, ()))
+    }
+
+    /// As [`Registrar::authenticator`], with options. Since 1.4.
+    pub fn authenticator_with(
+        &self,
+        authenticator: Arc<dyn Authenticator>,
+        options: &AuthenticatorOptions,
+    ) -> Result<Registration> {
+        let options = serde_json::to_string(options)?;
+        let authenticator = FfiAuthenticator::new(authenticator);
+        let id = import::authenticator_add_with(&self.0.tables, authenticator, &options)?;
         Ok(self.registration(id, import::authenticator_remove, ()))
     }
 

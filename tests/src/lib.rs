@@ -17,11 +17,13 @@ pub mod certs;
 pub mod client;
 pub mod exchange;
 pub mod jetstream;
+pub mod jwt;
 pub mod log;
 pub mod monitored;
 pub mod nkey;
 pub mod plugins;
 pub mod requests;
+pub mod sealed;
 pub mod server;
 pub mod websocket;
 

@@ -3,6 +3,8 @@
 use crate::config::options::{AccountOptions, AccountsOptions};
 use crate::interest::{Sublist, Watches};
 use crate::runtime::{RwLock, RwLockReadGuard};
+use natsd_plugin_api::AccountDefinition;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -23,6 +25,8 @@ pub struct Account {
     /// Subjects that no cache had an answer for.
     pub searches: AtomicU64,
     pub slow_consumers: AtomicU64,
+    /// What the plugin that defined it tells other plugins.
+    notes: RwLock<Arc<Map<String, Value>>>,
 }
 
 /// `None`: unlimited.
@@ -31,6 +35,7 @@ pub struct AccountLimits {
     pub max_connections: Option<u32>,
     pub max_subscriptions: Option<u32>,
     pub max_payload_bytes: Option<u32>,
+    pub max_leafnodes: Option<u32>,
     /// Where and how often `traceparent` messages are traced (CORE-293).
     pub msg_trace: Option<(Box<str>, u8)>,
 }
@@ -48,6 +53,7 @@ impl Account {
             limited: AtomicU32::new(0),
             searches: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
+            notes: RwLock::default(),
         }
     }
 
@@ -79,6 +85,10 @@ impl Account {
         self.limits.read()
     }
 
+    pub fn notes(&self) -> Arc<Map<String, Value>> {
+        self.notes.read().clone()
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }
@@ -100,6 +110,8 @@ pub struct Accounts {
     next_id: AtomicU32,
     pub global: Arc<Account>,
     system: RwLock<Option<Arc<Account>>>,
+    /// The system account that a plugin named; a reload leaves it.
+    system_by_plugin: RwLock<Option<Arc<Account>>>,
 }
 
 impl Accounts {
@@ -110,6 +122,7 @@ impl Accounts {
             next_id: AtomicU32::new(2),
             global,
             system: RwLock::new(None),
+            system_by_plugin: RwLock::new(None),
         };
         accounts.configure(options);
         accounts
@@ -120,8 +133,31 @@ impl Accounts {
         for account in &options.accounts {
             *self.get_or_create(&account.name).limits.write() = limits_of(account);
         }
+        if let Some(system) = self.system_by_plugin.read().clone() {
+            *self.system.write() = Some(system);
+            return;
+        }
         let system = options.system_account.as_deref().unwrap_or(SYSTEM);
         *self.system.write() = (!options.no_system_account).then(|| self.get_or_create(system));
+    }
+
+    /// An account as a plugin defines it; made if it is not there.
+    pub fn define(&self, name: &str, definition: AccountDefinition) -> Arc<Account> {
+        let account = self.get_or_create(name);
+        let trace = definition.trace.map(|trace| (trace.dest.into(), trace.sampling_percent));
+        *account.limits.write() = AccountLimits {
+            max_connections: definition.max_connections,
+            max_subscriptions: definition.max_subscriptions,
+            max_payload_bytes: definition.max_payload_bytes,
+            max_leafnodes: definition.max_leafnodes,
+            msg_trace: trace,
+        };
+        *account.notes.write() = Arc::new(definition.extra);
+        if definition.is_system {
+            *self.system_by_plugin.write() = Some(account.clone());
+            *self.system.write() = Some(account.clone());
+        }
+        account
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Account>> {
@@ -159,6 +195,7 @@ fn limits_of(options: &AccountOptions) -> AccountLimits {
         max_connections: options.max_connections,
         max_subscriptions: options.max_subscriptions,
         max_payload_bytes: options.max_payload_bytes,
+        max_leafnodes: options.max_leafnodes,
         msg_trace: options.msg_trace.as_ref().map(|t| (t.dest.as_str().into(), t.sampling_percent)),
     }
 }

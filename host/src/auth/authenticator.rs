@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::credentials::{Secret, SecretCheck, check_nonce_signature, decode_signature};
 use super::identity::{
     Admission, BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, Decision, Denial,
-    DenyReason, GLOBAL_ACCOUNT, Given, Identity, ListenerAuth, UserLabel,
+    DenyReason, GLOBAL_ACCOUNT, Given, Identity, ListenerAuth, UserLabel, UserLimits,
 };
 use super::refusal::{
     NEEDS_CERTIFICATE, NO_CERTIFICATE, PROXY_NOT_TRUSTED, PROXY_REQUIRED, PROXY_SIGNATURE, Refusal, UNKNOWN,
@@ -182,6 +182,8 @@ impl Authenticator {
             proxy_key,
             connection_type: facts.connection_type,
             tags: Arc::default(),
+            limits: UserLimits::default(),
+            publish_denied: Arc::default(),
             admission: Admission::Open { anonymous: facts.credentials == Credentials::default() },
         }
     }
@@ -204,6 +206,8 @@ impl Authenticator {
             proxy_key,
             connection_type: facts.connection_type,
             tags: Arc::default(),
+            limits: UserLimits::default(),
+            publish_denied: Arc::default(),
             admission,
         };
         if let Some(expected) = &own.token {

@@ -151,20 +151,30 @@ pub struct Identity {
     pub connection_type: ConnectionType,
     /// Labels for monitoring.
     pub tags: Arc<[String]>,
+    pub limits: UserLimits,
+    /// A plugin denies these beside what the permissions deny.
+    pub publish_denied: Arc<[String]>,
     /// Kept to ask again after a reload.
     pub(super) admission: Admission,
+}
+
+/// What a user's credentials allow one connection, beside the limits of server and account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserLimits {
+    pub max_subscriptions: Option<u32>,
+    pub max_payload_bytes: Option<u32>,
 }
 
 impl Identity {
     /// A client that a plugin's authenticator let in.
     pub fn by_plugin(
         account: Arc<str>,
-        user: &str,
+        label: UserLabel,
         permissions: Option<Arc<Permissions>>,
         connection_type: ConnectionType,
         tags: Vec<String>,
+        limits: UserLimits,
     ) -> Self {
-        let label = if user.is_empty() { UserLabel::None } else { UserLabel::User(user.into()) };
         Identity {
             account,
             label,
@@ -172,8 +182,17 @@ impl Identity {
             proxy_key: None,
             connection_type,
             tags: tags.into(),
+            limits,
+            publish_denied: Arc::default(),
             admission: Admission::Plugin,
         }
+    }
+}
+
+impl Identity {
+    /// The same client, who may not publish to these.
+    pub fn denying_publish(self, publish_denied: Arc<[String]>) -> Self {
+        Identity { publish_denied, ..self }
     }
 }
 
@@ -215,6 +234,16 @@ impl UserLabel {
             Credentials { user, .. } if !user.is_empty() => Self::User(user.into()),
             Credentials { token, .. } if !token.is_empty() => Self::Token,
             _ => Self::None,
+        }
+    }
+
+    /// As a plugin's authenticator says: `jwt`, `nkey`, or a user's name.
+    pub fn of_kind(kind: &str, name: &str) -> Self {
+        match (kind, name) {
+            (_, "") => Self::None,
+            ("jwt", key) => Self::Jwt(key.into()),
+            ("nkey", key) => Self::Nkey(key.into()),
+            (_, name) => Self::User(name.into()),
         }
     }
 

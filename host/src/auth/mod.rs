@@ -22,7 +22,7 @@ pub use authenticator::Authenticator;
 pub use certificate::CertificateFacts;
 pub use identity::{
     BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, DEFAULT_SYSTEM_ACCOUNT,
-    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, UserLabel,
+    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, UserLabel, UserLimits,
 };
 pub use permissions::{Permissions, PermissionsError, Verdict};
 pub use responses::ResponseTracker;

@@ -12,7 +12,7 @@ use crate::config::options::{PermissionsOptions, ResponsePermission};
 use crate::proto::quote::Quoted;
 use crate::subject::{collide, has_wildcard, is_valid};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Permissions {
     /// Another for every compilation of this process, so that caches may use it as a key.
     pub id: u32,
@@ -21,9 +21,11 @@ pub struct Permissions {
     /// Kept beside `subscribe.deny` to ask what overlaps a pattern.
     subscribe_deny: Vec<DenyEntry>,
     responses: Option<ResponsePermission>,
+    /// What all of this was made of.
+    pub source: PermissionsOptions,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rules {
     /// `None`: all is allowed.
     allow: Option<SubjectTable>,
@@ -31,7 +33,7 @@ struct Rules {
     deny: Option<SubjectTable>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct DenyEntry {
     subject: Box<[u8]>,
     queue: Option<Box<[u8]>>,
@@ -78,7 +80,22 @@ impl Permissions {
             },
             subscribe_deny: denied.into_iter().map(DenyEntry::from).collect(),
             responses: options.allow_responses,
+            source: options.clone(),
         })
+    }
+
+    /// These (nothing: all is allowed), but for publishing to some more subjects.
+    pub fn denying_publish(base: Option<&Self>, subjects: &[String]) -> Result<Self, PermissionsError> {
+        let mut permissions = match base {
+            Some(base) => Self { id: next_id(), ..base.clone() },
+            None => Self::compile(&PermissionsOptions::default())?,
+        };
+        let deny = permissions.publish.deny.get_or_insert_default();
+        for subject in subjects {
+            check_subject("publish deny", subject)?;
+            deny.insert(subject.as_bytes(), None);
+        }
+        Ok(permissions)
     }
 
     /// For the subject after mappings (CORE-272). A response may be allowed even so.

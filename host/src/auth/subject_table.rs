@@ -7,20 +7,20 @@ use hashbrown::HashMap;
 use crate::subject::{has_wildcard, is_subset, tokens};
 
 /// Entries are subjects, each with or without a queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SubjectTable {
     literals: HashMap<Box<[u8]>, Entry>,
     patterns: Node,
 }
 
 /// What was entered for one subject: it alone, with queues, or both.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     plain: bool,
     queues: Vec<Box<[u8]>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     literals: HashMap<Box<[u8]>, Node>,
     /// Behind a `*`.

@@ -12,6 +12,7 @@ use super::credentials::Secret;
 use super::distinguished_name::DistinguishedName;
 use super::identity::{
     Admission, ConnectionType, ConnectionTypes, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT, Identity, UserLabel,
+    UserLimits,
 };
 use super::permissions::{Permissions, PermissionsError};
 use super::refusal::{PROXY_REQUIRED, Refusal, WRONG_CONNECTION_TYPE};
@@ -143,6 +144,8 @@ impl Grant {
             proxy_key,
             connection_type,
             tags: Arc::default(),
+            limits: UserLimits::default(),
+            publish_denied: Arc::default(),
             admission,
         })
     }

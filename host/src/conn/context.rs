@@ -63,22 +63,37 @@ pub enum PluginVerdict {
     Allow(Identity, Option<u64>),
     /// Refused; the text is for the log.
     Deny(String),
+    /// What the server itself decided stands, but for these subjects.
+    Keep {
+        deny_publish: Vec<String>,
+    },
 }
+
+/// How the server itself decided: let in, or not.
+pub type OwnDecision<'a> = Option<&'a Identity>;
 
 /// What plugins add to connections; set once when they are loaded.
 pub trait Hooks: Send + Sync {
-    /// Asks the authenticators of plugins.
+    /// Asks the authenticators of plugins: those before the server's own authentication, or those after it.
     fn authenticate<'a>(
         &'a self,
         facts: &'a LoginFacts,
+        decided: Option<OwnDecision<'a>>,
     ) -> std::pin::Pin<Box<dyn Future<Output = PluginVerdict> + Send + 'a>>;
 
     /// Some plugin's authenticator has a say.
-    fn has_authenticators(&self) -> bool;
+    fn has_authenticators(&self, stage: natsd_plugin_api::AuthStage) -> bool;
 
-    fn connected(&self, connection: &super::Connection);
+    /// Some authenticator wants a nonce signed.
+    fn needs_nonce(&self) -> bool;
+
+    /// `before`: the account that it was in until now, if this is not its first CONNECT.
+    fn connected(&self, connection: &super::Connection, before: Option<&str>);
 
     fn disconnected(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+
+    /// Who the client is did not count, at CONNECT or after a reload; it is about to be disconnected.
+    fn refused(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
 }
 
 impl Context {

@@ -1,6 +1,7 @@
 //! What is known of a connection besides its traffic: shown by monitoring, logs and events.
 
 use crate::auth::ConnectionType;
+use crate::auth::permissions::Permissions;
 use crate::log::client_name::{ClientLabel, ClientName};
 use crate::tls::peer::PeerCert;
 use core::net::SocketAddr;
@@ -30,6 +31,9 @@ pub struct Facts {
     pub proxy_key: Option<Arc<str>>,
     /// What an authenticator says of it.
     pub tags: Arc<[String]>,
+    pub permissions: Option<Arc<Permissions>>,
+    /// When it may not stay any longer.
+    pub expires_unix_ns: Option<u64>,
     pub rtt_ns: u64,
     pub tls_version: String,
     pub tls_cipher: String,
@@ -57,6 +61,8 @@ impl Facts {
             nkey: String::new(),
             proxy_key: None,
             tags: Arc::default(),
+            permissions: None,
+            expires_unix_ns: None,
             rtt_ns: 0,
             tls_version: String::new(),
             tls_cipher: String::new(),

@@ -2,7 +2,10 @@
 
 use super::session::{Failure, Flags, Session, SessionLimits};
 use crate::account::Account;
-use crate::auth::{ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, Verdict};
+use crate::auth::permissions::Permissions;
+use crate::auth::{
+    ConnectFacts, Credentials, Decision, Identity, Recheck, ResponseTracker, UserLabel, Verdict,
+};
 use crate::conn::context::{LoginFacts, PluginVerdict};
 use crate::proto::connect::Connect;
 use crate::proto::error::{ClosedReason, ErrText};
@@ -10,6 +13,7 @@ use crate::proto::info::{ClientInfo, ConnectedInfo};
 use crate::proto::quote::Quoted;
 use crate::routing::subscriptions;
 use crate::runtime::now_ns;
+use natsd_plugin_api::AuthStage;
 use std::sync::Arc;
 
 impl Session {
@@ -26,6 +30,7 @@ impl Session {
             let account = self.connection.account.read().clone();
             subscriptions::remove_all(&self.connection.receiver, &account);
         }
+        let before = self.entered.then(|| self.connection.account.read().name.clone());
         self.note_client(&options);
         let identity = self.authenticate(&options).await?;
         self.become_client(&options, json.is_some());
@@ -34,7 +39,7 @@ impl Session {
             self.ok(&self.connection.receiver);
         }
         if let Some(hooks) = self.context.hooks.get() {
-            hooks.connected(&self.connection);
+            hooks.connected(&self.connection, before.as_deref());
         }
         Ok(())
     }
@@ -78,9 +83,12 @@ impl Session {
 
     async fn authenticate(&mut self, options: &Connect) -> Result<Identity, Failure> {
         let facts = self.login_facts(options);
-        if let Some(hooks) = self.context.hooks.get().filter(|h| h.has_authenticators()) {
-            match hooks.authenticate(&facts).await {
-                PluginVerdict::Abstain => {}
+        let context = self.context.clone();
+        self.expires_unix_ns = None;
+        let hooks = context.hooks.get();
+        if let Some(hooks) = hooks.filter(|h| h.has_authenticators(AuthStage::First)) {
+            match hooks.authenticate(&facts, None).await {
+                PluginVerdict::Abstain | PluginVerdict::Keep { .. } => {}
                 PluginVerdict::Allow(identity, expires_unix_ns) => {
                     self.expires_unix_ns = expires_unix_ns;
                     return Ok(identity);
@@ -94,6 +102,25 @@ impl Session {
                 return Err(denied(ClosedReason::AuthenticationFailure, None));
             }
         }
+        let own = self.decide(&facts).await;
+        match hooks.filter(|h| h.has_authenticators(AuthStage::Last)) {
+            Some(hooks) => match hooks.authenticate(&facts, Some(own.as_ref().ok())).await {
+                PluginVerdict::Abstain => own,
+                PluginVerdict::Allow(identity, expires_unix_ns) => {
+                    self.expires_unix_ns = expires_unix_ns;
+                    Ok(identity)
+                }
+                PluginVerdict::Deny(log) => Err(denied(ClosedReason::AuthenticationFailure, Some(log))),
+                PluginVerdict::Keep { deny_publish } => {
+                    own.map(|identity| identity.denying_publish(deny_publish.into()))
+                }
+            },
+            None => own,
+        }
+    }
+
+    /// The server's own authentication.
+    async fn decide(&self, facts: &LoginFacts) -> Result<Identity, Failure> {
         let decision = {
             let options = self.context.options.load();
             let maps_certificates = options.tls.as_ref().is_some_and(|t| t.verify_and_map);
@@ -199,6 +226,10 @@ impl Session {
             facts.account = identity.account.to_string();
             facts.user_label = identity.label.to_string();
             facts.user = identity.label.name().unwrap_or_default().to_owned();
+            if let (UserLabel::User(assumed), true) = (&identity.label, facts.auth_user.is_empty()) {
+                // By its certificate, or as the `no_auth_user`.
+                facts.auth_user = assumed.to_string();
+            }
             facts.proxy_key.clone_from(&identity.proxy_key);
             facts.tags = identity.tags.clone();
             let label = facts.label(self.connection.receiver.cid);
@@ -212,7 +243,23 @@ impl Session {
         let responses = identity.permissions.as_ref().and_then(|p| p.responses());
         let tracker = responses.map(|r| Box::new(ResponseTracker::new(r)));
         self.connection.receiver.out.lock().responses = tracker;
-        self.set_permissions(identity.permissions.clone());
+        let permissions = match (&identity.permissions, &*identity.publish_denied) {
+            (permissions, []) => permissions.clone(),
+            (permissions, denied) => match Permissions::denying_publish(permissions.as_deref(), denied) {
+                Ok(permissions) => Some(Arc::new(permissions)),
+                Err(error) => {
+                    crate::log::error!("A plugin denies what is no subject: {error}");
+                    permissions.clone()
+                }
+            },
+        };
+        {
+            let mut facts = self.connection.facts.lock();
+            facts.permissions.clone_from(&permissions);
+            facts.expires_unix_ns = self.expires_unix_ns;
+        }
+        self.set_permissions(permissions);
+        self.user_limits = identity.limits;
         self.refresh_limits();
         self.identity = Some(Box::new(identity));
     }
@@ -243,15 +290,23 @@ impl Session {
         let options = self.context.options.load();
         let account = self.connection.account.read().clone();
         let own = account.limits();
-        let least = |server: Option<usize>, account: Option<u32>| match (server, account) {
-            (Some(a), Some(b)) => Some(a.min(b as usize)),
-            (a, b) => a.or(b.map(|b| b as usize)),
+        let user = self.user_limits;
+        let least = |server: Option<usize>, account: Option<u32>, user: Option<u32>| {
+            [server, account.map(|a| a as usize), user.map(|u| u as usize)].into_iter().flatten().min()
         };
         self.limits = SessionLimits {
-            max_payload_bytes: least(Some(options.limits.max_payload_bytes), own.max_payload_bytes)
-                .unwrap_or(options.limits.max_payload_bytes),
+            max_payload_bytes: least(
+                Some(options.limits.max_payload_bytes),
+                own.max_payload_bytes,
+                user.max_payload_bytes,
+            )
+            .unwrap_or(options.limits.max_payload_bytes),
             max_control_line_bytes: options.limits.max_control_line_bytes,
-            max_subscriptions: least(options.limits.max_subscriptions, own.max_subscriptions),
+            max_subscriptions: least(
+                options.limits.max_subscriptions,
+                own.max_subscriptions,
+                user.max_subscriptions,
+            ),
             max_sub_tokens: options.limits.max_sub_tokens,
             msg_trace: own.msg_trace.is_some(),
         };
@@ -268,6 +323,7 @@ impl Session {
             return Err(Failure { error: None, reason, log: None });
         }
         let Some(identity) = self.identity.take() else { return Ok(()) };
+        let publish_denied = identity.publish_denied.clone();
         let listener = self.listener.clone();
         let recheck = self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
         let kept = match recheck {
@@ -283,7 +339,7 @@ impl Session {
             },
         };
         let identity = kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
-        self.apply(identity);
+        self.apply(identity.denying_publish(publish_denied));
         self.remove_forbidden();
         Ok(())
     }
@@ -324,6 +380,16 @@ impl Session {
     /// INFO because something changed (CORE-042, CORE-043).
     pub(super) fn send_info(&self) {
         self.connection.receiver.send(&self.info_line(None));
+    }
+
+    /// The same INFO, with the flag that others get when the whole server goes.
+    pub(super) fn send_lame_duck_info(&self) {
+        let mut line = self.info_line(None);
+        let is_told = self.context.lame_duck.load(std::sync::atomic::Ordering::Relaxed);
+        if !is_told && let Some(end) = line.iter().rposition(|byte| *byte == b'}') {
+            line.splice(end..end, *b",\"ldm\":true");
+        }
+        self.connection.receiver.send(&line);
     }
 
     pub(super) fn info_line(&self, connected: Option<(&str, bool)>) -> Vec<u8> {

@@ -17,6 +17,7 @@ use crate::tls::peer::PeerCert;
 use crate::tls::session::TlsSession;
 use base64::Engine;
 use core::net::SocketAddr;
+use natsd_plugin_api::AuthStage;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,9 +56,13 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
     receiver.label.store(Some(Arc::new(facts.label(cid))));
     let connection = Arc::new(Connection::new(receiver, facts, context.accounts.global.clone()));
     let authenticator = context.authenticator();
-    let expects_connect =
-        authenticator.auth_required() || context.hooks.get().is_some_and(|hooks| hooks.has_authenticators());
-    let nonce = authenticator.nonce_required().then(new_nonce);
+    let expects_connect = authenticator.auth_required()
+        || context.hooks.get().is_some_and(|hooks| {
+            [AuthStage::First, AuthStage::Last].into_iter().any(|stage| hooks.has_authenticators(stage))
+        });
+    let nonce = (authenticator.nonce_required()
+        || context.hooks.get().is_some_and(|hooks| hooks.needs_nonce()))
+    .then(new_nonce);
     let auth_timeout = options.auth.timeout.unwrap_or_else(|| match &options.tls {
         Some(tls) => tls.timeout + Duration::from_secs(1),
         None => Duration::from_secs(2),
@@ -95,6 +100,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         offered: None::<Box<Connect>>,
         identity: None,
         peer_certificates: Vec::new(),
+        user_limits: Default::default(),
         entered: false,
         listener: None,
         expires_unix_ns: None,

@@ -7,6 +7,7 @@ use crate::proto::parse::{self, Line, Verb};
 use crate::routing::chunk::{Chunk, Guard, Sender};
 use crate::routing::receiver::Receiver;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
 
 /// Deliver early after this much work (input times receivers): others' latency stays low under fan-out.
 const WORK_BYTES: usize = 4 << 20;
@@ -162,6 +163,7 @@ impl Session {
         }
         let is_first = !self.first_pong_sent && self.flags.connected;
         self.first_pong_sent |= is_first;
+        self.connection.takes_info.store(self.first_pong_sent && self.flags.async_info, Release);
         if is_first && self.flags.async_info {
             // In one write: clients take an INFO that comes later for a change of the cluster (CORE-041).
             let mut line = b"PONG\r\n".to_vec();

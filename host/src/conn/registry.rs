@@ -19,6 +19,8 @@ pub struct Connection {
     signals: AtomicU32,
     /// Signals were taken and are being carried out.
     busy: AtomicBool,
+    /// The client understands INFO at any time, and has said enough to get one.
+    pub takes_info: AtomicBool,
 }
 
 /// What the server wants of a connection's task.
@@ -30,6 +32,8 @@ pub enum Signal {
     SendInfo = 2,
     /// Measure the round trip.
     Ping = 4,
+    /// Send an INFO that says the server is about to go, to this client alone.
+    LameDuck = 8,
 }
 
 impl Connection {
@@ -40,6 +44,7 @@ impl Connection {
             account: RwLock::new(account),
             signals: AtomicU32::new(0),
             busy: AtomicBool::new(false),
+            takes_info: AtomicBool::new(false),
         }
     }
 
@@ -120,6 +125,8 @@ impl Traffic {
 
 /// Client ids start behind those that the server's own clients have in nats-server (CORE-024).
 const FIRST_CID: u64 = 5;
+/// What all of the server's own share.
+const INTERNAL_CID: u64 = 1;
 
 pub struct Registry {
     connections: RwLock<HashMap<u64, Arc<Connection>>>,
@@ -140,6 +147,8 @@ struct ClosedRing {
     max: usize,
     total: u64,
     traffic: Traffic,
+    /// The same by account id. Accounts live as long as the server.
+    traffic_by_account: HashMap<u32, Traffic>,
 }
 
 impl Registry {
@@ -154,13 +163,20 @@ impl Registry {
 
     /// A dense id and a client id for a new receiver.
     pub fn new_ids(&self) -> (u32, u64) {
-        let cid = self.next_cid.fetch_add(1, Relaxed);
+        (self.new_id(), self.next_cid.fetch_add(1, Relaxed))
+    }
+
+    /// The same for a receiver of the server itself, which uses up no client id.
+    pub fn new_internal_ids(&self) -> (u32, u64) {
+        (self.new_id(), INTERNAL_CID)
+    }
+
+    fn new_id(&self) -> u32 {
         let mut ids = self.ids.lock();
-        let id = ids.free.pop().unwrap_or_else(|| {
+        ids.free.pop().unwrap_or_else(|| {
             ids.next += 1;
             ids.next - 1
-        });
-        (id, cid)
+        })
     }
 
     pub fn add(&self, connection: Arc<Connection>) {
@@ -174,7 +190,9 @@ impl Registry {
             return;
         }
         let traffic = Traffic::of(receiver);
+        let account = connection.account.read().id;
         let mut closed = self.closed.lock();
+        closed.traffic_by_account.entry(account).or_default().add(&traffic);
         closed.total += 1;
         closed.traffic.add(&traffic);
         if closed.max > 0 {
@@ -233,5 +251,15 @@ impl Registry {
             sum.add(&Traffic::of(&connection.receiver));
         }
         sum
+    }
+
+    /// The traffic of each account that had any connection, of closed ones too; by account id.
+    pub fn traffic_by_account(&self) -> HashMap<u32, Traffic> {
+        let mut sums = self.closed.lock().traffic_by_account.clone();
+        for connection in self.all() {
+            let account = connection.account.read().id;
+            sums.entry(account).or_default().add(&Traffic::of(&connection.receiver));
+        }
+        sums
     }
 }

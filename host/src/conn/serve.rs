@@ -369,6 +369,9 @@ async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure
     let context: &Context = &session.context;
     let connection: &Connection = &session.connection;
     if let Some(hooks) = context.hooks.get() {
+        if matches!(failure.error, Some(ErrText::AuthorizationViolation)) {
+            hooks.refused(connection, reason);
+        }
         hooks.disconnected(connection, reason);
     }
     context.registry.remove(connection, reason, last_subs);
@@ -381,6 +384,9 @@ impl Session {
         }
         if signals & Signal::SendInfo as u32 != 0 && self.first_pong_sent && self.flags.async_info {
             self.send_info();
+        }
+        if signals & Signal::LameDuck as u32 != 0 {
+            self.send_lame_duck_info();
         }
         if signals & Signal::Ping as u32 != 0 {
             self.send_ping();

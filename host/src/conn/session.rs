@@ -2,7 +2,7 @@
 
 use crate::account::Account;
 use crate::auth::permissions::Permissions;
-use crate::auth::{Identity, ListenerAuth};
+use crate::auth::{Identity, ListenerAuth, UserLimits};
 use crate::conn::context::Context;
 use crate::conn::registry::Connection;
 use crate::interest::Matched;
@@ -60,6 +60,8 @@ pub struct Session {
     pub identity: Option<Box<Identity>>,
     /// The client's certificate chain, DER.
     pub peer_certificates: Vec<Vec<u8>>,
+    /// Of its credentials.
+    pub user_limits: UserLimits,
     /// Counted in its account.
     pub entered: bool,
     /// The plugin's listener it came through.

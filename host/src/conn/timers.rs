@@ -2,7 +2,7 @@
 
 use super::session::{Failure, Session};
 use crate::proto::error::{ClosedReason, ErrText};
-use crate::runtime::{Deadline, now_ns, random_u64};
+use crate::runtime::{Deadline, now_ns, random_u64, unix_ns};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub struct Timers {
     deadline: Deadline,
     handshake_ns: Option<u64>,
     auth_ns: Option<u64>,
+    /// The end of what its credentials allow (JWT-037).
+    expires_ns: Option<u64>,
     ping_ns: u64,
     /// When the write deadline is over if the socket has taken nothing till then, and how much it had.
     write: Option<(u64, u64)>,
@@ -30,6 +32,7 @@ impl Timers {
             deadline: Deadline::default(),
             handshake_ns: None,
             auth_ns: None,
+            expires_ns: None,
             ping_ns: now + ns(options.timing.ping_interval),
             write: None,
             rtt_measured_ns: now,
@@ -49,6 +52,8 @@ impl Timers {
         let interval = session.context.options.load().timing.ping_interval.min(FIRST_PING);
         let jitter = random_u64() % (ns(interval) / 5 + 1);
         self.auth_ns = None;
+        let left_ns = |at_unix_ns: u64| at_unix_ns.saturating_sub(unix_ns());
+        self.expires_ns = session.expires_unix_ns.map(|at| now_ns().saturating_add(left_ns(at)));
         self.ping_ns = now_ns() + ns(interval) + jitter;
         self.arm();
     }
@@ -63,7 +68,7 @@ impl Timers {
 
     fn arm(&mut self) {
         let write = self.write.map(|w| w.0);
-        let next = [self.handshake_ns, self.auth_ns, write].into_iter().flatten().min();
+        let next = [self.handshake_ns, self.auth_ns, self.expires_ns, write].into_iter().flatten().min();
         self.deadline.set(Some(next.map_or(self.ping_ns, |n| n.min(self.ping_ns))));
     }
 
@@ -107,6 +112,10 @@ impl Session {
                     ClosedReason::AuthenticationTimeout,
                 ));
             }
+        }
+        if timers.expires_ns.is_some_and(|at| at <= now) {
+            let (error, reason) = (ErrText::UserAuthenticationExpired, ClosedReason::AuthenticationExpired);
+            return Err(Failure::told(error, reason));
         }
         if timers.write.is_some_and(|(at, _)| at <= now) {
             self.on_write_deadline(timers, now)?;

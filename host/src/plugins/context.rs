@@ -11,8 +11,8 @@ use natsd_plugin_api::abi::serve::HostSide;
 use natsd_plugin_api::files::RawFiles;
 use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use natsd_plugin_api::{
-    BoxFuture, CloseReason, Delivery, Error, ErrorKind, ListenerFacts, ListenerSpec, Outcome, PublishRef,
-    Result, SubscribeOptions, boxed,
+    AccountDefinition, AuthenticatorOptions, BoxFuture, CloseReason, Delivery, Error, ErrorKind,
+    ListenerFacts, ListenerSpec, Outcome, PublishRef, Result, SubscribeOptions, boxed,
 };
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -291,12 +291,35 @@ impl HostSide for Lent {
         Ok(serde_json::to_value(self.0.services()?.account(name)?)?)
     }
 
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        self.0.services()?.define_account(name, definition)
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        self.0.services()?.sign(message)
+    }
+
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        self.0.services()?.agree(public)
+    }
+
     fn connection(&self, id: u64) -> Result<Value> {
         Ok(serde_json::to_value(self.0.services()?.connection(id)?)?)
     }
 
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
         self.0.services()?.close_connection(id, reason, text)
+    }
+
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        self.0.services()?.lame_duck_connection(id)
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        match self.0.services() {
+            Ok(services) => services.reload(),
+            Err(error) => boxed(async { Err(error) }),
+        }
     }
 
     fn identity(&self) -> Result<Value> {
@@ -352,8 +375,16 @@ impl HostSide for Lent {
     }
 
     fn add_authenticator(&self, authenticator: FfiAuthenticator) -> Result<u64> {
+        self.add_authenticator_with(authenticator, AuthenticatorOptions::default())
+    }
+
+    fn add_authenticator_with(
+        &self,
+        authenticator: FfiAuthenticator,
+        options: AuthenticatorOptions,
+    ) -> Result<u64> {
         let shared = self.0.shared()?;
-        let id = shared.points.add_authenticator(authenticator, self.0.faults.clone());
+        let id = shared.points.add_authenticator(authenticator, options, self.0.faults.clone());
         let note = |held: &mut Held, id| {
             held.authenticators.insert(id);
         };

@@ -142,7 +142,10 @@ impl Entry {
         let Some(instance) = self.instance() else { return Ok(false) };
         match limited(runtime, PREPARE_LIMIT, "reconfigure", instance.prepare(section)).await {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Unsupported && self.inner.lock().section == *section => {
+            Err(error)
+                if error.kind() == ErrorKind::Unsupported
+                    && same_keys(&self.inner.lock().section, section) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(self.context.faults.note("`reconfigure`", "the reload was refused", error)),
@@ -256,4 +259,9 @@ async fn limited(
         timer.as_mut().poll(context).map(|()| late())
     })
     .await
+}
+
+/// What the core says beside the plugin's own keys is no change of the plugin's.
+fn same_keys(old: &Section, new: &Section) -> bool {
+    old.keys == new.keys && old.config == new.config && old.variables == new.variables
 }

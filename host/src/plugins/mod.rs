@@ -317,10 +317,11 @@ impl Plugins {
         let owned = |path: &str| entry.manifest().is_some_and(|manifest| owns(manifest, path));
         let keys: Map<String, Value> = keys.iter().filter(|(path, _)| owned(path)).cloned().collect();
         let surroundings = self.shared.surroundings.lock().clone();
+        let core = surroundings.as_ref().map_or_else(Map::new, |around| around.core());
         let mut variables = surroundings.map_or_else(Vec::new, |around| around.variables().to_vec());
         variables.retain(|path| keys.keys().any(|key| path.starts_with(&format!("{key}."))));
         let config = declared.map_or(Value::Null, |declared| declared.config.clone());
-        Section { keys, config, variables }
+        Section { keys, config, variables, core }
     }
 
     /// Keeps the order of starting; those that do not start come last.

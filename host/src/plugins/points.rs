@@ -11,7 +11,8 @@ use natsd_plugin_api::abi::points::{
     FfiAuthenticator, FfiObserver, FfiTransport, FfiTransportFactory, TransportEnd,
 };
 use natsd_plugin_api::{
-    AuthRequest, Close, CloseReason, Event, MessageRef, Peer, Result, TransportOut, Verdict,
+    AuthRequest, AuthStage, AuthenticatorOptions, Close, CloseReason, Event, MessageRef, Peer, Result,
+    TransportOut, Verdict,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,9 +141,15 @@ impl PluginTransport {
 /// The registered authenticators and observers, in the order of registration, which is that of starting.
 #[derive(Default)]
 pub struct Points {
-    authenticators: ArcSwap<Vec<Arc<Registered<FfiAuthenticator>>>>,
+    authenticators: ArcSwap<Vec<Arc<Registered<Asked>>>>,
     observers: ArcSwap<Vec<Arc<Registered<FfiObserver>>>>,
     next_id: AtomicU64,
+}
+
+/// An authenticator, and when it is asked.
+struct Asked {
+    authenticator: FfiAuthenticator,
+    options: AuthenticatorOptions,
 }
 
 struct Registered<T> {
@@ -152,8 +159,13 @@ struct Registered<T> {
 }
 
 impl Points {
-    pub fn add_authenticator(&self, authenticator: FfiAuthenticator, faults: Arc<Faults>) -> u64 {
-        self.add(&self.authenticators, authenticator, faults)
+    pub fn add_authenticator(
+        &self,
+        authenticator: FfiAuthenticator,
+        options: AuthenticatorOptions,
+        faults: Arc<Faults>,
+    ) -> u64 {
+        self.add(&self.authenticators, Asked { authenticator, options }, faults)
     }
 
     pub fn remove_authenticator(&self, id: u64) {
@@ -173,12 +185,24 @@ impl Points {
         self.authenticators.load().is_empty()
     }
 
-    /// Asks one after the other; the first that does not abstain decides. A failure denies. The caller limits the
+    /// Whether anybody need be asked at this stage.
+    pub fn has_authenticators_at(&self, stage: AuthStage) -> bool {
+        self.authenticators.load().iter().any(|asked| asked.object.options.stage == stage)
+    }
+
+    /// Whether INFO has to carry a nonce for one of them.
+    pub fn need_nonce(&self) -> bool {
+        self.authenticators.load().iter().any(|asked| asked.object.options.nonce)
+    }
+
+    /// Asks those of the stage one after the other (the last, if the request says what the host decided); the first
+    /// that does not abstain decides. A failure denies. The caller limits the
     /// time, and denies when it is over.
     pub async fn authenticate(&self, request: &AuthRequest) -> Verdict {
         let chain = self.authenticators.load_full();
-        for registered in chain.iter() {
-            match registered.object.authenticate(request).await {
+        let stage = if request.decided.is_some() { AuthStage::Last } else { AuthStage::First };
+        for registered in chain.iter().filter(|asked| asked.object.options.stage == stage) {
+            match registered.object.authenticator.authenticate(request).await {
                 Ok(Verdict::Abstain) => {}
                 Ok(verdict) => return verdict,
                 Err(error) => {

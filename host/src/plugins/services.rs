@@ -7,8 +7,8 @@ use super::points::{Subscriber, TransportPoint};
 use natsd_plugin_api::files::RawFiles;
 use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use natsd_plugin_api::{
-    AccountFacts, BoxFuture, CloseReason, ConnectionFacts, ListenerFacts, ListenerSpec, Outcome, PublishRef,
-    Result, ServerIdentity,
+    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ListenerFacts,
+    ListenerSpec, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -38,6 +38,10 @@ pub trait Surroundings: Send + Sync + 'static {
     fn check_listener(&self, spec: &ListenerSpec) -> Result<()>;
     /// Full paths of what serves as a variable in keys of plugins.
     fn variables(&self) -> &[String];
+    /// `Section::core`
+    fn core(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// Messages, listeners and what is known of the server.
@@ -74,9 +78,28 @@ pub trait HostServices: Send + Sync + 'static {
 
     fn accounts(&self) -> Vec<String>;
     fn account(&self, name: &str) -> Result<AccountFacts>;
+    /// Makes an account or changes it, for its connected clients too.
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let _ = (name, definition);
+        Err(Error::unsupported("accounts cannot be defined here"))
+    }
+    /// With the key of the server's id.
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        let _ = message;
+        Err(Error::unsupported("there is no key to sign with here"))
+    }
+    /// X25519 with the server's curve key.
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        let _ = public;
+        Err(Error::unsupported("there is no curve key here"))
+    }
     fn connection(&self, id: u64) -> Result<ConnectionFacts>;
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    /// Tells one client that the server is about to go.
+    fn lame_duck_connection(&self, id: u64) -> Result<()>;
     fn identity(&self) -> ServerIdentity;
+    /// Reads the configuration again, all or nothing.
+    fn reload(&self) -> BoxFuture<'static, Result<()>>;
     /// Monitoring data as JSON text.
     fn snapshot(&self, kind: &str, params: &Value) -> Result<String>;
 

@@ -123,6 +123,18 @@ impl ServerIdentity {
     }
 }
 
+impl ServerIdentity {
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        use ed25519_dalek::Signer;
+        self.signing_key.sign(message).to_bytes()
+    }
+
+    /// X25519 of the curve key with a public key.
+    pub fn agree(&self, public: &[u8; 32]) -> [u8; 32] {
+        MontgomeryPoint(*public).mul_clamped(self.curve_secret).to_bytes()
+    }
+}
+
 /// Secrets never reach a log by way of `{:?}`.
 impl std::fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -276,6 +276,7 @@ fn build(
         context,
         plugins: Arc::new(plugins),
         facts,
+        keys: identity,
         flags,
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),
@@ -284,6 +285,7 @@ fn build(
         address: Mutex::new(None),
         ports_file: Mutex::new(None),
         stopping: AtomicBool::new(false),
+        reloading: tokio::sync::Mutex::default(),
     });
     server.attach();
     Ok(server)
@@ -367,6 +369,8 @@ impl Server {
         *self.address.lock() = Some(address);
         self.refresh_info();
         self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
+        // Plugins may want clients to authenticate.
+        self.refresh_info();
         let options = self.context.options.load_full();
         use crate::log::notice;
         notice!("Listening for client connections on {}", host_port(&options.host, address.port()));
@@ -434,7 +438,7 @@ impl Server {
 
     /// Listeners that plugins have opened by themselves, for protocols of their own.
     fn listeners_of_plugins(&self) -> Vec<(String, bool, core::net::SocketAddr)> {
-        let parts = super::snapshot::parts_of_plugins(&self.plugins, "listeners");
+        let parts = super::snapshot::parts_of_plugins(&self.plugins, "listeners", &serde_json::Value::Null);
         let listeners = parts.iter().filter_map(serde_json::Value::as_array).flatten();
         let facts = |listener: &serde_json::Value| {
             let address = listener["address"].as_str()?.parse().ok()?;

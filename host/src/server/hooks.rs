@@ -1,14 +1,16 @@
 //! What plugins have to say about connections: authenticators and observers.
 
-use crate::auth::Identity;
 use crate::auth::permissions::Permissions;
+use crate::auth::{Identity, UserLabel, UserLimits};
+use crate::config::options::PermissionsOptions;
 use crate::conn::Connection;
-use crate::conn::context::{Hooks, LoginFacts, PluginVerdict};
+use crate::conn::context::{Hooks, LoginFacts, OwnDecision, PluginVerdict};
+use crate::conn::registry::Traffic;
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
-use natsd_plugin_api::{AuthRequest, ConnectionFacts, Event, Verdict};
-use serde_json::{Map, json};
+use natsd_plugin_api::{AuthRequest, AuthStage, ConnectionFacts, Decided, Event, Verdict};
+use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -23,25 +25,36 @@ impl Hooks for PluginHooks {
     fn authenticate<'a>(
         &'a self,
         facts: &'a LoginFacts,
+        decided: Option<OwnDecision<'a>>,
     ) -> Pin<Box<dyn Future<Output = PluginVerdict> + Send + 'a>> {
         Box::pin(async move {
-            let verdict = self.plugins.points().authenticate(&self.request(facts)).await;
+            let request = AuthRequest { decided: decided.map(decided_of), ..self.request(facts) };
+            let verdict = self.plugins.points().authenticate(&request).await;
             match verdict {
                 Verdict::Abstain => PluginVerdict::Abstain,
                 Verdict::Deny { reason } => PluginVerdict::Deny(reason),
+                Verdict::Keep { deny_publish } => PluginVerdict::Keep { deny_publish },
                 Verdict::Allow(identity) => self.allow(identity, facts).unwrap_or_else(PluginVerdict::Deny),
             }
         })
     }
 
-    fn has_authenticators(&self) -> bool {
-        !self.plugins.points().has_no_authenticators()
+    fn has_authenticators(&self, stage: AuthStage) -> bool {
+        self.plugins.points().has_authenticators_at(stage)
     }
 
-    fn connected(&self, connection: &Connection) {
+    fn needs_nonce(&self) -> bool {
+        self.plugins.points().need_nonce()
+    }
+
+    fn connected(&self, connection: &Connection, before: Option<&str>) {
         let points = self.plugins.points();
         if !points.has_no_observers() {
-            points.notify(&Event::Connected { connection: facts_of(connection) });
+            let mut connection = facts_of(connection);
+            if let Some(before) = before.filter(|before| **before != *connection.account) {
+                connection.extra.insert("previous_account".to_owned(), before.into());
+            }
+            points.notify(&Event::Connected { connection });
         }
     }
 
@@ -52,6 +65,22 @@ impl Hooks for PluginHooks {
             points.notify(&Event::Disconnected { connection, reason: reason.to_string() });
         }
     }
+
+    fn refused(&self, connection: &Connection, reason: ClosedReason) {
+        let points = self.plugins.points();
+        if !points.has_no_observers() {
+            let connection = facts_of(connection);
+            points.notify(&Event::Refused { connection, reason: reason.to_string() });
+        }
+    }
+}
+
+fn decided_of(decision: OwnDecision<'_>) -> Decided {
+    decision.map_or_else(Decided::default, |identity| Decided {
+        allowed: true,
+        account: identity.account.to_string(),
+        user: identity.label.name().unwrap_or_default().to_owned(),
+    })
 }
 
 impl PluginHooks {
@@ -73,6 +102,7 @@ impl PluginHooks {
                 connect.insert(name.to_owned(), (**value).into());
             }
         }
+        connect.insert("protocol".to_owned(), c.protocol.into());
         for (name, value) in [("verbose", c.verbose), ("pedantic", c.pedantic), ("echo", c.echo)] {
             connect.insert(name.to_owned(), value.into());
         }
@@ -88,6 +118,7 @@ impl PluginHooks {
             peer_certificates: facts.peer_certificates.iter().map(|c| base64.encode(c)).collect(),
             server_id: self.server_id.clone(),
             server_name: self.server_name.clone(),
+            decided: None,
         }
     }
 
@@ -114,10 +145,50 @@ impl PluginHooks {
         };
         let expires = identity.expires_unix_ns;
         let kind = facts.connection_type;
-        let identity =
-            Identity::by_plugin(account.into(), &identity.user, permissions, kind, identity.tags.clone());
+        let limits = UserLimits {
+            max_subscriptions: identity.max_subscriptions,
+            max_payload_bytes: identity.max_payload_bytes,
+        };
+        let label = UserLabel::of_kind(&identity.user_kind, &identity.user);
+        let identity = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
         Ok(PluginVerdict::Allow(identity, expires))
     }
+}
+
+/// A connection as plugins see it, and what it may do (SYS-016).
+pub fn all_facts_of(connection: &Connection) -> ConnectionFacts {
+    let mut all = facts_of(connection);
+    let facts = connection.facts.lock();
+    if let Some(permissions) = &facts.permissions {
+        all.extra.insert("permissions".to_owned(), shown_permissions(&permissions.source));
+    }
+    if let Some(expires) = facts.expires_unix_ns {
+        all.extra.insert("expires_unix_ns".to_owned(), expires.into());
+    }
+    all
+}
+
+/// What says nothing is left out.
+fn shown_permissions(options: &PermissionsOptions) -> Value {
+    let mut shown = Map::new();
+    for (name, subjects) in [("publish", &options.publish), ("subscribe", &options.subscribe)] {
+        let mut lists = Map::new();
+        let allow = subjects.allow.as_deref().unwrap_or_default();
+        for (name, list) in [("allow", allow), ("deny", subjects.deny.as_slice())] {
+            if !list.is_empty() {
+                lists.insert(name.to_owned(), json!(list));
+            }
+        }
+        if !lists.is_empty() {
+            shown.insert(name.to_owned(), Value::Object(lists));
+        }
+    }
+    if let Some(responses) = &options.allow_responses {
+        let max = responses.max_msgs.map_or(-1, i64::from);
+        let ttl = responses.ttl.map_or(-1, |ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
+        shown.insert("responses".to_owned(), json!({ "max": max, "ttl": ttl }));
+    }
+    Value::Object(shown)
 }
 
 /// A connection as plugins see it.
@@ -127,6 +198,20 @@ pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     extra.insert("lang".to_owned(), json!(facts.lang));
     extra.insert("version".to_owned(), json!(facts.version));
     extra.insert("type".to_owned(), json!(facts.client_type));
+    extra.insert("ip".to_owned(), json!(facts.ip));
+    extra.insert("auth_user".to_owned(), json!(facts.auth_user));
+    extra.insert("tags".to_owned(), json!(*facts.tags));
+    let traffic = Traffic::of(&connection.receiver);
+    for (name, value) in [
+        ("start_unix_ns", facts.start_unix_ns),
+        ("rtt_ns", facts.rtt_ns),
+        ("in_msgs", traffic.in_msgs),
+        ("in_bytes", traffic.in_bytes),
+        ("out_msgs", traffic.out_msgs),
+        ("out_bytes", traffic.out_bytes),
+    ] {
+        extra.insert(name.to_owned(), value.into());
+    }
     let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     ConnectionFacts {
         id: connection.receiver.cid,

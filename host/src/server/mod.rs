@@ -19,6 +19,7 @@ pub use boot::main;
 use crate::cli::Flags;
 use crate::conn::Context;
 use crate::plugins::Plugins;
+use crate::proto::nkey::ServerIdentity;
 use crate::runtime::Mutex;
 use crate::runtime::pid_ports::PortsFile;
 use crate::runtime::plugin_tls::PluginTls;
@@ -31,6 +32,7 @@ pub struct Server {
     pub context: Arc<Context>,
     pub plugins: Arc<Plugins>,
     pub facts: Facts,
+    keys: ServerIdentity,
     flags: Flags,
     /// The digest and the time of the configuration in force.
     config: Mutex<ConfigFacts>,
@@ -41,6 +43,8 @@ pub struct Server {
     address: Mutex<Option<core::net::SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,
     stopping: AtomicBool,
+    /// Held by the reload that is under way.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 /// What a server is, from its start to its end.
@@ -76,7 +80,8 @@ impl Server {
             };
             crate::log::debug!("Trapped {:?} signal", signal.name());
             match signal {
-                Signal::Hangup => self.reload().await,
+                // It is logged why, if it fails.
+                Signal::Hangup => drop(self.reload().await),
                 Signal::User1 => crate::log::reopen(),
                 Signal::User2 if lame_duck.is_none() => {
                     let server = self.clone();
@@ -108,37 +113,4 @@ async fn signal_or_done(
         std::pin::Pin::new(&mut *done).poll(cx).map(|()| None)
     })
     .await
-}
-
-/// Monitoring data as JSON text.
-fn snapshots(server: &Server, kind: &str, params: &serde_json::Value) -> natsd_plugin_api::Result<String> {
-    use natsd_plugin_api::{Error, ErrorKind};
-    let context = &server.context;
-    let data = match kind {
-        "varz" => Ok(server.varz()),
-        "connz" => snapshot::connz(&server.facts.server_id, context, params),
-        "subsz" => snapshot::subsz(&server.facts.server_id, context, params),
-        "healthz" => Ok(snapshot::healthz(context)),
-        _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
-    };
-    data.map(|data| data.to_string()).map_err(|text| Error::new(ErrorKind::Invalid, text))
-}
-
-impl Server {
-    fn varz(&self) -> serde_json::Value {
-        let plugins = snapshot::parts_of_plugins(&self.plugins, "varz");
-        let config = self.config.lock().clone();
-        let facts = snapshot::ServerFacts {
-            server_id: &self.facts.server_id,
-            server_name: &self.facts.name,
-            port: self.port(),
-            start_unix_ns: self.facts.start_unix_ns,
-            now_unix_ns: crate::runtime::unix_ns(),
-            config_load_unix_ns: config.load_unix_ns,
-            config_digest: &config.digest,
-            reload_error: config.reload_error.as_deref(),
-            usage: crate::runtime::usage::usage(),
-        };
-        snapshot::varz(&facts, &self.context, &plugins)
-    }
 }

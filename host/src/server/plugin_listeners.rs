@@ -15,7 +15,7 @@ use crate::runtime::{Listener, Mutex, files};
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use natsd_plugin_api::{Error, ErrorKind, ListenerFacts, ListenerSpec, Result};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -187,5 +187,24 @@ impl Surroundings for NextConfig {
 
     fn variables(&self) -> &[String] {
         &self.variables
+    }
+
+    fn core(&self) -> Map<String, Value> {
+        let Options { auth, accounts, .. } = &self.options;
+        let users = auth.users.iter().chain(accounts.accounts.iter().flat_map(|account| &account.users));
+        let names: Vec<&String> =
+            users.filter_map(|user| user.user.as_ref().or(user.nkey.as_ref())).collect();
+        let accounts_named: Vec<&str> = accounts.accounts.iter().map(|a| a.name.as_str()).collect();
+        let timeout_ms = auth.timeout.map(|timeout| timeout.as_millis() as u64);
+        Map::from_iter(
+            [
+                ("system_account", json!(accounts.system_account)),
+                ("no_auth_user", json!(auth.no_auth_user)),
+                ("auth_timeout_ms", json!(timeout_ms)),
+                ("accounts", json!(accounts_named)),
+                ("users", json!(names)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        )
     }
 }

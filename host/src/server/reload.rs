@@ -30,13 +30,20 @@ struct Agreed {
 }
 
 impl Server {
-    pub(super) async fn reload(self: &Arc<Self>) {
+    /// One at a time. An error is logged; it says why nothing changed.
+    pub(super) async fn reload(self: &Arc<Self>) -> Result<(), String> {
+        let _turn = self.reloading.lock().await;
         match self.agree().await {
-            Ok(agreed) => self.apply(agreed).await,
+            Ok(agreed) => {
+                self.apply(agreed).await;
+                Ok(())
+            }
             Err(why) => {
+                let why = why.trim_end();
                 // Who has read the line finds it in varz, too.
-                self.config.lock().reload_error = Some(why.trim_end().to_owned());
-                crate::log::error!("Failed to reload server configuration: {}", why.trim_end());
+                self.config.lock().reload_error = Some(why.to_owned());
+                crate::log::error!("Failed to reload server configuration: {why}");
+                Err(why.to_owned())
             }
         }
     }

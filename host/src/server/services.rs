@@ -1,9 +1,10 @@
 //! What plugins are lent of the server.
 
 use super::Server;
-use super::hooks::facts_of;
+use super::hooks::all_facts_of;
 use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
+use crate::conn::registry::Signal;
 use crate::conn::session::ListenerFacts as SessionListener;
 use crate::plugins::points::{Subscriber, TransportPoint};
 use crate::plugins::services::HostServices;
@@ -12,16 +13,17 @@ use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, ServerInfo};
 use crate::routing::publish::{self, Message};
 use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
 use crate::routing::subscriptions;
-use crate::runtime::Mutex;
+use crate::runtime::{Mutex, tasks};
 use core::net::SocketAddr;
 use natsd_plugin_api::{
-    AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, ListenerFacts, ListenerSpec,
-    MessageRef, Outcome, PublishRef, Result, ServerIdentity,
+    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind,
+    ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
+use tokio::sync::oneshot;
 
 /// Messages handed to a plugin at once.
 const BATCH: usize = 64;
@@ -174,7 +176,7 @@ impl HostServices for Services {
         }
         let account = self.account_named(account)?;
         let server = self.server()?;
-        let (id, cid) = server.context.registry.new_ids();
+        let (id, cid) = server.context.registry.new_internal_ids();
         let receiver = Receiver::inline(id, cid, Kind::System, Arc::new(ToPlugin(subscriber)));
         receiver.label.store(Some(Arc::new(format!("plugin:{plugin} - cid:{cid}"))));
         let receiver = Arc::new(receiver);
@@ -248,14 +250,33 @@ impl HostServices for Services {
             connections: account.connections() as u64,
             subscriptions,
             is_system: self.server()?.context.accounts.is_system(&account),
-            extra: Map::new(),
+            extra: Map::clone(&account.notes()),
         })
+    }
+
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let server = self.server()?;
+        let account = server.context.accounts.define(name, definition);
+        for connection in server.context.registry.all() {
+            if connection.account.read().id == account.id {
+                connection.signal(Signal::Recheck);
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        Ok(self.server()?.keys.sign(message))
+    }
+
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        Ok(self.server()?.keys.agree(public))
     }
 
     fn connection(&self, id: u64) -> Result<ConnectionFacts> {
         let connection = self.server()?.context.registry.get(id);
         let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
-        Ok(facts_of(&connection))
+        Ok(all_facts_of(&connection))
     }
 
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()> {
@@ -266,6 +287,36 @@ impl HostServices for Services {
         }
         connection.close(super::transport::closed_reason(reason));
         Ok(())
+    }
+
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        let connection = self.server()?.context.registry.get(id);
+        let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
+        if !connection.takes_info.load(Acquire) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "client does not support Lame Duck Mode or is not ready to receive the notification",
+            ));
+        }
+        connection.signal(Signal::LameDuck);
+        Ok(())
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        let server = self.server();
+        Box::pin(async move {
+            let server = server?;
+            let (done, outcome) = oneshot::channel();
+            // A task of its own: half a reload is worse than none, whatever becomes of who asked.
+            tasks::spawn(async move {
+                // Who asked may be gone.
+                let _ = done.send(server.reload().await);
+            });
+            match outcome.await {
+                Ok(outcome) => outcome.map_err(|why| Error::new(ErrorKind::Invalid, why)),
+                Err(_) => Err(Error::new(ErrorKind::Closed, "the server is going down")),
+            }
+        })
     }
 
     fn identity(&self) -> ServerIdentity {
@@ -280,12 +331,15 @@ impl HostServices for Services {
             system_account: system.map(|s| s.name.to_string()).unwrap_or_default(),
             started_unix_ns: server.facts.start_unix_ns,
             client_address: format!("{}:{}", options.host, server.port()),
-            extra: Map::from_iter([("max_payload".to_owned(), options.limits.max_payload_bytes.into())]),
+            extra: Map::from_iter([
+                ("max_payload".to_owned(), options.limits.max_payload_bytes.into()),
+                ("xkey".to_owned(), server.facts.xkey.clone().into()),
+            ]),
         }
     }
 
     fn snapshot(&self, kind: &str, params: &Value) -> Result<String> {
-        super::snapshots(&*self.server()?, kind, params)
+        Ok(self.server()?.snapshot(kind, params)?.to_string())
     }
 
     fn add_listener(

@@ -130,6 +130,14 @@ impl HostServices for StandIn {
         Ok(())
     }
 
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        Err(Error::not_found(format!("no connection {id}")))
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn identity(&self) -> ServerIdentity {
         ServerIdentity { name: "stand-in".into(), ..ServerIdentity::default() }
     }

@@ -30,6 +30,8 @@ pub struct Tables {
     subscriptions: SubscriptionsTableRef,
     /// Since 1.1.
     interest: Option<InterestTableRef>,
+    /// Since 1.4.
+    keys: Option<KeysTableRef>,
     accounts: AccountsTableRef,
     connections: ConnectionsTableRef,
     server: ServerTableRef,
@@ -60,6 +62,7 @@ impl Tables {
             publisher: host.query()?,
             subscriptions: host.query()?,
             interest: host.query().ok(),
+            keys: host.query().ok(),
             accounts: host.query()?,
             connections: host.query()?,
             server: host.query()?,
@@ -162,6 +165,40 @@ pub fn interest_unwatch(tables: &Tables, watch: u64) {
     }
 }
 
+pub fn account_define(tables: &Tables, name: &str, definition: &str) -> Result<()> {
+    let define = tables.accounts.define();
+    let define = define.ok_or_else(|| Error::unsupported("this natsd takes no accounts from plugins"))?;
+    // SAFETY: as above.
+    answer(unsafe { define(tables.host, name.into(), definition.into()) })
+}
+
+pub fn authenticator_add_with(
+    tables: &Tables,
+    authenticator: FfiAuthenticator,
+    options: &str,
+) -> Result<u64> {
+    let add = tables.authenticators.add_with();
+    let add = add.ok_or_else(|| Error::unsupported("this natsd knows no options of authenticators"))?;
+    // SAFETY: as above.
+    answer(unsafe { add(tables.host, authenticator, options.into()) })
+}
+
+fn keys(tables: &Tables) -> Result<KeysTableRef> {
+    tables.keys.ok_or_else(|| Error::unsupported("this natsd does not sign for plugins"))
+}
+
+pub fn sign(tables: &Tables, message: &[u8]) -> Result<Bytes> {
+    let sign = keys(tables)?.sign();
+    // SAFETY: as above.
+    answer(unsafe { sign(tables.host, message.into()) }).map(Bytes::from)
+}
+
+pub fn agree(tables: &Tables, public: &[u8]) -> Result<Bytes> {
+    let agree = keys(tables)?.agree();
+    // SAFETY: as above.
+    answer(unsafe { agree(tables.host, public.into()) }).map(Bytes::from)
+}
+
 pub fn read(tables: &Tables, path: &str) -> Result<Bytes> {
     // SAFETY: `host` is the one that the table came from.
     answer::<FfiBytes>(unsafe { (tables.files.read())(tables.host, path.into()) }).map(Bytes::from)
@@ -209,6 +246,21 @@ pub fn listener_finish(tables: &Tables, id: u64, commit: bool) {
         // SAFETY: as above.
         unsafe { finish(tables.host, id, commit) }
     }
+}
+
+pub fn connection_lame_duck(tables: &Tables, id: u64) -> Result<()> {
+    let tell = tables.connections.lame_duck();
+    let tell =
+        tell.ok_or_else(|| Error::unsupported("this natsd cannot tell one client of lame duck mode"))?;
+    // SAFETY: `host` is the one that the table came from.
+    answer(unsafe { tell(tables.host, id) })
+}
+
+pub fn reload(tables: &Tables) -> Result<Imported<()>> {
+    let reload = tables.server.reload();
+    let reload = reload.ok_or_else(|| Error::unsupported("this natsd does not reload for plugins"))?;
+    // SAFETY: as above.
+    Ok(unsafe { reload(tables.host) }.import())
 }
 
 pub fn log(tables: &Tables, level: u8, target: &str, message: &str, fields: Vec<(&'static str, String)>) {

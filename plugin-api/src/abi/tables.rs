@@ -202,6 +202,8 @@ pub struct AccountsTable {
     /// JSON of `AccountFacts`.
     #[sabi(last_prefix_field)]
     pub lookup: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<RString>,
+    /// A name and JSON of `AccountDefinition`. Since 1.4.
+    pub define: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<()>,
 }
 interface!(AccountsTableRef, "natsd.accounts/1");
 
@@ -215,6 +217,8 @@ pub struct ConnectionsTable {
     /// Id, number of a `CloseReason`, text.
     #[sabi(last_prefix_field)]
     pub close: unsafe extern "C" fn(Host, u64, u32, RStr<'_>) -> Answer<()>,
+    /// Id. Since 1.3.
+    pub lame_duck: unsafe extern "C" fn(Host, u64) -> Answer<()>,
 }
 interface!(ConnectionsTableRef, "natsd.connections/1");
 
@@ -228,6 +232,8 @@ pub struct ServerTable {
     /// A kind (`varz`, `connz`, `subsz`, …) and JSON parameters; answers with JSON.
     #[sabi(last_prefix_field)]
     pub snapshot: unsafe extern "C" fn(Host, RStr<'_>, RStr<'_>) -> Answer<RString>,
+    /// Reads the configuration again. Since 1.3.
+    pub reload: unsafe extern "C" fn(Host) -> FfiFuture<()>,
 }
 interface!(ServerTableRef, "natsd.server/1");
 
@@ -258,8 +264,24 @@ pub struct AuthenticatorsTable {
     pub add: unsafe extern "C" fn(Host, FfiAuthenticator) -> Answer<u64>,
     #[sabi(last_prefix_field)]
     pub remove: unsafe extern "C" fn(Host, u64),
+    /// With JSON of `AuthenticatorOptions`. Since 1.4.
+    pub add_with: unsafe extern "C" fn(Host, FfiAuthenticator, RStr<'_>) -> Answer<u64>,
 }
 interface!(AuthenticatorsTableRef, "natsd.authenticators/1");
+
+/// The keys that the server made for itself at start. Since 1.4.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = KeysTableRef)))]
+#[sabi(missing_field(option))]
+pub struct KeysTable {
+    /// The Ed25519 signature of the server's id over a message: 64 bytes.
+    pub sign: unsafe extern "C" fn(Host, RSlice<'_, u8>) -> Answer<FfiBytes>,
+    /// X25519 of the server's curve key with a public key of 32 bytes: 32 bytes.
+    #[sabi(last_prefix_field)]
+    pub agree: unsafe extern "C" fn(Host, RSlice<'_, u8>) -> Answer<FfiBytes>,
+}
+interface!(KeysTableRef, "natsd.keys/1");
 
 #[repr(C)]
 #[derive(StableAbi)]

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 // Named so that the linker keeps the crates; nothing else refers to them.
+use natsd_auth_jwt as _;
 use natsd_jetstream as _;
 use natsd_monitoring as _;
 use natsd_websocket as _;

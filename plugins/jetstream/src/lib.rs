@@ -122,11 +122,22 @@ impl Plugin for JetStream {
         }
     }
 
-    fn introspect(&self, _query: &Value) -> Result<Value> {
+    /// With a `kind`: the part of that monitoring endpoint, for its `params`. May wait for streams.
+    fn introspect(&self, query: &Value) -> Result<Value> {
         let config = self.config.lock().clone();
-        Ok(
-            json!({"enabled": config.enabled, "store_dir": config.store_dir(TEMPORARY), "domain": config.domain}),
-        )
+        let Some(kind) = query.get("kind").and_then(Value::as_str) else {
+            let store_dir = config.store_dir(TEMPORARY);
+            return Ok(json!({ "enabled": config.enabled, "store_dir": store_dir, "domain": config.domain }));
+        };
+        let part = match self.server.get() {
+            Some(server) => server.report(kind, query.get("params").unwrap_or(&Value::Null)),
+            // MON-116: configured, but not running.
+            None if config.enabled && kind == "healthz" => Some(json!([
+                { "status_code": 503, "type": "JETSTREAM", "error": "JetStream not enabled" },
+            ])),
+            None => None,
+        };
+        Ok(part.map_or(Value::Null, |part| Value::Object(Map::from_iter([(kind.to_owned(), part)]))))
     }
 }
 

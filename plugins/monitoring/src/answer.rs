@@ -20,6 +20,8 @@ enum Kind {
     Json,
     Html,
     Text,
+    /// The text format of Prometheus.
+    Metrics,
     NotFound,
 }
 
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Json => &[("access-control-allow-origin", "*"), ("content-type", "application/json")],
             Kind::Html => &[("content-type", "text/html; charset=utf-8")],
             Kind::Text => &[("content-type", "text/plain; charset=utf-8")],
+            Kind::Metrics => &[("content-type", "text/plain; version=0.0.4; charset=utf-8")],
             Kind::NotFound => {
                 &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")]
             }
@@ -56,9 +59,22 @@ impl Answer {
         Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, body: text.to_string() }
     }
 
+    /// The endpoint is there, what it would show is not.
+    pub fn missing(text: &str) -> Self {
+        Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, body: text.to_owned() }
+    }
+
+    pub fn metrics(text: String) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Metrics, body: text }
+    }
+
     /// MON-010
     pub fn not_found() -> Self {
         Self { status: StatusCode::NOT_FOUND, kind: Kind::NotFound, body: "404 page not found\n".to_owned() }
+    }
+
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     pub fn response(self) -> Response<Full<Bytes>> {

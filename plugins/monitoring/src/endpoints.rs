@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::health;
+use crate::metrics;
 use crate::page::{self, Link};
 use crate::params;
 use crate::query::{Query, QueryError, unescape};
@@ -9,9 +10,29 @@ use crate::stats::RequestCounts;
 use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{ErrorKind, Host};
 
-/// Path and title, in the order of the root page (MON-011).
-const LINKS: [Link; 4] =
-    [("/varz", "General"), ("/connz", "Connections"), ("/subsz", "Subscriptions"), ("/healthz", "Health")];
+/// Path and title, in the order of the root page (MON-011). The last two are natsd's own.
+const LINKS: [Link; 14] = [
+    ("/varz", "General"),
+    ("/jsz", "JetStream"),
+    ("/connz", "Connections"),
+    ("/accountz", "Accounts"),
+    ("/accstatz", "Account Stats"),
+    ("/subsz", "Subscriptions"),
+    ("/routez", "Routes"),
+    ("/leafz", "LeafNodes"),
+    ("/gatewayz", "Gateways"),
+    ("/raftz", "Raft Groups"),
+    ("/healthz", "Health Probe"),
+    ("/debug/vars", "Expvar"),
+    ("/pluginz", "Plugins"),
+    ("/metrics", "Metrics for Prometheus"),
+];
+/// Endpoints that the page does not link.
+const UNLINKED: [&str; 2] = ["/ipqueuesz", "/stacksz"];
+
+/// Why `/stacksz` has nothing to show.
+const NO_STACKS: &str =
+    "natsd cannot dump the stacks of its threads: use `gdb -p PID -batch -ex 'thread apply all bt'`";
 
 pub struct Endpoints {
     host: Host,
@@ -22,7 +43,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub fn new(host: Host, base_path: &str) -> Self {
-        let paths = LINKS.iter().map(|(path, _)| *path).chain(["/"]);
+        let paths = paths().chain(["/"]);
         Self { host, base: clean(base_path), counts: RequestCounts::new(paths) }
     }
 
@@ -38,11 +59,30 @@ impl Endpoints {
         self.counts.count(path);
         match path {
             "/" => self.page(),
-            "/varz" => self.snapshot("varz", Ok(json!({}))),
+            "/varz" => self.snapshot("varz", params::none(&query)),
             "/connz" => self.snapshot("connz", params::connz(&query)),
             "/subsz" => self.snapshot("subsz", params::subsz(&query)),
+            "/routez" => self.snapshot("routez", params::routez(&query)),
+            "/gatewayz" => self.snapshot("gatewayz", params::gatewayz(&query)),
+            "/leafz" => self.snapshot("leafz", params::leafz(&query)),
+            "/accountz" => self.snapshot("accountz", params::accountz(&query)),
+            "/accstatz" => self.snapshot("accstatz", params::accstatz(&query)),
+            "/jsz" => self.snapshot("jsz", params::jsz(&query)),
+            "/pluginz" => self.snapshot("pluginz", params::none(&query)),
             "/healthz" => match params::healthz(&query) {
                 Ok(params) => health::check(&self.host, &params),
+                Err(error) => Answer::bad_request(error),
+            },
+            "/ipqueuesz" => match params::ipqueuesz(&query) {
+                Ok(_) => Answer::json(&json!({})),
+                Err(error) => Answer::bad_request(error),
+            },
+            // MON-126
+            "/raftz" => Answer::missing("No Raft nodes registered"),
+            "/stacksz" => Answer::missing(NO_STACKS),
+            "/debug/vars" => self.expvar(),
+            "/metrics" => match metrics::text(&self.host) {
+                Ok(text) => Answer::metrics(text),
                 Err(error) => Answer::bad_request(error),
             },
             _ => Answer::not_found(),
@@ -57,13 +97,25 @@ impl Endpoints {
         }
         match path.strip_prefix(&self.base)? {
             "/subscriptionsz" => Some("/subsz"),
-            path => LINKS.iter().map(|(known, _)| *known).find(|known| *known == path),
+            path => paths().find(|known| *known == path),
         }
     }
 
     fn page(&self) -> Answer {
         let version = self.host.identity().map(|identity| identity.version).unwrap_or_default();
         Answer::page(page::html(&version, &self.base, &LINKS))
+    }
+
+    /// Go's runtime has more to tell (MON-014).
+    fn expvar(&self) -> Answer {
+        let varz = self.host.snapshot("varz", &json!({}));
+        match varz.and_then(|text| Ok(serde_json::from_str::<Value>(&text)?)) {
+            Ok(varz) => Answer::json(&json!({
+                "cmdline": std::env::args().collect::<Vec<_>>(),
+                "memstats": { "Sys": varz["mem"] },
+            })),
+            Err(error) => Answer::bad_request(error),
+        }
     }
 
     fn snapshot(&self, kind: &str, params: Result<Value, QueryError>) -> Answer {
@@ -78,6 +130,10 @@ impl Endpoints {
             Err(error) => Answer::bad_request(error),
         }
     }
+}
+
+fn paths() -> impl Iterator<Item = &'static str> {
+    LINKS.iter().map(|(path, _)| *path).chain(UNLINKED)
 }
 
 /// The base path as CFG-051 wants it: one slash before each part, none at the end.

@@ -1,26 +1,35 @@
-//! Monitoring over HTTP: what the server knows of itself as JSON, for people, probes and scrapers (MON-001).
+//! Monitoring: what the server knows of itself as JSON, for people, probes and scrapers, over HTTP (MON-001) and
+//! in the system account (EVT-001, SYS-001).
 //!
-//! The data comes from the host's snapshots and from other plugins; this crate is the HTTP in front of them.
-//! Reading order: `config` says where to listen, `serve` accepts and speaks HTTP, `endpoints` answers.
+//! The data comes from the host's snapshots and from other plugins; this crate is what stands in front of them.
+//! Reading order: `config` says where to listen, `serve` accepts and speaks HTTP, `endpoints` answers; `events`
+//! tells what happens, `requests` answers in the system account.
 
 mod answer;
 mod config;
 mod endpoints;
+mod events;
 mod health;
 mod json;
+mod metrics;
 mod page;
 mod params;
 mod query;
+mod requests;
 mod serve;
 mod stats;
 mod stream;
+mod time;
 
 use config::Config;
 use endpoints::Endpoints;
+use events::Events;
 use natsd_plugin_api::serde_json::{Map, Value};
 use natsd_plugin_api::{
-    Apply, Error, Health, Host, Manifest, Plugin, Registrar, Result, Section, export_plugin, tracing,
+    Apply, Error, Health, Host, Manifest, Plugin, Registrar, Registration, Result, Section, export_plugin,
+    tracing,
 };
+use requests::Requests;
 use serve::Serving;
 use std::sync::{Arc, OnceLock};
 
@@ -30,22 +39,38 @@ pub struct Monitoring {
     endpoints: Arc<Endpoints>,
     /// Set once it listens.
     serving: OnceLock<Serving>,
+    events: Events,
+    requests: Requests,
+    /// Set once it watches.
+    watching: OnceLock<[Registration; 2]>,
 }
 
 export_plugin!(Monitoring, "monitoring");
 
 impl Plugin for Monitoring {
     fn manifest() -> Manifest {
-        Manifest { config_keys: config::KEYS.map(str::to_owned).into(), ..Manifest::default() }
+        Manifest {
+            config_keys: config::KEYS.map(str::to_owned).into(),
+            autostart: true,
+            ..Manifest::default()
+        }
     }
 
     fn create(host: Host, section: &Section) -> Result<Self> {
         let config = Config::read(section)?;
         let endpoints = Arc::new(Endpoints::new(host.clone(), &config.base_path));
-        Ok(Self { host, config, endpoints, serving: OnceLock::new() })
+        let events = Events::new(host.clone());
+        let requests = Requests::new(host.clone(), events.clone());
+        let (serving, watching) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { host, config, endpoints, serving, events, requests, watching })
     }
 
-    async fn start(self: Arc<Self>, _: Registrar) -> Result<()> {
+    async fn start(self: Arc<Self>, register: Registrar) -> Result<()> {
+        let watching = [register.observer(self.requests.clone())?, register.observer(self.events.clone())?];
+        // `start` is called once.
+        let _ = self.watching.set(watching);
+        self.requests.serve_all()?;
+        events::timers::start(&self.host, &self.events);
         let Some(listen) = self.config.listen().map_err(cannot_start)? else { return Ok(()) };
         let serving = Serving::open(&self.host, &listen, &self.endpoints).await.map_err(cannot_start)?;
         tracing::info!("Starting {} monitor on {}", listen.protocol.scheme(), serving.shown_address());

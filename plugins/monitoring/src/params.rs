@@ -9,8 +9,7 @@ use natsd_plugin_api::serde_json::{Value, json};
 /// `/connz` (MON-045 to MON-054).
 pub fn connz(query: &Query) -> Result<Value, QueryError> {
     let auth = query.bool("auth")?;
-    let detail = query.text("subs").eq_ignore_ascii_case("detail");
-    let subscriptions = !detail && query.bool("subs")?;
+    let (subscriptions, detail) = subs(query)?;
     let (offset, limit) = (query.int("offset")?, query.int("limit")?);
     let cid = query.uint("cid")?;
     Ok(json!({
@@ -39,6 +38,83 @@ pub fn subsz(query: &Query) -> Result<Value, QueryError> {
         "account": query.text("acc"),
         "test": query.text("test"),
     }))
+}
+
+/// `/routez` (MON-065).
+pub fn routez(query: &Query) -> Result<Value, QueryError> {
+    let (subscriptions, detail) = subs(query)?;
+    Ok(json!({ "subscriptions": subscriptions, "subscriptions_detail": detail }))
+}
+
+/// `/gatewayz` (MON-069).
+pub fn gatewayz(query: &Query) -> Result<Value, QueryError> {
+    let (subscriptions, detail) = subs(query)?;
+    let accounts = query.bool("accs")?;
+    let account = query.text("acc_name");
+    Ok(json!({
+        "name": query.text("gw_name"),
+        "accounts": accounts || !account.is_empty() || subscriptions || detail,
+        "account_name": account,
+        "subscriptions": subscriptions,
+        "subscriptions_detail": detail,
+    }))
+}
+
+/// `/leafz` (MON-072).
+pub fn leafz(query: &Query) -> Result<Value, QueryError> {
+    Ok(json!({ "subscriptions": query.bool("subs")?, "account": query.text("acc") }))
+}
+
+/// `/accountz` (MON-080).
+pub fn accountz(query: &Query) -> Result<Value, QueryError> {
+    Ok(json!({ "account": query.text("acc") }))
+}
+
+/// `/accstatz` (MON-084).
+pub fn accstatz(query: &Query) -> Result<Value, QueryError> {
+    Ok(json!({ "include_unused": query.bool("unused")? }))
+}
+
+/// `/jsz` (MON-090).
+pub fn jsz(query: &Query) -> Result<Value, QueryError> {
+    let accounts = query.bool("accounts")?;
+    let streams = query.bool("streams")?;
+    let consumers = query.bool("consumers")?;
+    let direct_consumers = query.bool("direct-consumers")?;
+    let config = query.bool("config")?;
+    let (offset, limit) = (query.int("offset")?, query.int("limit")?);
+    let leader_only = query.bool("leader-only")?;
+    let raft = query.bool("raft")?;
+    let stream_leader_only = query.bool("stream-leader-only")?;
+    Ok(json!({
+        "account": query.text("acc"),
+        "accounts": accounts,
+        "streams": streams,
+        "consumer": consumers,
+        "direct_consumer": direct_consumers,
+        "config": config,
+        "leader_only": leader_only,
+        "offset": offset,
+        "limit": limit,
+        "raft": raft,
+        "stream_leader_only": stream_leader_only,
+    }))
+}
+
+/// `/ipqueuesz` (MON-125): natsd has no queues of that kind, so that only the form of the request counts.
+pub fn ipqueuesz(query: &Query) -> Result<Value, QueryError> {
+    Ok(json!({ "all": query.bool("all")?, "filter": query.text("queues") }))
+}
+
+/// Without parameters.
+pub fn none(_: &Query) -> Result<Value, QueryError> {
+    Ok(json!({}))
+}
+
+/// A boolean, or `detail`.
+fn subs(query: &Query) -> Result<(bool, bool), QueryError> {
+    let detail = query.text("subs").eq_ignore_ascii_case("detail");
+    Ok((!detail && query.bool("subs")?, detail))
 }
 
 /// `/healthz` (MON-110).

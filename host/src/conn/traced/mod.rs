@@ -5,7 +5,7 @@
 //! nothing here is on the way of messages that ask for no trace, save `may_be_traced`.
 
 mod egress;
-mod event;
+pub mod event;
 mod headers;
 
 use super::process::Pass;

@@ -6,6 +6,7 @@ use super::text;
 use crate::conn::facts::Facts;
 use crate::conn::registry::Closed;
 use crate::conn::{Connection, Context};
+use crate::routing::subscriptions::SubView;
 use crate::runtime::unix_ns;
 use crate::subject;
 use serde::{Deserialize, Serialize};
@@ -224,7 +225,7 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         false => Vec::new(),
     };
     let (subscriptions_list, subscriptions_list_detail) = match params.subscriptions_detail {
-        true => (Vec::new(), views.iter().map(|view| SubDetail::new(view, row.cid)).collect()),
+        true => (Vec::new(), views.iter().map(|view| sub_detail(view, row)).collect()),
         false => (
             views.iter().map(|view| String::from_utf8_lossy(&view.subject).into_owned()).collect(),
             Vec::new(),
@@ -269,6 +270,17 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         add_auth(&mut info, row, &facts);
     }
     info
+}
+
+/// Of a closed connection each subscription names the account, unless that is the global one.
+fn sub_detail(view: &SubView, row: &Row) -> SubDetail {
+    let mut detail = SubDetail::new(view, row.cid);
+    let account = row.account();
+    if row.stop_unix_ns().is_some() && &*account != crate::account::GLOBAL {
+        detail.account = account.to_string();
+        detail.account_tag = account.to_string();
+    }
+    detail
 }
 
 /// MON-047, MON-061: the global account is the tag of open connections only.

@@ -5,6 +5,7 @@ use crate::config::options::{Options, WriteTimeout};
 use crate::conn::Context;
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::runtime::usage::Usage;
+use natsd_plugin_api::PluginFacts;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,6 +26,7 @@ pub struct ServerFacts<'a> {
     /// Why the last reload changed nothing.
     pub reload_error: Option<&'a str>,
     pub usage: Usage,
+    pub plugins: &'a [PluginFacts],
 }
 
 /// The fields in their order (MON-038). Plugins may add to those that are here, and to no others.
@@ -272,6 +274,11 @@ fn configuration(
     if let Some(error) = server.reload_error {
         own["reload_error"] = json!(error);
     }
+    let plugins = server.plugins.iter().map(|plugin| {
+        let state = json!({ "version": plugin.version, "state": plugin.state, "healthy": plugin.healthy });
+        (plugin.name.clone(), state)
+    });
+    own["plugins"] = Value::Object(plugins.collect());
     put(fields, "natsd", own);
 }
 

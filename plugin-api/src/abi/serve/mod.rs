@@ -1,8 +1,11 @@
 //! The host's side of the line: the trait a host implements, and the functions in its tables.
 //!
-//! Files are in `files`. Every function catches the host's own panics: they become errors in the plugin.
+//! Files are in `files`, connections and the server as a whole in `server`, accounts, authenticators and keys in
+//! `identities`. Every function catches the host's own panics: they become errors in the plugin.
 
 mod files;
+mod identities;
+mod server;
 
 use super::error::{FfiError, guarded, guarded_or};
 use super::future::FfiFuture;
@@ -13,8 +16,10 @@ use super::prelude::*;
 use super::stream::{FfiListener, FfiStream};
 use super::tables::*;
 use crate::BoxFuture;
+use crate::auth::AuthenticatorOptions;
 use crate::error::{Error, Result};
 use crate::files::RawFiles;
+use crate::host::AccountDefinition;
 use crate::net::{DialOptions, ListenOptions, RawListener, RawStream};
 use crate::subscribe::SubscribeOptions;
 use crate::transport::{CloseReason, ListenerFacts, ListenerSpec};
@@ -64,7 +69,16 @@ pub trait HostSide: Send + Sync + 'static {
     fn account(&self, name: &str) -> Result<Value>;
     fn connection(&self, id: u64) -> Result<Value>;
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
+    /// Tells one client that the server is about to go. Since 1.3.
+    fn lame_duck_connection(&self, id: u64) -> Result<()> {
+        let _ = id;
+        Err(Error::unsupported("this host cannot tell one client of lame duck mode"))
+    }
     fn identity(&self) -> Result<Value>;
+    /// Reads the configuration again, all or nothing. Since 1.3.
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Err(Error::unsupported("this host does not reload for plugins")) })
+    }
     /// JSON text, made by the server itself.
     fn snapshot(&self, kind: &str, params: Value) -> Result<String>;
 
@@ -88,6 +102,27 @@ pub trait HostSide: Send + Sync + 'static {
         let _ = (id, commit);
     }
     fn add_authenticator(&self, authenticator: FfiAuthenticator) -> Result<u64>;
+    /// Since 1.4, as the three after it.
+    fn add_authenticator_with(
+        &self,
+        authenticator: FfiAuthenticator,
+        options: AuthenticatorOptions,
+    ) -> Result<u64> {
+        let _ = (authenticator, options);
+        Err(Error::unsupported("this host knows no options of authenticators"))
+    }
+    fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
+        let _ = (name, definition);
+        Err(Error::unsupported("this host takes no accounts from plugins"))
+    }
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        let _ = message;
+        Err(Error::unsupported("this host does not sign for plugins"))
+    }
+    fn agree(&self, public: &[u8; 32]) -> Result<[u8; 32]> {
+        let _ = public;
+        Err(Error::unsupported("this host does not sign for plugins"))
+    }
     fn remove_authenticator(&self, id: u64);
     fn add_observer(&self, observer: FfiObserver) -> Result<u64>;
     fn remove_observer(&self, id: u64);
@@ -150,11 +185,12 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
         entry(InterestTableRef(INTEREST.static_as_prefix())),
-        entry(AccountsTableRef(ACCOUNTS.static_as_prefix())),
-        entry(ConnectionsTableRef(CONNECTIONS.static_as_prefix())),
-        entry(ServerTableRef(SERVER.static_as_prefix())),
+        entry(AccountsTableRef(identities::ACCOUNTS.static_as_prefix())),
+        entry(ConnectionsTableRef(server::CONNECTIONS.static_as_prefix())),
+        entry(ServerTableRef(server::SERVER.static_as_prefix())),
         entry(ListenersTableRef(LISTENERS.static_as_prefix())),
-        entry(AuthenticatorsTableRef(AUTHENTICATORS.static_as_prefix())),
+        entry(AuthenticatorsTableRef(identities::AUTHENTICATORS.static_as_prefix())),
+        entry(KeysTableRef(identities::KEYS.static_as_prefix())),
         entry(ObserversTableRef(OBSERVERS.static_as_prefix())),
         entry(InfoTableRef(INFO.static_as_prefix())),
         entry(IntrospectTableRef(INTROSPECT.static_as_prefix())),
@@ -322,55 +358,6 @@ fn json(answer: impl FnOnce() -> Result<Value>) -> RResult<RString, FfiError> {
     guarded(|| Ok(answer()?.to_string().into()))
 }
 
-static ACCOUNTS: &WithMetadata<AccountsTable> =
-    &WithMetadata::new(AccountsTable { list: account_list, lookup: account_lookup });
-
-unsafe extern "C" fn account_list(host: *const ()) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.accounts())
-}
-
-unsafe extern "C" fn account_lookup(host: *const (), name: RStr<'_>) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.account(name.as_str()))
-}
-
-static CONNECTIONS: &WithMetadata<ConnectionsTable> =
-    &WithMetadata::new(ConnectionsTable { lookup: connection_lookup, close: connection_close });
-
-unsafe extern "C" fn connection_lookup(host: *const (), id: u64) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.connection(id))
-}
-
-unsafe extern "C" fn connection_close(
-    host: *const (),
-    id: u64,
-    reason: u32,
-    text: RStr<'_>,
-) -> RResult<(), FfiError> {
-    // SAFETY: see above.
-    guarded(|| unsafe { side(host) }.close_connection(id, CloseReason::from_number(reason), text.as_str()))
-}
-
-static SERVER: &WithMetadata<ServerTable> = &WithMetadata::new(ServerTable { identity, snapshot });
-
-unsafe extern "C" fn identity(host: *const ()) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    json(|| unsafe { side(host) }.identity())
-}
-
-unsafe extern "C" fn snapshot(
-    host: *const (),
-    kind: RStr<'_>,
-    params: RStr<'_>,
-) -> RResult<RString, FfiError> {
-    // SAFETY: see above.
-    guarded(|| {
-        Ok(unsafe { side(host) }.snapshot(kind.as_str(), serde_json::from_str(params.as_str())?)?.into())
-    })
-}
-
 static LISTENERS: &WithMetadata<ListenersTable> = &WithMetadata::new(ListenersTable {
     add: listener_add,
     remove: listener_remove,
@@ -409,22 +396,6 @@ unsafe extern "C" fn listener_prepare(host: *const (), id: u64, spec: RStr<'_>) 
 unsafe extern "C" fn listener_finish(host: *const (), id: u64, commit: bool) {
     // SAFETY: see above.
     guarded_or((), || unsafe { side(host) }.finish_listener(id, commit))
-}
-
-static AUTHENTICATORS: &WithMetadata<AuthenticatorsTable> =
-    &WithMetadata::new(AuthenticatorsTable { add: authenticator_add, remove: authenticator_remove });
-
-unsafe extern "C" fn authenticator_add(
-    host: *const (),
-    authenticator: FfiAuthenticator,
-) -> RResult<u64, FfiError> {
-    // SAFETY: see above.
-    guarded(|| unsafe { side(host) }.add_authenticator(authenticator))
-}
-
-unsafe extern "C" fn authenticator_remove(host: *const (), id: u64) {
-    // SAFETY: see above.
-    guarded_or((), || unsafe { side(host) }.remove_authenticator(id))
 }
 
 static OBSERVERS: &WithMetadata<ObserversTable> =

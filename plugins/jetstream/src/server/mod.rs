@@ -9,6 +9,7 @@ mod commits;
 mod handlers;
 pub mod inbox;
 pub mod queue;
+mod report;
 mod streams;
 mod usage;
 pub mod worker;

@@ -1,0 +1,324 @@
+//! The accounts that were needed so far: their claims in force, and who is connected to them.
+//!
+//! New claims take effect here, for clients that are connected too (JWT-057). Not here: who may connect (`admit`).
+
+use crate::claims::{Account, SigningKey, UserLimits};
+use crate::config::Config;
+use crate::resolver::Resolver;
+use crate::token;
+use natsd_plugin_api::serde_json::{self, Map, Value, json};
+use natsd_plugin_api::{
+    AccountDefinition, AccountTrace, CloseReason, ConnectionFacts, Error, ErrorKind, Event, EventObserver,
+    Host, Result, tracing,
+};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+const NS_PER_S: i64 = 1_000_000_000;
+/// How long claims that were asked for count as new (JWT-057).
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// All of operator mode.
+pub struct Realm {
+    pub host: Host,
+    pub config: RwLock<Arc<Config>>,
+    pub resolver: Resolver,
+    accounts: Mutex<HashMap<String, Arc<Known>>>,
+    /// Clients that were let in, by connection id, which is their age.
+    members: Mutex<BTreeMap<u64, Member>>,
+    this: Weak<Realm>,
+}
+
+/// An account with the claims in force.
+pub struct Known {
+    pub token: String,
+    pub claims: Account,
+    /// Its time is over, or it was deleted.
+    expired: AtomicBool,
+    updated_ns: u64,
+}
+
+impl Known {
+    pub fn is_expired(&self) -> bool {
+        self.expired.load(Acquire)
+    }
+}
+
+/// A client that was let in.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    pub account: String,
+    pub user: String,
+    pub issued_unix_s: i64,
+    pub is_bearer: bool,
+    /// What signed the user, with its scope then.
+    pub signer: String,
+    pub scope: Option<Box<UserLimits>>,
+}
+
+/// Why an account is not to be had; for the log.
+pub fn validation_failed() -> Error {
+    Error::new(ErrorKind::Denied, "account validation failed")
+}
+
+impl Realm {
+    pub fn new(host: Host, config: Arc<Config>, resolver: Resolver) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            host,
+            config: RwLock::new(config),
+            resolver,
+            accounts: Mutex::default(),
+            members: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().clone()
+    }
+
+    pub fn unix_s(&self) -> i64 {
+        self.host.unix_ns() as i64 / NS_PER_S
+    }
+
+    pub fn known(&self, key: &str) -> Option<Arc<Known>> {
+        self.accounts.lock().get(key).cloned()
+    }
+
+    pub fn known_count(&self) -> usize {
+        self.accounts.lock().len()
+    }
+
+    /// The account, fetched if it was not needed before. One whose time is over is looked for anew (JWT-058).
+    pub async fn lookup(&self, key: &str) -> Result<Arc<Known>> {
+        let known = self.known(key);
+        if let Some(known) = &known {
+            let age_ns = self.host.monotonic_ns().saturating_sub(known.updated_ns);
+            if !known.is_expired() {
+                return Ok(known.clone());
+            }
+            if u128::from(age_ns) < REFRESH.as_nanos() {
+                return Err(Error::other("account expired"));
+            }
+        }
+        let token = self.resolver.fetch(&self.host, key).await.inspect_err(|error| {
+            tracing::debug!("Account fetch failed: {error}");
+        })?;
+        if known.is_some_and(|known| known.token == token) {
+            return Err(Error::other("account expired"));
+        }
+        let claims = self.verified(key, &token)?;
+        Ok(self.install(key, token, claims))
+    }
+
+    /// Claims that may be used: signed by a trusted operator, valid and in force.
+    fn verified(&self, key: &str, token: &str) -> Result<Account> {
+        let claims = token::decode_account(token).map_err(Error::other)?;
+        let trusted = self.config().trusted.contains(&claims.common.iss);
+        let untimely = claims.common.untimely(self.unix_s());
+        let problems = claims.problems();
+        if claims.common.sub != key || !trusted || untimely.is_some() || !problems.is_empty() {
+            tracing::debug!("Account [{key}] has validation issues: {untimely:?} {problems:?}");
+            return Err(validation_failed());
+        }
+        Ok(claims)
+    }
+
+    /// New claims for an account that is in use; `false`: it is not.
+    pub fn update(&self, key: &str, token: &str) -> Result<bool> {
+        let Some(known) = self.known(key) else { return Ok(false) };
+        if known.token == token && !known.is_expired() {
+            return Ok(true);
+        }
+        let claims = self.verified(key, token)?;
+        self.install(key, token.to_owned(), claims);
+        Ok(true)
+    }
+
+    fn install(&self, key: &str, token: String, claims: Account) -> Arc<Known> {
+        let updated_ns = self.host.monotonic_ns();
+        let known = Arc::new(Known { token, claims, expired: AtomicBool::new(false), updated_ns });
+        let before = self.accounts.lock().insert(key.to_owned(), known.clone());
+        let definition = definition(&known.claims, self.is_system(key));
+        if let Err(error) = self.host.define_account(key, &definition) {
+            tracing::error!("Account [{key}] cannot be defined: {error}");
+        }
+        if before.is_some() {
+            tracing::debug!("Updated account claims: {key}");
+            self.recheck(key, &known.claims);
+        }
+        self.watch_expiry(key, &known);
+        known
+    }
+
+    fn is_system(&self, key: &str) -> bool {
+        self.config().system_account.as_deref() == Some(key)
+    }
+
+    /// The system account while its claims cannot be found (JWT-060).
+    pub fn define_bootstrap(&self, key: &str) -> Result<()> {
+        self.host.define_account(key, &AccountDefinition { is_system: true, ..AccountDefinition::default() })
+    }
+
+    /// Closes who does not fit the new claims.
+    fn recheck(&self, key: &str, claims: &Account) {
+        let mut members: Vec<(u64, Member)> = Vec::new();
+        for (id, member) in self.members.lock().iter() {
+            if member.account == key {
+                members.push((*id, member.clone()));
+            }
+        }
+        let max = usize::try_from(claims.nats.limits.conn).unwrap_or(usize::MAX);
+        for (at, (id, member)) in members.iter().enumerate() {
+            let close = if at >= max {
+                Some((
+                    CloseReason::MaxAccountConnectionsExceeded,
+                    "maximum account active connections exceeded",
+                ))
+            } else if member.is_bearer && claims.nats.limits.disallow_bearer {
+                Some((CloseReason::AuthenticationViolation, "Authorization Violation"))
+            } else if claims.nats.revocations.revoke(&member.user, member.issued_unix_s) {
+                Some((CloseReason::Revocation, "User Authentication Revoked"))
+            } else if claims.signer(&member.signer) != Some(SigningKey { scope: member.scope.clone() }) {
+                Some((CloseReason::AuthenticationViolation, ""))
+            } else {
+                None
+            };
+            if let Some((reason, text)) = close {
+                self.close(*id, reason, text);
+            }
+        }
+    }
+
+    fn close(&self, id: u64, reason: CloseReason, text: &str) {
+        // It may be gone by itself.
+        let _ = self.host.close_connection(id, reason, text);
+    }
+
+    fn watch_expiry(&self, key: &str, known: &Arc<Known>) {
+        let until_s = known.claims.common.exp;
+        if until_s == 0 {
+            return;
+        }
+        let wait_ns = until_s.saturating_mul(NS_PER_S).saturating_sub(self.host.unix_ns() as i64);
+        let (realm, known, key) = (self.this.clone(), Arc::downgrade(known), key.to_owned());
+        let host = self.host.clone();
+        self.host.spawn("account expiry", async move {
+            host.sleep(Duration::from_nanos(u64::try_from(wait_ns).unwrap_or(0))).await;
+            let (Some(realm), Some(known)) = (realm.upgrade(), known.upgrade()) else { return };
+            let in_force = realm.known(&key).is_some_and(|now| Arc::ptr_eq(&now, &known));
+            if in_force {
+                realm.expire(&key, &known);
+            }
+        });
+    }
+
+    /// The account's time is over: its clients have to go (JWT-037).
+    fn expire(&self, key: &str, known: &Known) {
+        known.expired.store(true, Release);
+        tracing::debug!("Account [{key}] has expired");
+        let ids: Vec<u64> =
+            self.members.lock().iter().filter(|(_, m)| m.account == key).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.close(id, CloseReason::AuthenticationExpired, "Account Authentication Expired");
+        }
+    }
+
+    /// The account was deleted: nobody may use it any more (JWT-055).
+    pub fn remove(&self, key: &str) {
+        let Some(known) = self.known(key) else { return };
+        tracing::debug!("Disable account {key} due to remove");
+        let nothing = AccountDefinition {
+            max_connections: Some(0),
+            max_subscriptions: Some(0),
+            max_payload_bytes: Some(0),
+            max_leafnodes: Some(0),
+            ..AccountDefinition::default()
+        };
+        if let Err(error) = self.host.define_account(key, &nothing) {
+            tracing::error!("Account [{key}] cannot be disabled: {error}");
+        }
+        self.expire(key, &known);
+    }
+
+    /// The claims of the accounts that are in use are compared with those of a new configuration.
+    pub fn preload_changed(&self, preload: &BTreeMap<String, String>) {
+        for (key, token) in preload {
+            if let Err(error) = self.update(key, token) {
+                tracing::error!("Reload: account [{key}] keeps its claims: {error}");
+            }
+        }
+    }
+
+    pub fn joined(&self, id: u64, member: Member) {
+        self.members.lock().insert(id, member);
+    }
+
+    pub fn left(&self, id: u64) {
+        self.members.lock().remove(&id);
+    }
+}
+
+/// Forgets clients that are gone.
+pub struct Leaving(pub Arc<Realm>);
+
+impl EventObserver for Leaving {
+    fn on_event(&self, event: &Event) {
+        if let Event::Disconnected { connection: ConnectionFacts { id, .. }, .. } = event {
+            self.0.left(*id);
+        }
+    }
+}
+
+/// What the claims mean for the server.
+fn definition(claims: &Account, is_system: bool) -> AccountDefinition {
+    let limits = &claims.nats.limits;
+    let limit = |value: i64| (value != -1).then(|| u32::try_from(value.max(0)).unwrap_or(u32::MAX));
+    let trace = claims.nats.trace.as_ref().map(|trace| AccountTrace {
+        dest: trace.dest.clone(),
+        // JWT-011: nothing said is all.
+        sampling_percent: u8::try_from(trace.sampling).ok().filter(|s| *s > 0).unwrap_or(100),
+    });
+    AccountDefinition {
+        max_connections: limit(limits.conn),
+        max_subscriptions: limit(limits.subs),
+        max_payload_bytes: limit(limits.payload),
+        max_leafnodes: limit(limits.leaf),
+        is_system,
+        trace,
+        extra: notes(claims),
+    }
+}
+
+/// For other plugins: names, JetStream limits, and what passes between accounts.
+fn notes(claims: &Account) -> Map<String, Value> {
+    let data = &claims.nats;
+    let mut notes = Map::new();
+    notes.insert("name_tag".to_owned(), claims.common.name.clone().into());
+    notes.insert("tags".to_owned(), json!(data.tags));
+    notes.insert("issuer".to_owned(), claims.common.iss.clone().into());
+    let tiers = &data.limits.tiered_limits;
+    let has_storage =
+        |limits: &crate::claims::JetStreamLimits| limits.mem_storage != 0 || limits.disk_storage != 0;
+    if has_storage(&data.limits.jetstream) || tiers.values().any(has_storage) {
+        let jetstream = if tiers.is_empty() { json!({"": data.limits.jetstream}) } else { json!(tiers) };
+        notes.insert("jetstream_limits".to_owned(), jetstream);
+    }
+    for (name, value) in [
+        ("imports", serde_json::to_value(&data.imports)),
+        ("exports", serde_json::to_value(&data.exports)),
+        ("mappings", serde_json::to_value(&data.mappings)),
+    ] {
+        // Plain data that serialises; an empty part is left out.
+        let Ok(value) = value else { continue };
+        let is_empty =
+            value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+        if !is_empty {
+            notes.insert(name.to_owned(), value);
+        }
+    }
+    notes
+}

@@ -1,0 +1,112 @@
+//! Where the claims of accounts are found (JWT-050).
+//!
+//! A resolver hands out texts; whether they are what they should be, `accounts` checks.
+
+mod directory;
+pub mod peers;
+mod url;
+
+pub use directory::Directory;
+
+use natsd_plugin_api::serde_json::Value;
+use natsd_plugin_api::{Error, Host, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client waits for its account to be found.
+pub const FETCH_TIMEOUT: Duration = Duration::from_millis(1900);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ResolverOptions {
+    #[default]
+    None,
+    Memory,
+    Url {
+        /// Ends with a slash.
+        url: String,
+        tls: Option<Value>,
+    },
+    Directory(DirectoryOptions),
+}
+
+/// Of the types `full` and `cache` (CFG-191).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirectoryOptions {
+    pub dir: String,
+    pub is_full: bool,
+    pub allow_delete: bool,
+    pub hard_delete: bool,
+    pub limit: usize,
+    pub ttl: Option<Duration>,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+pub enum Resolver {
+    Memory(Mutex<BTreeMap<String, String>>),
+    Url { url: String, tls: Option<Value> },
+    Directory(Arc<Directory>),
+}
+
+impl Resolver {
+    /// Opens what is configured, and puts the preloaded accounts into it.
+    pub async fn open(
+        host: &Host,
+        options: &ResolverOptions,
+        preload: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let resolver = match options {
+            ResolverOptions::None | ResolverOptions::Memory => Self::Memory(Mutex::new(preload.clone())),
+            ResolverOptions::Url { url, tls } => {
+                // It has to answer before the server takes clients.
+                url::get(host, url, tls.as_ref())
+                    .await
+                    .map_err(|error| error.context(format_args!("could not fetch <{url:?}>")))?;
+                Self::Url { url: url.clone(), tls: tls.clone() }
+            }
+            ResolverOptions::Directory(options) => {
+                let directory = Arc::new(Directory::new(host.clone(), options.clone()));
+                let (opened, preload) = (directory.clone(), preload.clone());
+                host.blocking(move || {
+                    opened.open()?;
+                    preload.iter().try_for_each(|(key, token)| opened.save_newer(key, token).map(drop))
+                })
+                .await??;
+                Self::Directory(directory)
+            }
+        };
+        Ok(resolver)
+    }
+
+    /// The claims of an account.
+    pub async fn fetch(&self, host: &Host, key: &str) -> Result<String> {
+        let not_found = || Error::not_found("account jwt not found");
+        match self {
+            Self::Memory(known) => known.lock().get(key).cloned().ok_or_else(not_found),
+            Self::Url { url, tls } => {
+                let address = format!("{url}{key}");
+                host.timeout(FETCH_TIMEOUT, url::get(host, &address, tls.as_ref())).await?
+            }
+            Self::Directory(directory) => {
+                let (store, wanted) = (directory.clone(), key.to_owned());
+                let stored = host.blocking(move || store.load(&wanted)).await??;
+                if let Some(token) = stored {
+                    return Ok(token);
+                }
+                let token = peers::ask(host, directory, key).await?.ok_or_else(not_found)?;
+                let (store, named, kept) = (directory.clone(), key.to_owned(), token.clone());
+                host.blocking(move || store.save_newer(&named, &kept)).await??;
+                Ok(token)
+            }
+        }
+    }
+
+    /// Keeps what an update brought. Directories keep it in any case, the others what they have.
+    pub fn replace_preload(&self, preload: BTreeMap<String, String>) {
+        if let Self::Memory(known) = self {
+            *known.lock() = preload;
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! System events: what happens on the server, told in the system account (EVT-001 to EVT-014, EVT-030).
+//!
+//! `body` says what an event is made of, `ids` numbers them, `timers` are those that come by themselves. An event
+//! that nobody listens for is not made.
+
+mod body;
+mod ids;
+mod time_text;
+pub mod timers;
+
+use crate::json;
+use body::Head;
+use ids::Ids;
+use natsd_plugin_api::serde_json::{self, Value, json};
+use natsd_plugin_api::{
+    ConnectionFacts, Event, EventObserver, Host, PublishRef, Result, ServerIdentity, tracing,
+};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Publishes events. Cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    host: Host,
+    ids: Arc<Ids>,
+    /// As the configuration in force has it; events of connections come often.
+    identity: Arc<RwLock<Option<Arc<ServerIdentity>>>>,
+}
+
+/// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
+const JETSTREAM_FLAGS: u64 = 7;
+
+impl EventObserver for Events {
+    fn on_event(&self, event: &Event) {
+        if let Err(error) = self.tell(event) {
+            tracing::debug!("A system event is lost: {error}");
+        }
+    }
+}
+
+impl Events {
+    pub fn new(host: Host) -> Self {
+        let ids = Arc::new(Ids::new(&host));
+        Self { host, ids, identity: Arc::default() }
+    }
+
+    fn tell(&self, event: &Event) -> Result<()> {
+        match event {
+            Event::Connected { connection } => {
+                let to = self.identity()?;
+                if let Some(left) = connection.extra.get("previous_account").and_then(Value::as_str) {
+                    self.account_connections(&to, left)?;
+                }
+                // In this order (EVT-011).
+                self.account_connections(&to, body::account_of(connection))?;
+                self.connect(&to, connection)
+            }
+            Event::Disconnected { connection, reason } => {
+                let to = self.identity()?;
+                if !connection.account.is_empty() {
+                    self.account_connections(&to, &connection.account)?;
+                }
+                let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", body::account_of(connection));
+                self.disconnect(&to, &subject, connection, reason)
+            }
+            Event::Refused { connection, reason } => {
+                let to = self.identity()?;
+                let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id);
+                self.disconnect(&to, &subject, connection, reason)
+            }
+            Event::Reloaded { .. } => {
+                *self.identity.write().unwrap_or_else(PoisonError::into_inner) = None;
+                Ok(())
+            }
+            Event::LameDuck => self.server_alone("LAMEDUCK"),
+            Event::Shutdown => self.server_alone("SHUTDOWN"),
+            _ => Ok(()),
+        }
+    }
+
+    fn connect(&self, to: &ServerIdentity, connection: &ConnectionFacts) -> Result<()> {
+        let subject = format!("$SYS.ACCOUNT.{}.CONNECT", body::account_of(connection));
+        if !self.is_wanted(to, &subject)? {
+            return Ok(());
+        }
+        self.publish(to, &subject, &body::connect(self.head()?, connection))
+    }
+
+    fn disconnect(
+        &self,
+        to: &ServerIdentity,
+        subject: &str,
+        connection: &ConnectionFacts,
+        reason: &str,
+    ) -> Result<()> {
+        if !self.is_wanted(to, subject)? {
+            return Ok(());
+        }
+        self.publish(to, subject, &body::disconnect(self.head()?, connection, reason))
+    }
+
+    /// EVT-010: under two subjects, the old one first; never of the global account.
+    fn account_connections(&self, to: &ServerIdentity, account: &str) -> Result<()> {
+        if account == body::GLOBAL_ACCOUNT {
+            return Ok(());
+        }
+        let subjects =
+            [format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"), format!("$SYS.ACCOUNT.{account}.SERVER.CONNS")];
+        let mut told: Option<Value> = None;
+        for subject in &subjects {
+            if !self.is_wanted(to, subject)? {
+                continue;
+            }
+            let event = match told.take() {
+                None => self.account_connections_now(account)?,
+                // The same event, but each message has its own number.
+                Some(mut event) => {
+                    event["server"] = self.server()?;
+                    event
+                }
+            };
+            self.publish(to, subject, &event)?;
+            told = Some(event);
+        }
+        Ok(())
+    }
+
+    /// The event about an account, as it is now; also the answer to who asks for it (SYS-014).
+    pub fn account_connections_now(&self, account: &str) -> Result<Value> {
+        let params = json!({ "accounts": [account], "include_unused": true });
+        let stats = self.snapshot("accstatz", &params)?;
+        Ok(body::account_connections(self.head()?, &stats["account_statz"][0]))
+    }
+
+    /// The body of the periodic event, also the answer to who asks for it (SYS-006).
+    pub fn statsz_now(&self) -> Result<Value> {
+        let varz = self.snapshot("varz", &json!({}))?;
+        let accounts = self.snapshot("accstatz", &json!({}))?;
+        let active = accounts["account_statz"].as_array().map_or(0, Vec::len);
+        Ok(body::statsz(self.server()?, &varz, active))
+    }
+
+    /// EVT-012
+    fn statsz(&self) -> Result<()> {
+        let to = self.identity()?;
+        let subject = format!("$SYS.SERVER.{}.STATSZ", to.id);
+        if !self.is_wanted(&to, &subject)? {
+            return Ok(());
+        }
+        self.publish(&to, &subject, &self.statsz_now()?)
+    }
+
+    /// EVT-013, EVT-014: the body is who says so, and nothing else.
+    fn server_alone(&self, what: &str) -> Result<()> {
+        let to = self.identity()?;
+        let subject = format!("$SYS.SERVER.{}.{what}", to.id);
+        if !self.is_wanted(&to, &subject)? {
+            return Ok(());
+        }
+        self.publish(&to, &subject, &self.server()?)
+    }
+
+    fn head(&self) -> Result<Head> {
+        Ok(Head { id: self.ids.next(&self.host), now_unix_ns: self.host.unix_ns(), server: self.server()? })
+    }
+
+    /// MON-150; takes the next number.
+    pub fn server(&self) -> Result<Value> {
+        let mut server = self.snapshot("server", &json!({}))?;
+        if self.has_jetstream() {
+            server["jetstream"] = true.into();
+            server["flags"] = JETSTREAM_FLAGS.into();
+        }
+        Ok(server)
+    }
+
+    pub fn has_jetstream(&self) -> bool {
+        let facts = self.host.introspect("jetstream", &json!({}));
+        facts.is_ok_and(|facts| facts["enabled"] == true)
+    }
+
+    /// Tells the numbers of the server to all because somebody asks for them (SYS-004).
+    pub fn broadcast_statsz(&self) {
+        if let Err(error) = self.statsz() {
+            tracing::debug!("A system event is lost: {error}");
+        }
+    }
+
+    pub fn identity(&self) -> Result<Arc<ServerIdentity>> {
+        // What is kept is replaced as a whole: a panic leaves nothing half done.
+        if let Some(known) = &*self.identity.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known.clone());
+        }
+        let identity = Arc::new(self.host.identity()?);
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity.clone());
+        Ok(identity)
+    }
+
+    pub fn snapshot(&self, kind: &str, params: &Value) -> Result<Value> {
+        Ok(serde_json::from_str(&self.host.snapshot(kind, params)?)?)
+    }
+
+    /// Somebody in the system account listens; without one there is nobody.
+    fn is_wanted(&self, to: &ServerIdentity, subject: &str) -> Result<bool> {
+        Ok(!to.system_account.is_empty()
+            && self.host.interest(&to.system_account, subject.as_bytes(), b"")? > 0)
+    }
+
+    fn publish(&self, to: &ServerIdentity, subject: &str, event: &Value) -> Result<()> {
+        let payload = json::compact(event);
+        self.host.publish(&to.system_account, PublishRef::new(subject.as_bytes(), payload.as_bytes()))?;
+        Ok(())
+    }
+}
