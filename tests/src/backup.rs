@@ -29,10 +29,12 @@ const CHUNK_BYTES: usize = 32 * 1024;
 impl Backup {
     /// Takes a backup, with the request's other fields in `options`, and acknowledges every chunk.
     pub fn take(js: &mut JetStream, stream: &str, options: &Value) -> Result<Self, Lost> {
-        let (deliver, mut request) = (js.reply(), options.clone());
+        let (deliver, mut request) = (format!("backups{}", js.reply()), options.clone());
         request["deliver_subject"] = json!(deliver);
         let answer = js.api(&format!("STREAM.SNAPSHOT.{stream}"), &request)?;
         assert!(answer["error"].is_null(), "{answer}");
+        // As the command-line tool does: it listens only now, and has to miss nothing.
+        js.send(format!("SUB {deliver} 9\r\n").as_bytes())?;
         let (config, state) = (answer["config"].clone(), answer["state"].clone());
         let mut backup = Self { config, state, bytes: Vec::new(), chunks: 0, end: String::new() };
         loop {
@@ -41,6 +43,7 @@ impl Backup {
                 continue;
             }
             if payload.is_empty() {
+                js.send(b"UNSUB 9\r\n")?;
                 backup.end = headers;
                 return Ok(backup);
             }

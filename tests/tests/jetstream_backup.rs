@@ -331,7 +331,8 @@ fn a_client_that_vanishes_is_given_up() {
     fill(&mut js, "memory");
     js.send(b"SUB $JS.EVENT.ADVISORY.STREAM.SNAPSHOT_COMPLETE.S 3\r\n").unwrap();
     let mut other = JetStream::join(server.address(), "other").unwrap();
-    let body = json!({"deliver_subject": other.reply(), "chunk_size": 1024, "window_size": 2048});
+    other.send(b"SUB to.other 2\r\n").unwrap();
+    let body = json!({"deliver_subject": "to.other", "chunk_size": 1024, "window_size": 2048});
     ok(other.api("STREAM.SNAPSHOT.S", &body).unwrap());
     other.next_message().unwrap();
     drop(other);

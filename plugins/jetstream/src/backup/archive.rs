@@ -60,7 +60,7 @@ impl<R: Read> Reader<R> {
         Self { input }
     }
 
-    pub fn head(&mut self) -> Result<Head, BackupError> {
+    pub fn next_head(&mut self) -> Result<Head, BackupError> {
         let name_len = self.varint()?;
         let time = self.varint()?;
         let mut head = Head {
@@ -135,12 +135,12 @@ mod tests {
             text.extend_from_slice(&content);
 
             let mut reader = Reader::new(&text[..]);
-            let read = reader.head().unwrap();
+            let read = reader.next_head().unwrap();
             prop_assert_eq!(&read, &entry);
             prop_assert_eq!(reader.content(&read).unwrap(), content);
 
             let mut reader = Reader::new(&text[..cut % text.len()]);
-            let cut = reader.head().and_then(|head| reader.content(&head));
+            let cut = reader.next_head().and_then(|head| reader.content(&head));
             prop_assert!(cut.is_err());
         }
     }

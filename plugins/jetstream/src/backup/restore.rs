@@ -61,7 +61,7 @@ pub fn restore(input: impl Read, plan: Plan) -> Result<Restored, BackupError> {
 }
 
 fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<(), BackupError> {
-    let head = archive.head()?;
+    let head = archive.next_head()?;
     if head.name != STATE.as_bytes() {
         return Err(BackupError::damaged(format_args!("it does not begin with {STATE}")));
     }
@@ -71,7 +71,7 @@ fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<
     target.check_bytes(state.bytes)?;
     target.begin(state.first_seq.max(1), target.plan.now_ns)?;
     for _ in 0..state.consumer_count {
-        let head = archive.head()?;
+        let head = archive.next_head()?;
         let name = std::str::from_utf8(&head.name).ok().and_then(|name| name.strip_prefix(CONSUMERS));
         let Some(name) = name else {
             let found = String::from_utf8_lossy(&head.name).into_owned();
@@ -83,7 +83,7 @@ fn from_archive<R: Read>(mut archive: Reader<R>, target: &mut Target) -> Result<
         target.consumer(name, consumer, target.plan.now_ns)?;
     }
     loop {
-        let head = archive.head()?;
+        let head = archive.next_head()?;
         if head.is_end() {
             break;
         }
@@ -145,8 +145,8 @@ impl Target {
             return wrong("its subject is not valid");
         }
         let headers = message.headers;
-        let is_block = headers.starts_with(b"NATS/1.0") && headers.ends_with(b"\r\n\r\n");
-        if !headers.is_empty() && !is_block {
+        let are_headers = headers.starts_with(b"NATS/1.0") && headers.ends_with(b"\r\n\r\n");
+        if !headers.is_empty() && !are_headers {
             return wrong("its headers are not valid");
         }
         let len = headers.len() + message.payload.len();

@@ -196,10 +196,19 @@ fn entry(packed: &mut Compressor, message: &Message) {
     }
 }
 
+fn sibling(subject: &str, token: &str) -> String {
+    match subject.rsplit_once('.') {
+        Some((parent, _)) => format!("{parent}.{token}"),
+        None => token.to_owned(),
+    }
+}
+
 /// Chunks on their way, of which only so many may be without an acknowledgement.
 struct Window<'a> {
     scene: &'a Scene,
     deliver_subject: &'a str,
+    /// Differs from it in the last token, which nobody knows.
+    sibling_subject: String,
     chunk_bytes: usize,
     in_flight_max: usize,
     shared: Arc<Shared>,
@@ -245,6 +254,7 @@ impl<'a> Window<'a> {
         Ok(Self {
             scene,
             deliver_subject: &request.deliver_subject,
+            sibling_subject: sibling(&request.deliver_subject, &scene.unique_id()),
             chunk_bytes: chunk_bytes as usize,
             in_flight_max: (window_bytes / chunk_bytes) as usize,
             shared,
@@ -256,9 +266,17 @@ impl<'a> Window<'a> {
         })
     }
 
+    /// Whether someone listens to the very subject. A wildcard does not count, as in nats-server: clients have one
+    /// for all answers, and subscribe to the subject itself only after the answer, so chunks sent before are lost.
     fn has_listener(&self) -> bool {
         let (host, account) = (self.scene.host(), &self.scene.account.name);
-        host.interest(account, self.deliver_subject.as_bytes(), b"").is_ok_and(|count| count > 0)
+        let count = |subject: &str| host.interest(account, subject.as_bytes(), b"").unwrap_or(0);
+        let has_listener = || {
+            let wildcards = count(&self.sibling_subject);
+            count(self.deliver_subject) > wildcards
+        };
+        // A wildcard may go between the two counts.
+        has_listener() || has_listener()
     }
 
     async fn await_listener(&mut self) {
