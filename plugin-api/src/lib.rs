@@ -9,6 +9,7 @@
 //! - [`host`]: clock, timers, random, tasks, network, files, messages, accounts, connections, snapshots
 //! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`]
 //! - [`message`] and [`subscribe`]: messages in and out; [`net`]: byte streams; [`files`]: files
+//! - [`subject`]: which pattern covers which subject, and transforms
 //! - [`abi`]: how it all crosses, for those who work on the line itself
 //!
 //! The version of this crate is the version of the line. Its major number changes when old plugins no longer
@@ -27,6 +28,7 @@ pub mod net;
 pub mod plugin;
 pub mod points;
 pub mod services;
+pub mod subject;
 pub mod subscribe;
 pub mod task;
 pub mod transport;

@@ -70,6 +70,8 @@ pub struct Manifest {
     pub wants: Vec<String>,
     /// Starts without any key.
     pub autostart: bool,
+    /// Decides who may connect: the server does not go on without it, whatever `required` says.
+    pub decides_logins: bool,
 }
 
 /// A plugin's part of the configuration.

@@ -5,10 +5,11 @@
 use natsd_tests::backup::{Backup, Manner, consumers, messages, state};
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::server::{natsd, reference};
-use natsd_tests::{Launch, Server};
+use natsd_tests::{Launch, PATIENCE, Server};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ERROR_RESTORE: u64 = 10062;
 
@@ -176,17 +177,26 @@ fn comes_again(from: &PathBuf, to: &PathBuf) {
         source.store("s", format!("{n}").as_bytes()).unwrap();
     }
     assert_eq!(source.fetch("S", "C", 3).unwrap().len(), 3);
-    std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(source.fetch("S", "C", 1).unwrap()[0].deliveries(), 2);
+    let again = fetch_when_due(&mut source, 1);
+    assert_eq!(again, [(1, 2)]);
     let backup = Backup::take(&mut source, "S", &json!({})).unwrap();
 
     let (_two, mut target) = start(to);
     ok(backup.restore(&mut target, Manner::Proper).unwrap());
-    std::thread::sleep(Duration::from_millis(800));
-    let mut again: Vec<_> =
-        target.fetch("S", "C", 9).unwrap().iter().map(|m| (m.stream_seq(), m.deliveries())).collect();
-    again.sort_unstable();
-    assert_eq!(again, [(1, 3), (2, 2), (3, 2)]);
+    assert_eq!(fetch_when_due(&mut target, 3), [(1, 3), (2, 2), (3, 2)]);
+}
+
+/// The first `count` messages that come again, by sequence, with their deliveries: as soon as they are due.
+fn fetch_when_due(client: &mut JetStream, count: usize) -> Vec<(u64, u64)> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut come = BTreeMap::new();
+    while come.len() < count {
+        assert!(Instant::now() < deadline, "only {come:?} came again");
+        for message in client.fetch("S", "C", 1).unwrap() {
+            come.entry(message.stream_seq()).or_insert(message.deliveries());
+        }
+    }
+    come.into_iter().collect()
 }
 
 /// Backups of nats-server as they were recorded, in both forms: the current one, and that of 2.14 and before.

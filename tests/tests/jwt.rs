@@ -4,6 +4,7 @@
 use natsd_tests::client::NoOp;
 use natsd_tests::jwt::{Key, Realm, login, unix_s, user_token};
 use natsd_tests::monitored::programs;
+use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, Server};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 fn on_both(config: &str, test: impl Fn(&Server)) {
     for program in programs() {
         let server = Launch::new(program).config(config).start();
+        eprintln!("on {}", server.program().display());
         test(&server);
     }
 }
@@ -393,4 +395,14 @@ fn a_reload_brings_new_preloaded_claims() {
         assert_eq!(client.until_closed(), [b"-ERR 'User Authentication Revoked'\r\n"]);
         assert_eq!(attempt(server, &plain, Some(&user), ""), REFUSED);
     });
+}
+
+/// A server that cannot read what decides about logins does not serve everybody instead.
+#[test]
+fn without_its_operator_the_server_does_not_start() {
+    let realm = Realm::default();
+    let config = realm.config(&[]).replacen("operator: ", "operator: x", 1);
+    let config = format!("{config}\nplugins {{ auth-jwt {{ required: false }} }}\n");
+    let refused = Launch::new(natsd()).config(&config).try_start().err().expect("it does not start");
+    assert!(refused.contains("error parsing operator JWT"), "{refused}");
 }

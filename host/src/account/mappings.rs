@@ -48,7 +48,7 @@ impl Mapping {
         for destination in plain {
             let is_itself = destination.subject == options.source;
             lists_itself |= is_itself;
-            let transform = Transform::new(&options.source, &destination.subject).ok();
+            let transform = Transform::checked(&options.source, &destination.subject).ok();
             if transform.is_some() || is_itself {
                 weighted.push((destination.weight, transform.filter(|_| !is_itself)));
             }

@@ -103,7 +103,7 @@ fn check(source: &str, destinations: &[MappingDestination]) -> Result<(), String
         }
         // A subject that maps to itself is how part of its messages are kept, or lost (MAP-003).
         if subject != source {
-            Transform::new(source, subject)
+            Transform::checked(source, subject)
                 .map_err(|cause| format!("Error adding mapping for {source:?} to {subject:?} : {cause}"))?;
         }
     }

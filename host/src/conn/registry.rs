@@ -50,8 +50,9 @@ impl Connection {
 
     pub fn signal(&self, signal: Signal) {
         self.signals.fetch_or(signal as u32, AcqRel);
+        let out = self.receiver.out.lock();
         self.receiver.wants_write.store(true, Release);
-        self.receiver.out.lock().wake();
+        out.wake();
     }
 
     /// Not all signals are carried out yet.
@@ -74,8 +75,10 @@ impl Connection {
 
     /// Ends the connection: its task flushes what it can and closes.
     pub fn close(&self, reason: ClosedReason) {
+        // Under the lock, under which the task forgets `wants_write`: it finds either this or the reason.
+        let mut out = self.receiver.out.lock();
         self.receiver.wants_write.store(true, Release);
-        self.receiver.out.lock().close(reason);
+        out.close(reason);
     }
 }
 

@@ -132,13 +132,15 @@ async fn next(
         return Next::Close(*failure);
     }
     let mut registered = false;
+    // While it waited elsewhere it may have been told something that only flushing noticed.
+    let mut is_first = true;
     poll_fn(|cx| {
         if !registered {
             me.out.lock().set_waker(cx.waker().clone());
             registered = true;
         }
         loop {
-            if me.wants_write.load(Acquire) {
+            if std::mem::take(&mut is_first) || me.wants_write.load(Acquire) {
                 duplex.poll_flush(me, cx);
                 if let Some(reason) = me.out.lock().closed() {
                     return Poll::Ready(Next::Close(Failure { error: None, reason, log: None }));

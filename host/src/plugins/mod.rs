@@ -292,10 +292,11 @@ impl Plugins {
         self.shared.entries.read().clone()
     }
 
-    /// A failure ends the server if the plugin is required; else it is logged.
+    /// A failure ends the server if the plugin is required, or if without it more clients would get in; else it is
+    /// logged.
     fn failed(&self, entry: &Entry, error: Error, errors: &mut Vec<PluginsError>) {
         let error = PluginsError::Plugin { plugin: entry.name.clone(), error };
-        if entry.required {
+        if entry.required || entry.manifest().is_some_and(|manifest| manifest.decides_logins) {
             errors.push(error);
         } else {
             self.shared.note(format!("{error}; going on without it"));

@@ -1,15 +1,13 @@
 //! Subjects: what is valid, and which pattern covers which subject.
 //!
-//! `relation` compares patterns, `transform` and `renaming` rewrite subjects. Works on bytes, keeps no state. Not
-//! here: finding the subscriptions that match a subject (`interest`).
+//! What plugins need as well is in `natsd_plugin_api::subject`: comparing patterns, transforms. `renaming` is for
+//! imports. Works on bytes, keeps no state. Not here: finding the subscriptions that match a subject (`interest`).
 
-mod relation;
 mod renaming;
-mod transform;
 
-pub use relation::{collide, intersection, is_subset, matches};
+pub use natsd_plugin_api::subject::transform::{Transform, TransformError};
+pub use natsd_plugin_api::subject::{collide, intersection, is_subset, matches, tokens};
 pub use renaming::Renaming;
-pub use transform::{Transform, TransformError};
 
 use thiserror::Error;
 
@@ -89,11 +87,6 @@ pub fn is_valid_literal(subject: &[u8]) -> bool {
 pub fn has_wildcard(subject: &[u8]) -> bool {
     // Most subjects hold neither byte: one scan settles it.
     memchr::memchr2(b'*', b'>', subject).is_some() && tokens(subject).any(is_wildcard_token)
-}
-
-/// The tokens between dots, empty ones included. An empty subject has one empty token.
-pub fn tokens(subject: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    subject.split(|byte| *byte == b'.')
 }
 
 /// For `max_sub_tokens` (CORE-159).

@@ -3,7 +3,7 @@
 //!
 //! Every wildcard of the one stands once or more in the other, so that subjects and patterns go both ways.
 
-use super::transform::{Call, Function, TransformError, parse_token};
+use natsd_plugin_api::subject::transform::{Call, Function, TransformError, parse_token};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renaming {

@@ -50,7 +50,11 @@ export_plugin!(AuthJwt, "auth-jwt");
 
 impl Plugin for AuthJwt {
     fn manifest() -> Manifest {
-        Manifest { config_keys: config::KEYS.map(str::to_owned).into(), ..Manifest::default() }
+        Manifest {
+            config_keys: config::KEYS.map(str::to_owned).into(),
+            decides_logins: true,
+            ..Manifest::default()
+        }
     }
 
     fn create(host: Host, section: &Section) -> Result<Self> {

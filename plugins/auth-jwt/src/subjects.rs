@@ -39,17 +39,7 @@ pub fn has_wildcards(subject: &str) -> bool {
 
 /// Whether all that `inner` matches is matched by `outer`.
 pub fn is_within(inner: &str, outer: &str) -> bool {
-    let (mut inner, mut outer) = (inner.split('.'), outer.split('.'));
-    loop {
-        match (inner.next(), outer.next()) {
-            (None, None) => return true,
-            (Some(_), Some(">")) => return true,
-            (Some(">"), Some(_)) => return false,
-            (Some(_), Some("*")) => {}
-            (Some(one), Some(other)) if one == other => {}
-            _ => return false,
-        }
-    }
+    natsd_plugin_api::subject::is_subset(outer.as_bytes(), inner.as_bytes())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::ingest::Record;
 use super::republish::Republishing;
 use crate::store::StoreSettings;
-use crate::transform::Transform;
+use crate::transform::{self, Transform};
 use crate::wire::stream::{Republish, SubjectTransform};
 use crate::wire::{ApiError, Compression, Discard, PersistMode, Retention, Storage, StreamConfig, error};
 
@@ -79,7 +79,7 @@ pub fn store_settings(config: &StreamConfig) -> StoreSettings {
 
 fn transform(config: &StreamConfig) -> Result<Option<Transform>, ApiError> {
     let Some(SubjectTransform { src, dest }) = &config.subject_transform else { return Ok(None) };
-    Transform::new(src, dest).map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))
+    transform::compile(src, dest).map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))
 }
 
 fn republishing(config: &StreamConfig) -> Result<Option<Republishing>, ApiError> {
@@ -90,7 +90,7 @@ fn republishing(config: &StreamConfig) -> Result<Option<Republishing>, ApiError>
         );
         error::STREAM_INVALID_CONFIG.with(text)
     };
-    let transform = Transform::new(src, dest).map_err(refuse)?;
+    let transform = transform::compile(src, dest).map_err(refuse)?;
     Ok(transform.map(|transform| Republishing { transform, headers_only: *headers_only }))
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::subjects::{is_literal, is_subset, is_valid_name, is_valid_subject, overlap};
 use super::{Rules, ensure, go_quote, invalid, pedantic};
-use crate::transform::Transform;
+use crate::transform;
 use crate::wire::stream::{ExternalStream, StreamSource, SubjectTransform};
 use crate::wire::{ApiError, StreamConfig, error};
 
@@ -42,7 +42,7 @@ fn mirror(config: &StreamConfig, origin: &StreamSource) -> Result<(), ApiError> 
         ensure(src.is_empty() || is_valid_subject(src), || {
             error::MIRROR_INVALID_SUBJECT_FILTER.with(format_args!("invalid subject {src}"))
         })?;
-        Transform::check(src, dest).map_err(|why| error::MIRROR_INVALID_TRANSFORM_DESTINATION.with(why))?;
+        transform::check(src, dest).map_err(|why| error::MIRROR_INVALID_TRANSFORM_DESTINATION.with(why))?;
         let others = origin.subject_transforms.iter().enumerate();
         let overlaps = others.filter(|(other, _)| *other != at).any(|(_, other)| overlap(src, &other.src));
         ensure(!overlaps, || error::MIRROR_OVERLAPPING_SUBJECT_FILTERS)?;
@@ -102,7 +102,7 @@ fn source_transforms(transforms: &[SubjectTransform]) -> Result<(), ApiError> {
         ensure(src.is_empty() || is_valid_subject(src), || {
             error::SOURCE_INVALID_SUBJECT_FILTER.with(format_args!("invalid subject {src}"))
         })?;
-        Transform::check(src, dest).map_err(|why| error::SOURCE_INVALID_TRANSFORM_DESTINATION.with(why))?;
+        transform::check(src, dest).map_err(|why| error::SOURCE_INVALID_TRANSFORM_DESTINATION.with(why))?;
     }
     let overlaps = transforms.iter().enumerate().any(|(at, one)| {
         let mut others = transforms.iter().enumerate();

@@ -6,7 +6,7 @@ use super::update::check_update;
 use super::{Rules, ensure, invalid, stream};
 use crate::api::level;
 use crate::api::limits::{AccountLimits, check_bytes};
-use crate::transform::Transform;
+use crate::transform;
 use crate::wire::requests::StreamConfigRequest;
 use crate::wire::stream::StreamSource;
 use crate::wire::{ApiError, StreamConfig, error};
@@ -105,7 +105,7 @@ fn origins(config: &StreamConfig) -> Result<(), ApiError> {
         })?;
         for transform in subject_transforms {
             let (src, dest) = (&transform.src, &transform.dest);
-            Transform::new(src, dest).map_err(|why| {
+            transform::compile(src, dest).map_err(|why| {
                 failed(format!("subject transform from '{src}' to '{dest}' for the mirror: {why}"))
             })?;
         }

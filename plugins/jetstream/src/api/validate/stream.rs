@@ -8,7 +8,7 @@ use super::{
     metadata_len, origin, pedantic,
 };
 use crate::duration;
-use crate::transform::Transform;
+use crate::transform;
 use crate::wire::stream::{Placement, SubjectTransform};
 use crate::wire::{ApiError, Discard, PersistMode, Retention, Storage, StreamConfig, error};
 
@@ -238,7 +238,7 @@ fn transforms(config: &mut StreamConfig, rules: &Rules<'_>) -> Result<(), ApiErr
         ensure(src.is_empty() || is_valid_subject(src), || {
             error::STREAM_TRANSFORM_INVALID_SOURCE.with(format_args!("invalid subject {src}"))
         })?;
-        Transform::check(src, dest).map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))?;
+        transform::check(src, dest).map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))?;
     }
     let Some(republish) = &mut config.republish else { return Ok(()) };
     if republish.src.is_empty() {
@@ -258,7 +258,7 @@ fn transforms(config: &mut StreamConfig, rules: &Rules<'_>) -> Result<(), ApiErr
     ensure(!config.subjects.iter().any(|subject| overlap(dest, subject)), || {
         invalid("stream configuration for republish destination forms a cycle")
     })?;
-    ensure(Transform::new(src, dest).is_ok(), || {
+    ensure(transform::compile(src, dest).is_ok(), || {
         invalid(format_args!(
             "stream configuration for republish with transform from '{src}' to '{dest}' not valid"
         ))

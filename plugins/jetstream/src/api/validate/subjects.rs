@@ -29,7 +29,7 @@ pub fn overlap(one: &str, other: &str) -> bool {
 }
 
 pub fn is_subset(subject: &str, wider: &str) -> bool {
-    crate::filter::is_subset(subject.as_bytes(), wider.as_bytes())
+    natsd_plugin_api::subject::is_subset(wider.as_bytes(), subject.as_bytes())
 }
 
 fn is_space(c: char) -> bool {

@@ -12,7 +12,7 @@ use crate::outbox::Post;
 use crate::stream::Call;
 use crate::stream::headers::{STREAM_IDENTITY, push_number, value};
 use crate::stream::publish::Inbound;
-use crate::transform::Transform;
+use crate::transform::{self, Transform};
 use crate::wire::stream::{StreamSource, StreamSourceInfo};
 use crate::wire::{AckPolicy, ApiError, ConsumerInfo, error};
 use serde::Deserialize;
@@ -98,7 +98,7 @@ impl Reader {
     pub fn new(source: &StreamSource, is_mirror: bool) -> Result<Self, ApiError> {
         let mut transforms = Vec::new();
         for transform in &source.subject_transforms {
-            let compiled = Transform::new(&transform.src, &transform.dest)
+            let compiled = transform::compile(&transform.src, &transform.dest)
                 .map_err(|why| error::STREAM_TRANSFORM_INVALID_DESTINATION.with(why))?;
             transforms.push((transform.src.as_bytes().into(), compiled));
         }

@@ -1,18 +1,20 @@
-//! Subject transforms of mappings: `orders.*.*` to `{{wildcard(2)}}.{{partition(3,1)}}`, compiled once and
-//! applied to subjects that are published (MAP-010 to MAP-020).
+//! Subject transforms of mappings and streams: `orders.*.*` to `{{wildcard(2)}}.{{partition(3,1)}}`, compiled
+//! once, applied to subjects (MAP-010 to MAP-020, JS-087).
 //!
-//! Not here: the renaming of imports, which goes both ways (`renaming`).
+//! Not here: the renaming of imports, which goes both ways (the host's).
 
 mod function;
 
 use std::hash::Hasher;
 
 use super::is_subset;
-pub(in crate::subject) use function::{Call, Function, parse as parse_token};
+pub use function::{Call, Function, parse as parse_token};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transform {
     source: Box<[u8]>,
+    /// Both ends are `>`: subjects stay as they are.
+    is_identity: bool,
     steps: Vec<Step>,
     /// Where the tokens that the destination's `>` takes begin.
     tail: Option<usize>,
@@ -63,8 +65,14 @@ pub enum TransformError {
 }
 
 impl Transform {
-    pub fn new(source: &str, destination: &str) -> Result<Self, TransformError> {
+    /// As the configuration of the server has it: what `new` finds, and what is wrong with the destination
+    /// whatever its source.
+    pub fn checked(source: &str, destination: &str) -> Result<Self, TransformError> {
         check(destination)?;
+        Self::new(source, destination)
+    }
+
+    pub fn new(source: &str, destination: &str) -> Result<Self, TransformError> {
         let (from, to) = (Shape::of(source)?, Shape::of(destination)?);
         if !to.wildcards.is_empty() || from.has_tail != to.has_tail {
             return Err(TransformError::Subject);
@@ -75,7 +83,12 @@ impl Transform {
                 steps.push(from.step(token)?);
             }
         }
-        Ok(Self { steps, tail: to.has_tail.then(|| from.tokens.len() - 1), source: source.as_bytes().into() })
+        Ok(Self {
+            source: source.as_bytes().into(),
+            is_identity: source == ">" && destination == ">",
+            steps,
+            tail: to.has_tail.then(|| from.tokens.len() - 1),
+        })
     }
 
     /// The same subject may get different ones.
@@ -87,6 +100,10 @@ impl Transform {
     pub fn apply(&self, subject: &[u8], random: &mut dyn FnMut() -> u64, out: &mut Vec<u8>) -> bool {
         if !is_subset(&self.source, subject) {
             return false;
+        }
+        if self.is_identity {
+            out.extend_from_slice(subject);
+            return true;
         }
         let tokens: Vec<&[u8]> = subject.split(|&byte| byte == b'.').collect();
         let mut is_first = true;

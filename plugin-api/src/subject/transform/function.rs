@@ -4,7 +4,7 @@ use super::TransformError;
 
 /// What a token of a destination says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::subject) enum Call {
+pub enum Call {
     /// It stands for itself.
     None,
     /// Of the wildcard with this number.
@@ -20,7 +20,7 @@ pub(in crate::subject) enum Call {
 
 /// Of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::subject) enum Function {
+pub enum Function {
     Wildcard,
     SplitFromLeft(usize),
     SplitFromRight(usize),
@@ -54,7 +54,7 @@ pub(super) fn check_name(token: &str) -> Result<(), TransformError> {
     named(token).map(|_| ()).ok_or_else(|| TransformError::UnknownFunction(token.to_owned()))
 }
 
-pub(in crate::subject) fn parse(token: &str) -> Result<Call, TransformError> {
+pub fn parse(token: &str) -> Result<Call, TransformError> {
     if let Some(number) = token.strip_prefix('$').filter(|number| !number.is_empty()) {
         return Ok(number.parse().map_or(Call::None, |index| Call::Of(index, Function::Wildcard)));
     }
@@ -88,11 +88,14 @@ fn named(token: &str) -> Option<(&'static [&'static str], &str)> {
     NAMES.iter().find(|words| is_named(name, words)).map(|words| (*words, arguments))
 }
 
+/// Of each word the case of the first letter is free.
 fn is_named(name: &str, words: &[&str]) -> bool {
-    let mut rest = name;
+    // By bytes: a name may be anything, and words are ASCII.
+    let mut rest = name.as_bytes();
     for word in words {
+        let (first, others) = word.as_bytes().split_at(1);
         let Some((head, tail)) = rest.split_at_checked(word.len()) else { return false };
-        if !head[..1].eq_ignore_ascii_case(&word[..1]) || head[1..] != word[1..] {
+        if !head[..1].eq_ignore_ascii_case(first) || head[1..] != *others {
             return false;
         }
         rest = tail;
@@ -214,7 +217,7 @@ fn split(token: &[u8], separator: &[u8], out: &mut Vec<u8>) {
     let mut rest = token;
     let pieces = std::iter::from_fn(|| {
         (!rest.is_empty()).then(|| {
-            let at = memchr::memmem::find(rest, separator);
+            let at = rest.windows(separator.len()).position(|window| window == separator);
             let piece = &rest[..at.unwrap_or(rest.len())];
             rest = at.map_or(&[], |at| &rest[at + separator.len()..]);
             piece

@@ -1,6 +1,6 @@
 //! How two subjects relate: a pattern matches a subject, covers a pattern, or overlaps one.
 //!
-//! Patterns are expected to be valid (`Pattern`); with others the answer is false or meaningless, never a
+//! Patterns are expected to be valid; with others the answer is false or meaningless, never a
 //! panic. Subjects may be anything a client sends.
 
 use super::tokens;
@@ -96,7 +96,6 @@ fn has_only_full_tokens<'a>(mut tokens: impl Iterator<Item = &'a [u8]>) -> bool 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::is_valid;
     use super::*;
 
     /// Every sequence of one to `tokens_max` tokens of `alphabet`.
@@ -120,7 +119,8 @@ mod tests {
 
     fn all_patterns() -> Vec<String> {
         let mut patterns = all_subjects(&["a", "b", "*", ">"], 3);
-        patterns.retain(|pattern| is_valid(pattern.as_bytes()));
+        // The wildcard for all that follows stands last.
+        patterns.retain(|pattern| !pattern.contains(">."));
         patterns
     }
 
