@@ -8,8 +8,30 @@
 /// ```ignore
 /// natsd_plugin_api::export_plugin!(Tap, "tap");
 /// ```
+///
+/// With `keys` (a `&[&str]` that is constant, the same as in the manifest) the file also has a label
+/// ([`crate::label`]): a host does not even open it while its configuration has none of these keys. Not for plugins
+/// that start by themselves or that others require.
+///
+/// ```ignore
+/// natsd_plugin_api::export_plugin!(Tap, "tap", keys: &["tap"]);
+/// ```
 #[macro_export]
 macro_rules! export_plugin {
+    ($plugin:ty, $name:literal, keys: $keys:expr) => {
+        $crate::export_plugin!($plugin, $name);
+
+        #[allow(unsafe_code)]
+        const _: () = {
+            const LINES: $crate::label::Lines<'static> =
+                $crate::label::Lines { name: $name, version: env!("CARGO_PKG_VERSION"), keys: $keys };
+
+            // SAFETY: the section is nobody else's and holds text only. Exported, so that the linker keeps it.
+            #[unsafe(link_section = ".natsd.label")]
+            #[unsafe(export_name = concat!("natsd_label__", $name))]
+            pub static NATSD_LABEL: [u8; LINES.len()] = LINES.text();
+        };
+    };
     ($plugin:ty, $name:literal) => {
         #[allow(unsafe_code)]
         const _: () = {

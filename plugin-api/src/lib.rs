@@ -22,6 +22,7 @@ pub mod events;
 mod export;
 pub mod files;
 pub mod host;
+pub mod label;
 #[doc(hidden)]
 pub mod log;
 pub mod net;

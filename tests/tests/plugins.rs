@@ -223,3 +223,19 @@ fn natsd_plugins_lists_without_starting_a_server_also_what_is_broken() {
     assert!(text.lines().nth(line("gone ") + 1).unwrap().contains("/nonexistent.so: No such file"), "{text}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn the_file_of_a_plugin_that_nothing_asks_for_is_not_opened() {
+    let states = |config: &str| {
+        let server = Monitored::start(natsd(), &format!("http: \"127.0.0.1:-1\"\n{config}"));
+        let pluginz = server.json("/pluginz");
+        let plugin =
+            pluginz["plugins"].as_array().unwrap().iter().find(|plugin| plugin["name"] == "websocket");
+        let plugin = plugin.unwrap_or_else(|| panic!("{pluginz}"));
+        assert_eq!((&plugin["version"], &plugin["api_version"]), (&"0.1.0".into(), &"1.4.0".into()));
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.server.pid())).unwrap();
+        (plugin["state"].as_str().unwrap().to_owned(), maps.contains("libnatsd_websocket.so"))
+    };
+    assert_eq!(states(""), ("found".to_owned(), false));
+    assert_eq!(states("websocket { port: -1, no_tls: true }"), ("started".to_owned(), true));
+}

@@ -1,7 +1,8 @@
 //! Looks at a file before the dynamic linker does: it takes a file that is cut short for whole, and the process
 //! dies of it.
 //!
-//! Pure: the head of the file and its size in, a verdict out. Reads only what ELF puts at its front.
+//! Pure: the head of the file and its size in, a verdict out; or the content of one section, by a function that
+//! reads.
 
 use thiserror::Error;
 
@@ -23,6 +24,10 @@ pub enum NotLoadable {
 
 const HEADER_BYTES: usize = 64;
 const SEGMENT_BYTES: usize = 56;
+const SECTION_BYTES: usize = 64;
+/// A library has a few dozen.
+const SECTIONS_MAX: u16 = 1024;
+const NAMES_BYTES_MAX: usize = 64 * 1024;
 const CLASS_64: u8 = 2;
 const TYPE_SHARED: u16 = 3;
 
@@ -71,6 +76,41 @@ pub fn check(head: &[u8], file_bytes: u64) -> Result<(), NotLoadable> {
     }
 }
 
+/// The content of a section, if the file has one of that name with at most `bytes_max`. `read` fills a buffer from a
+/// place in the file and answers how much it got.
+pub fn section(
+    head: &[u8],
+    name: &str,
+    bytes_max: usize,
+    read: impl Fn(u64, &mut [u8]) -> Option<usize>,
+) -> Option<Vec<u8>> {
+    let whole = |at: u64, len: usize| {
+        let mut bytes = vec![0; len];
+        (read(at, &mut bytes)? == len).then_some(bytes)
+    };
+    let header = head.get(..HEADER_BYTES)?;
+    let (table, size, count) = (long(header, 40), half(header, 58), half(header, 60));
+    if usize::from(size) != SECTION_BYTES || count > SECTIONS_MAX {
+        return None;
+    }
+    let table = whole(table, usize::from(count) * SECTION_BYTES)?;
+    let entry = |at: usize| table.get(at * SECTION_BYTES..(at + 1) * SECTION_BYTES);
+    let names = entry(usize::from(half(header, 62)))?;
+    let names_bytes = usize::try_from(long(names, 32)).ok().filter(|len| *len <= NAMES_BYTES_MAX)?;
+    let names = whole(long(names, 24), names_bytes)?;
+    let is_wanted = |entry: &&[u8]| {
+        let own = names.get(word(entry, 0) as usize..).unwrap_or_default();
+        own.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    };
+    let found = (0..usize::from(count)).filter_map(entry).find(is_wanted)?;
+    let len = usize::try_from(long(found, 32)).ok().filter(|len| *len <= bytes_max)?;
+    whole(long(found, 24), len)
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 /// A number of two bytes; the caller has checked the length.
 fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes([bytes[at], bytes[at + 1]])
@@ -117,6 +157,53 @@ mod tests {
         }
         for len in 4..HEADER_BYTES + SEGMENT_BYTES {
             assert_eq!(check(&library(100)[..len], 5000), Err(NotLoadable::Cut), "{len}");
+        }
+    }
+
+    /// A library with the sections `.shstrtab` and `.natsd.label`, which holds `text`.
+    fn labelled(text: &[u8]) -> Vec<u8> {
+        let mut file = library(64);
+        let names = file.len() as u64;
+        file.extend_from_slice(b"\0.shstrtab\0.natsd.label\0");
+        let content = file.len() as u64;
+        file.extend_from_slice(text);
+        let table = file.len() as u64;
+        for (name, at, len) in [(0u32, 0, 0), (1, names, 25), (11, content, text.len() as u64)] {
+            let mut section = [0; SECTION_BYTES];
+            section[..4].copy_from_slice(&name.to_ne_bytes());
+            section[24..32].copy_from_slice(&at.to_ne_bytes());
+            section[32..40].copy_from_slice(&len.to_ne_bytes());
+            file.extend_from_slice(&section);
+        }
+        file[40..48].copy_from_slice(&table.to_ne_bytes());
+        file[58..60].copy_from_slice(&(SECTION_BYTES as u16).to_ne_bytes());
+        file[60..62].copy_from_slice(&3u16.to_ne_bytes());
+        file[62..64].copy_from_slice(&1u16.to_ne_bytes());
+        file
+    }
+
+    fn section_of(file: &[u8], name: &str) -> Option<Vec<u8>> {
+        section(&file[..HEADER_BYTES.min(file.len())], name, 100, |at, buffer| {
+            let rest = file.get(usize::try_from(at).ok()?..)?;
+            let len = rest.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            Some(len)
+        })
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_name_and_damage_finds_nothing() {
+        let file = labelled(b"hello");
+        assert_eq!(section_of(&file, ".natsd.label").as_deref(), Some(&b"hello"[..]));
+        assert_eq!(section_of(&file, ".natsd"), None);
+        assert_eq!(section_of(&file, ".other"), None);
+        assert_eq!(section_of(&labelled(&[b'x'; 101]), ".natsd.label"), None);
+        for at in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0xff;
+            // Whatever it answers, it reads nothing beyond the file.
+            let _ = section_of(&damaged, ".natsd.label");
+            assert_eq!(section_of(&file[..at], ".natsd.label"), None, "{at}");
         }
     }
 }

@@ -1,17 +1,20 @@
 //! One plugin in the host: its state, its instance, and the calls that move it on.
 
 use super::context::{Context, Lent};
-use super::loader::{Linkage, LoadError, Loaded};
+use super::loader::{self, Linkage, LoadError, Loaded};
 use super::order::Needs;
 use super::{Shared, services::RuntimeServices};
 use natsd_plugin_api::abi::lifecycle::Instance;
 use natsd_plugin_api::abi::serve::serve;
+use natsd_plugin_api::files::RawFiles;
+use natsd_plugin_api::label::Label;
 use natsd_plugin_api::{Error, ErrorKind, Health, Manifest, PluginFacts, Result, Section};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,9 +32,17 @@ pub struct Entry {
     pub required: bool,
     /// True when the configuration names it: then it starts whether one of its keys is present or not.
     pub named: bool,
-    pub loaded: Option<Loaded>,
+    loaded: OnceLock<Loaded>,
+    /// What a file says that is not opened before it is needed.
+    asleep: Option<Asleep>,
     pub context: Arc<Context>,
     inner: Mutex<Inner>,
+}
+
+/// A plugin's file that has not been opened.
+struct Asleep {
+    path: PathBuf,
+    manifest: Manifest,
 }
 
 struct Inner {
@@ -45,6 +56,8 @@ struct Inner {
 pub enum State {
     /// Named, but not there.
     Declared,
+    /// Its file is there and says what it is for; nothing has asked for it to be opened.
+    Found,
     Loaded,
     Configured,
     Started,
@@ -72,14 +85,55 @@ impl Entry {
             name: name.to_owned(),
             required,
             named,
-            loaded: found.ok(),
+            loaded: found.map_or_else(|_| OnceLock::new(), OnceLock::from),
+            asleep: None,
             context: Context::new(name, shared),
             inner: Mutex::new(Inner { state, instance: None, section: Section::default() }),
         }
     }
 
+    /// A plugin whose file has a label, and is opened when something asks for it.
+    pub fn asleep(label: Label, path: PathBuf, shared: &Arc<Shared>) -> Self {
+        let Label { name, version, api_version, config_keys } = label;
+        let inner = Inner { state: State::Found, instance: None, section: Section::default() };
+        Self {
+            name: name.clone(),
+            required: true,
+            named: false,
+            loaded: OnceLock::new(),
+            context: Context::new(&name, shared),
+            asleep: Some(Asleep {
+                path,
+                manifest: Manifest { name, version, api_version, config_keys, ..Manifest::default() },
+            }),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Opens the file if that has waited until now.
+    pub fn open(&self, files: &dyn RawFiles) -> std::result::Result<(), LoadError> {
+        let Some(asleep) = self.asleep.as_ref().filter(|_| self.loaded.get().is_none()) else {
+            return Ok(());
+        };
+        match loader::open(files, &self.name, &asleep.path) {
+            Ok(loaded) => {
+                self.loaded.get_or_init(|| loaded);
+                self.inner.lock().state = State::Loaded;
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(&error);
+                Err(error)
+            }
+        }
+    }
+
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.get()
+    }
+
     pub fn manifest(&self) -> Option<&Manifest> {
-        self.loaded.as_ref().map(|loaded| &loaded.manifest)
+        self.loaded().map(|loaded| &loaded.manifest).or(self.asleep.as_ref().map(|asleep| &asleep.manifest))
     }
 
     pub fn needs(&self) -> Needs {
@@ -103,7 +157,7 @@ impl Entry {
 
     /// Makes the instance, which checks the section.
     pub fn configure(&self, section: Section, log_level: u8) -> Result<()> {
-        let Some(loaded) = &self.loaded else { return Err(Error::not_found("it is not loaded")) };
+        let Some(loaded) = self.loaded() else { return Err(Error::not_found("it is not loaded")) };
         let created = Instance::create(&loaded.root, serve(Box::new(Lent(self.context.clone()))), &section);
         let created =
             created.map_err(|error| self.context.faults.note("`create`", "it is not started", error));
@@ -191,8 +245,11 @@ impl Entry {
         let faults = self.context.faults.count();
         let health = self.health(&state);
         let manifest = self.manifest().cloned().unwrap_or_default();
-        let (linkage, path) = match self.loaded.as_ref().map(|loaded| &loaded.linkage) {
-            None => ("", None),
+        let (linkage, path) = match self.loaded().map(|loaded| &loaded.linkage) {
+            None => match &self.asleep {
+                Some(asleep) => ("dynamic", Some(asleep.path.display().to_string())),
+                None => ("", None),
+            },
             Some(Linkage::Static) => ("static", None),
             Some(Linkage::Dynamic(path)) => ("dynamic", Some(path.display().to_string())),
         };
@@ -231,6 +288,7 @@ impl State {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Declared => "declared",
+            Self::Found => "found",
             Self::Loaded => "loaded",
             Self::Configured => "configured",
             Self::Started => "started",

@@ -9,6 +9,7 @@ use natsd_plugin_api::Manifest;
 use natsd_plugin_api::abi::export::LibHeader;
 use natsd_plugin_api::abi::root::{self, CheckedRoot, RootRefusal};
 use natsd_plugin_api::files::{OpenOptions, RawFiles};
+use natsd_plugin_api::label::{self, Label};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -74,6 +75,26 @@ pub fn linked_names() -> Vec<&'static str> {
     let mut names: Vec<&str> = root::linked().map(|linked| linked.name).collect();
     names.sort_unstable();
     names
+}
+
+/// What a plugin's file says of itself without being opened; most say nothing.
+pub fn label(files: &dyn RawFiles, path: &Path) -> Option<Label> {
+    let file = files.open(&path.to_string_lossy(), OpenOptions::default()).ok()?;
+    let mut head = [0; elf::HEAD_BYTES];
+    let len = file.read_at(0, &mut head).ok()?;
+    // What the dynamic linker would refuse is refused with its reason.
+    elf::check(&head[..len], file.size().ok()?).ok()?;
+    let read = |at: u64, buffer: &mut [u8]| {
+        let mut got = 0;
+        while got < buffer.len() {
+            match file.read_at(at + got as u64, &mut buffer[got..]).ok()? {
+                0 => break,
+                more => got += more,
+            }
+        }
+        Some(got)
+    };
+    Label::parse(&elf::section(&head[..len], label::SECTION, label::BYTES_MAX, read)?)
 }
 
 /// Opens the file of a plugin.

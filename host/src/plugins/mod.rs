@@ -115,6 +115,10 @@ impl Plugins {
         let mut errors = Vec::new();
         let folders = search::folders(&options.dirs, executable_dir);
         for candidate in candidates(options, &folders, &*shared.runtime) {
+            if let Some(entry) = candidate.asleep(&shared) {
+                shared.entries.write().push(Arc::new(entry));
+                continue;
+            }
             let found = candidate.load(&folders, &*shared.runtime);
             let entry = match found {
                 Ok(loaded) => Entry::new(
@@ -177,9 +181,9 @@ impl Plugins {
     /// that always start, and those that these require. Creating checks their configuration, so this is also what
     /// a test of the configuration does. All errors are answered.
     pub fn configure(&self, options: &PluginsOptions, keys: &OwnedKeys) -> Vec<PluginsError> {
-        let entries = match in_order(wanted(&self.entries(), keys)) {
+        let entries = match self.opened(keys) {
             Ok(entries) => entries,
-            Err(error) => return vec![error.into()],
+            Err(error) => return vec![error],
         };
         let mut errors = Vec::new();
         for entry in &entries {
@@ -191,6 +195,15 @@ impl Plugins {
         }
         self.sort(&entries);
         errors
+    }
+
+    /// The plugins that are to run, in order, each with its file open: what a plugin needs is known only then.
+    fn opened(&self, keys: &OwnedKeys) -> Result<Vec<Arc<Entry>>, PluginsError> {
+        let files = self.shared.runtime.files();
+        for entry in wanted(&self.entries(), keys) {
+            entry.open(&*files)?;
+        }
+        Ok(in_order(wanted(&self.entries(), keys))?)
     }
 
     /// What was noted since the last call. `start` logs it; who does not start shows it otherwise.
@@ -235,7 +248,9 @@ impl Plugins {
     ) -> Result<Prepared, PluginsError> {
         let mut prepared = Prepared { plugins: Vec::new() };
         let entries = self.entries();
-        if let Some(new) = wanted(&entries, keys).iter().find(|entry| entry.is(State::Loaded)) {
+        if let Some(new) =
+            wanted(&entries, keys).iter().find(|entry| entry.is(State::Loaded) || entry.is(State::Found))
+        {
             let owned = |path: &str| new.manifest().is_some_and(|manifest| owns(manifest, path));
             let key = keys.iter().map(|(path, _)| path).find(|path| owned(path));
             let key = key.cloned().unwrap_or_else(|| format!("plugins.{}", new.name));
@@ -264,7 +279,7 @@ impl Plugins {
     /// 0 is off, 1 error … 5 trace.
     pub fn set_log_level(&self, level: u8) {
         self.shared.log_level.store(level, Ordering::Relaxed);
-        for loaded in self.entries().iter().filter_map(|entry| entry.loaded.as_ref()) {
+        for loaded in self.entries().iter().filter_map(|entry| entry.loaded()) {
             loaded.root.set_log_level(level);
         }
     }
@@ -384,6 +399,14 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Found in a folder, with a label: it is opened only when its keys are there.
+    fn asleep(&self, shared: &Arc<Shared>) -> Option<Entry> {
+        let path = self.path.clone().filter(|_| !self.named)?;
+        let label = loader::label(&*shared.runtime.files(), &path)?;
+        let is_its_own = label.name.replace('-', "_") == self.name.replace('-', "_");
+        is_its_own.then(|| Entry::asleep(label, path, shared))
+    }
+
     fn load(
         &self,
         folders: &[PathBuf],
@@ -449,7 +472,7 @@ fn wanted(entries: &[Arc<Entry>], keys: &OwnedKeys) -> Vec<Arc<Entry>> {
     let mut at = 0;
     while let Some(entry) = wanted.get(at).cloned() {
         for required in &entry.needs().requires {
-            let provider = entries.iter().find(|other| other.loaded.is_some() && provides(other, required));
+            let provider = entries.iter().find(|other| other.loaded().is_some() && provides(other, required));
             if let Some(provider) =
                 provider.filter(|provider| !wanted.iter().any(|other| Arc::ptr_eq(other, provider)))
             {

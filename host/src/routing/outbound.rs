@@ -14,6 +14,8 @@ use std::task::Waker;
 const CHUNK_BYTES: usize = 64 << 10;
 /// A new chunk starts with this capacity.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
+/// Pieces handed to one write: a whole read of large messages, each a head and a payload.
+const SLICES: usize = 256;
 /// Chunks handed to one write.
 const WRITE_CHUNKS: usize = 32;
 /// A producer waits while a receiver has more pending than this (or 3/4 of its max_pending).
@@ -170,8 +172,8 @@ impl Outbound {
         let (mut k, mut offset) = (0, 0);
         if let Some(wire) = &self.wire {
             while k < count {
-                let mut slices = [IoSlice::new(&[]); 64];
-                let n = (count - k).min(64);
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let n = (count - k).min(SLICES);
                 for (i, s) in slices[..n].iter_mut().enumerate() {
                     *s = IoSlice::new(&piece(k + i)[if i == 0 { offset } else { 0 }..]);
                 }

@@ -46,7 +46,7 @@ pub struct AuthJwt {
     requests: Mutex<Option<Requests>>,
 }
 
-export_plugin!(AuthJwt, "auth-jwt");
+export_plugin!(AuthJwt, "auth-jwt", keys: &config::KEYS);
 
 impl Plugin for AuthJwt {
     fn manifest() -> Manifest {

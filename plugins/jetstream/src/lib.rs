@@ -52,7 +52,7 @@ pub struct JetStream {
     observer: Mutex<Option<Registration>>,
 }
 
-export_plugin!(JetStream, "jetstream");
+export_plugin!(JetStream, "jetstream", keys: &config::KEYS);
 
 impl Plugin for JetStream {
     fn manifest() -> Manifest {

@@ -40,7 +40,7 @@ pub struct WebSocket {
     listener: Mutex<Option<Registration<ListenerFacts>>>,
 }
 
-export_plugin!(WebSocket, "websocket");
+export_plugin!(WebSocket, "websocket", keys: &[KEY]);
 
 impl Plugin for WebSocket {
     fn manifest() -> Manifest {
