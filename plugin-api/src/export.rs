@@ -29,7 +29,7 @@ macro_rules! export_plugin {
             // SAFETY: the section is nobody else's and holds text only. Exported, so that the linker keeps it.
             #[unsafe(link_section = ".natsd.label")]
             #[unsafe(export_name = concat!("natsd_label__", $name))]
-            pub static NATSD_LABEL: [u8; LINES.len()] = LINES.text();
+            pub static NATSD_LABEL: [u8; LINES.bytes()] = LINES.text();
         };
     };
     ($plugin:ty, $name:literal) => {

@@ -42,7 +42,7 @@ pub struct Lines<'a> {
 
 impl Lines<'_> {
     /// The length of the label's text.
-    pub const fn len(&self) -> usize {
+    pub const fn bytes(&self) -> usize {
         let mut len = 0;
         let mut at = 0;
         while at < self.count() {
@@ -52,7 +52,7 @@ impl Lines<'_> {
         len
     }
 
-    /// The label's text; `N` is `len`.
+    /// The label's text; `N` is `bytes`.
     pub const fn text<const N: usize>(&self) -> [u8; N] {
         let mut text = [0; N];
         let (mut to, mut at) = (0, 0);
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_label_made_by_the_macro_is_read_by_the_host() {
         const LINES: Lines<'_> = Lines { name: "tap", version: "0.2.0", keys: &["tap", "accounts.*.tap"] };
-        const TEXT: [u8; LINES.len()] = LINES.text();
+        const TEXT: [u8; LINES.bytes()] = LINES.text();
         let expected = Label {
             name: "tap".into(),
             version: "0.2.0".into(),

@@ -1,6 +1,7 @@
 //! The plugins of this server: found, checked, configured, started, reloaded, stopped.
 //!
-//! - [`search`]: where files are looked for; [`loader`]: opens and checks them, after `elf` had a look
+//! - [`search`]: where files are looked for, `candidates`: which plugins may be there
+//! - [`loader`]: opens and checks files, after `elf` had a look
 //! - [`order`]: who starts first; [`entry`]: one plugin's life
 //! - [`services`]: what plugins need of the runtime and the server; [`context`]: that, as one plugin sees it
 //! - [`points`]: what plugins have registered, with the policy for faults; [`queue`]: queued subscriptions
@@ -8,6 +9,7 @@
 //!
 //! Not here: what the values on the line are (`natsd_plugin_api::abi`).
 
+mod candidates;
 pub mod context;
 mod elf;
 pub mod entry;
@@ -21,8 +23,9 @@ pub mod search;
 pub mod services;
 
 use crate::config::options::PluginsOptions;
+use candidates::candidates;
 use entry::{Entry, State};
-use loader::{LoadError, Loaded};
+use loader::LoadError;
 use natsd_plugin_api::abi::points::FfiCall;
 use natsd_plugin_api::{Error, Manifest, PluginFacts, Result, Section};
 use order::{OrderError, start_order};
@@ -31,7 +34,7 @@ use points::Points;
 use serde_json::{Map, Value};
 use services::{HostServices, RuntimeServices, Surroundings};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
@@ -387,79 +390,6 @@ impl Drop for Prepared {
             entry.finish(None);
         }
     }
-}
-
-/// A plugin that may be there.
-struct Candidate {
-    name: String,
-    path: Option<PathBuf>,
-    required: bool,
-    /// By the configuration, and not only found in a folder.
-    named: bool,
-}
-
-impl Candidate {
-    /// Found in a folder, with a label: it is opened only when its keys are there.
-    fn asleep(&self, shared: &Arc<Shared>) -> Option<Entry> {
-        let path = self.path.clone().filter(|_| !self.named)?;
-        let label = loader::label(&*shared.runtime.files(), &path)?;
-        let is_its_own = label.name.replace('-', "_") == self.name.replace('-', "_");
-        is_its_own.then(|| Entry::asleep(label, path, shared))
-    }
-
-    fn load(
-        &self,
-        folders: &[PathBuf],
-        runtime: &dyn RuntimeServices,
-    ) -> std::result::Result<Loaded, LoadError> {
-        if let (None, Some(linked)) = (&self.path, loader::linked(&self.name)) {
-            return linked;
-        }
-        let path = self.path.clone().or_else(|| search::find(&*runtime.files(), folders, &self.name));
-        let Some(path) = path else { return Err(LoadError::missing(&self.name, folders)) };
-        match loader::open(&*runtime.files(), &self.name, &path) {
-            // A file that was only found: `_` in its name may stand for `-` in the plugin's.
-            Err(LoadError::NoSymbol { .. }) if !self.named && self.name.contains('_') => {
-                loader::open(&*runtime.files(), &self.name.replace('_', "-"), &path)
-            }
-            answer => answer,
-        }
-    }
-}
-
-/// Every plugin to load, once: named ones first, then linked ones, then those in the folders. An exact list
-/// (`load`) leaves out all others.
-fn candidates(
-    options: &PluginsOptions,
-    folders: &[PathBuf],
-    runtime: &dyn RuntimeServices,
-) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let exact = options.load.as_ref();
-    let allowed = |name: &str| exact.is_none_or(|load| load.iter().any(|listed| listed == name));
-    for declared in options.declared.iter().filter(|declared| allowed(&declared.name)) {
-        candidates.push(Candidate {
-            name: declared.name.clone(),
-            path: declared.path.clone(),
-            required: declared.required,
-            named: true,
-        });
-    }
-    let mut add = |name: &str, path: Option<PathBuf>, named: bool| {
-        let same = |candidate: &Candidate| candidate.name.replace('-', "_") == name.replace('-', "_");
-        if !candidates.iter().any(same) {
-            candidates.push(Candidate { name: name.to_owned(), path, required: true, named });
-        }
-    };
-    match exact {
-        Some(load) => load.iter().for_each(|name| add(name, None, true)),
-        None => {
-            loader::linked_names().iter().for_each(|name| add(name, None, false));
-            let found = search::scan(&*runtime.files(), folders);
-            found.into_iter().for_each(|(name, path)| add(&name, Some(path), false));
-        }
-    }
-    candidates
 }
 
 /// The plugins that are to run: named, always starting, with a key present; and what these require.
