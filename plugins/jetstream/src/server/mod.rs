@@ -16,7 +16,7 @@ pub mod worker;
 
 use crate::config::Config;
 use crate::store::StoreEngine;
-use crate::store::file::FileEngine;
+use crate::store::file::{FileEngine, Options, Threads};
 use crate::store::memory::MemoryEngine;
 use crate::stream::BatchLimits;
 use crate::wire::Storage;
@@ -165,14 +165,11 @@ impl Server {
                 let host = spawner.clone();
                 drop(spawner.spawn("log", async move { host.blocking(job).await }));
             };
+            let clock = host.clone();
+            let threads = Threads { spawn: &spawn, clock: Arc::new(move || clock.monotonic_ns()) };
+            let options = Options { sync: config.sync, random: host.random_u64() };
             let vfs = Arc::new(host.files());
-            FileEngine::open(
-                vfs,
-                &config.store_dir(crate::TEMPORARY),
-                config.sync,
-                host.random_u64(),
-                Some(&spawn),
-            )
+            FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), options, Some(threads))
         });
         let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
         Ok(Arc::new(engine))

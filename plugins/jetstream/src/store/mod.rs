@@ -2,8 +2,8 @@
 //! memory store and third parties implement.
 //!
 //! One stream task owns a store; nothing here is shared between tasks. Changes take effect in memory at once, in
-//! order, and are durable when the [`Commit`] taken after them is done. Calls may read a file for a short time;
-//! none waits for a sync. Time is an argument: a store has no clock.
+//! order, and are durable when the [`Commit`] taken after them is done. Calls may read a file for a short time; a
+//! commit may wait for a sync that is known to be short. Time is an argument: a store has no clock.
 
 use crate::filter::Filter;
 pub mod file;
@@ -237,6 +237,14 @@ impl Commit {
         match self {
             Self::Done => Ok(()),
             Self::Waiting(done) => done.await.unwrap_or(Err(StoreError::Closed)),
+        }
+    }
+
+    /// Not on a thread that tasks run on.
+    pub fn wait_blocking(self) -> Result<(), StoreError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Waiting(done) => done.blocking_recv().unwrap_or(Err(StoreError::Closed)),
         }
     }
 }

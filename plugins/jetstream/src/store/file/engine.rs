@@ -1,50 +1,103 @@
-//! The store of a server: a folder for each account, a folder for each stream, one thread that writes.
+//! The store of a server: a folder for each account, a folder for each stream, one log for all of them.
 
+use super::entry::{Job, Op};
+use super::files::{Disk, Slot, failed};
+use super::io::{Clock, Salts};
+use super::log::{self, Log};
+use super::place::{self, FileName, Home};
 use super::recovery;
+use super::replay;
 use super::state_log::{self, Fact};
-use super::stream::{FileStore, Log, Shared};
-use super::writer::{Job, Op, Slot, Writer, failed};
+use super::stream::{FileStore, Shared, StateLog};
+use super::writer::Writer;
 use crate::config::Sync;
 use crate::store::vfs::Vfs;
 use crate::store::{StoreEngine, StoreError, StoreSettings, StoredStream, StreamStore};
+use hashbrown::{HashMap, HashSet};
+use natsd_plugin_api::tracing;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The log's segments where there is no thread: small, so that simulations see them change.
+const SEGMENT_MAX_INLINE: u64 = 64 * 1024;
 
 /// Streams in files.
 pub struct FileEngine {
     shared: Arc<Shared>,
     root: String,
+    /// How much of the files counts, as the log had it at the start.
+    ends: Mutex<HashMap<(u64, FileName), u64>>,
 }
 
-/// How the thread that writes is started; without one, commits write on the caller's thread.
-pub type Spawn<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>);
+/// How the file store is to work.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub sync: Sync,
+    /// Seeds the salts of files.
+    pub random: u64,
+}
+
+/// What the store needs of the host to write beside the tasks of streams.
+pub struct Threads<'a> {
+    pub spawn: &'a dyn Fn(Box<dyn FnOnce() + Send>),
+    pub clock: Clock,
+}
 
 impl FileEngine {
-    /// `root` is made if it is not there. `random` seeds the salts of files.
+    /// `root` is made if it is not there. Without threads, commits write on the caller's.
     pub fn open(
         vfs: Arc<dyn Vfs>,
         root: &str,
-        sync: Sync,
-        random: u64,
-        spawn: Option<Spawn<'_>>,
+        options: Options,
+        threads: Option<Threads<'_>>,
     ) -> Result<Self, StoreError> {
+        let root = root.trim_end_matches('/');
         vfs.create_dir_all(root).map_err(|error| failed(root, &error))?;
-        let writer = Writer::new(vfs.clone(), sync);
-        let shared = Arc::new(Shared {
-            vfs,
-            writer: writer.clone(),
-            inline: spawn.is_none(),
-            random: AtomicU64::new(random),
+        let random = AtomicU64::new(options.random);
+        let salts: Salts = Arc::new(move || {
+            let value = random.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
+            xxhash_rust::xxh3::xxh3_64(&value.to_le_bytes())
         });
-        if let Some(spawn) = spawn {
-            spawn(Box::new(move || writer.run()));
+        let replayed = replay::replay(&*vfs, root)?;
+        let log = start_log(&*vfs, root, options.sync, &replayed, &salts, threads.is_none())?;
+        let disk = Arc::new(Disk::new(vfs));
+        let next_id = Arc::new(AtomicU64::new(replayed.next_id));
+        let clock = threads.as_ref().map(|threads| threads.clock.clone());
+        let writer =
+            Writer::new(disk.clone(), root, options.sync, log, salts.clone(), next_id.clone(), clock);
+        if let Some(threads) = threads {
+            let (thread, keeper) = (writer.clone(), writer.keeper.clone());
+            (threads.spawn)(Box::new(move || thread.run()));
+            (threads.spawn)(Box::new(move || keeper.run()));
         }
-        Ok(Self { shared, root: root.trim_end_matches('/').to_owned() })
+        let shared = Arc::new(Shared { disk, writer, salts, next_id, streams: Mutex::default() });
+        Ok(Self { shared, root: root.to_owned(), ends: Mutex::new(replayed.ends) })
     }
+}
 
-    fn dir(&self, account: &str, stream: &str) -> String {
-        format!("{}/{}/streams/{}", self.root, escape(account), escape(stream))
+/// The log, empty: what it said has been done.
+fn start_log(
+    vfs: &dyn Vfs,
+    root: &str,
+    sync: Sync,
+    replayed: &replay::Replayed,
+    salts: &Salts,
+    inline: bool,
+) -> Result<Option<Log>, StoreError> {
+    let (generation, next_id) = (replayed.generation, replayed.next_id);
+    if sync == Sync::Always {
+        let size_max = if inline { SEGMENT_MAX_INLINE } else { log::SEGMENT_MAX };
+        return Log::start(vfs, root, generation, size_max, || salts(), next_id).map(Some);
     }
+    let there = vfs.list(root).map_err(|error| failed(root, &error))?;
+    for path in [log::path(root, 0), log::path(root, 1)] {
+        if there.iter().any(|name| path.ends_with(&format!("/{name}"))) {
+            vfs.remove_file(&path).map_err(|error| failed(&path, &error))?;
+        }
+    }
+    vfs.sync_dir(root).map_err(|error| failed(root, &error))?;
+    Ok(None)
 }
 
 impl StoreEngine for FileEngine {
@@ -55,16 +108,72 @@ impl StoreEngine for FileEngine {
         settings: &StoreSettings,
         meta: &[u8],
     ) -> Result<Box<dyn StreamStore>, StoreError> {
-        let (vfs, dir) = (&self.shared.vfs, self.dir(account, stream));
-        let there = vfs.list(&dir).map_err(|error| failed(&dir, &error))?;
-        if there.iter().any(|name| name.starts_with("state.")) {
+        let base = place::base(account, stream);
+        if !self.shared.streams.lock().insert(base.clone()) {
             return Err(StoreError::Exists);
         }
-        let msgs = format!("{dir}/msgs");
-        vfs.create_dir_all(&msgs).map_err(|error| failed(&msgs, &error))?;
-        for parent in ancestors(&self.root, &msgs) {
-            vfs.sync_dir(&parent).map_err(|error| failed(&parent, &error))?;
+        let made = self.make(&base, settings, meta);
+        if made.is_err() {
+            self.shared.streams.lock().remove(&base);
         }
+        made.map(|store| Box::new(store) as Box<dyn StreamStore>)
+    }
+
+    fn recover(&self) -> Result<Vec<StoredStream>, StoreError> {
+        let disk = &self.shared.disk;
+        let ends = std::mem::take(&mut *self.ends.lock());
+        let mut found = Vec::new();
+        for account in disk.list(&self.root)? {
+            let streams = format!("{account}/streams");
+            let Ok(names) = disk.list(&format!("{}/{streams}", self.root)) else { continue };
+            for folder in names {
+                let path = format!("{}/{streams}/{folder}", self.root);
+                if folder.starts_with('.') {
+                    // A deletion that did not come to its end.
+                    let _ = disk.vfs.remove_dir_all(&path);
+                    continue;
+                }
+                let Some((name, id)) = place::stream_of(&folder) else { continue };
+                let there = disk.list(&path).unwrap_or_default();
+                if there.iter().any(|name| FileName::parse(name).is_some()) {
+                    found.push((place::unescape(&account), name, id, format!("{streams}/{folder}")));
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.0, &a.1, b.2).cmp(&(&b.0, &b.1, a.2)));
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut streams = Vec::new();
+        for (account, name, id, place) in found {
+            let base = place::base(&account, &name);
+            if !seen.insert(base.clone()) {
+                tracing::warn!("{}/{place} is older than another of that name: left alone", self.root);
+                continue;
+            }
+            self.shared.streams.lock().insert(base);
+            let home = Arc::new(Home::found(&self.root, &place, id));
+            let (meta, store) = match recovery::open(self.shared.clone(), home, &ends) {
+                Ok(store) => (store.meta.clone(), Ok(Box::new(store) as Box<dyn StreamStore>)),
+                Err(error) => (bytes::Bytes::new(), Err(error)),
+            };
+            streams.push(StoredStream { account, name, meta, store });
+        }
+        Ok(streams)
+    }
+
+    fn trouble(&self) -> String {
+        self.shared.writer.refusal().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.shared.writer.close()
+    }
+}
+
+impl FileEngine {
+    /// Makes a stream: durable when the log has it, its folder comes later.
+    fn make(&self, base: &str, settings: &StoreSettings, meta: &[u8]) -> Result<FileStore, StoreError> {
+        let id = self.shared.next_id.fetch_add(1, Relaxed);
+        let home = Arc::new(Home::new(&self.root, &format!("{base}.{id}"), id));
         let salt = self.shared.salt();
         let mut content = state_log::header(salt);
         state_log::push(&mut content, 0, salt, 0, &Fact::Meta(meta));
@@ -75,139 +184,24 @@ impl StoreEngine for FileEngine {
             last_time_ns: 0,
         };
         state_log::push(&mut content, 0, salt, 1, &floor);
-        let slot = Slot::new(&dir, "state.1");
+        let slot = Slot::new(&home, FileName::State(1));
         let size = content.len() as u64;
-        self.write(Op::Create { slot: slot.clone(), content: content.into() })?;
-        let log = Log { slot, generation: 1, salt, size, next_number: 2, short_size: size, open: Vec::new() };
-        let mut store = FileStore::new(self.shared.clone(), dir, *settings, log);
-        store.meta = meta.to_vec().into();
-        Ok(Box::new(store))
-    }
-
-    fn recover(&self) -> Result<Vec<StoredStream>, StoreError> {
-        let vfs = &self.shared.vfs;
-        let mut found = Vec::new();
-        for account in vfs.list(&self.root).map_err(|error| failed(&self.root, &error))? {
-            let streams = format!("{}/{account}/streams", self.root);
-            let Ok(names) = vfs.list(&streams) else { continue };
-            for name in names {
-                let dir = format!("{streams}/{name}");
-                if name.starts_with('.') {
-                    // A deletion that did not come to its end.
-                    let _ = vfs.remove_dir_all(&dir);
-                    continue;
-                }
-                let there = vfs.list(&dir).unwrap_or_default();
-                if !there.iter().any(|name| name.starts_with("state.")) {
-                    continue;
-                }
-                let (meta, store) = match recovery::open(self.shared.clone(), &dir) {
-                    Ok(store) => (store.meta.clone(), Ok(Box::new(store) as Box<dyn StreamStore>)),
-                    Err(error) => (bytes::Bytes::new(), Err(error)),
-                };
-                found.push(StoredStream { account: unescape(&account), name: unescape(&name), meta, store });
-            }
-        }
-        found.sort_by(|a, b| (&a.account, &a.name).cmp(&(&b.account, &b.name)));
-        Ok(found)
-    }
-
-    fn trouble(&self) -> String {
-        self.shared.writer.failure().map(|error| error.to_string()).unwrap_or_default()
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        if !self.shared.inline {
-            self.shared.writer.close();
-        }
-        self.shared.writer.failure().map_or(Ok(()), Err)
-    }
-}
-
-impl FileEngine {
-    /// Writes and waits until it is durable.
-    fn write(&self, op: Op) -> Result<(), StoreError> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.shared.writer.push(Job {
-            ops: vec![op],
+        let create = Op::Create { slot: slot.clone(), content: content.into() };
+        let job = Job {
+            home: home.clone(),
+            ops: vec![create],
             written: Arc::default(),
             number: 0,
-            lazy: false,
-            done: Some(sender),
-        });
-        if self.shared.inline {
-            self.shared.writer.run_once();
-        }
-        receiver.blocking_recv().unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-/// Removes a stream's folder; durable when it returns.
-pub fn destroy(vfs: &dyn Vfs, dir: &str) -> Result<(), StoreError> {
-    let Some((parent, name)) = dir.rsplit_once('/') else { return Ok(()) };
-    // Renamed first: half a folder would be half a stream.
-    let gone = format!("{parent}/.{name}");
-    let _ = vfs.remove_dir_all(&gone);
-    vfs.rename(dir, &gone).map_err(|error| failed(dir, &error))?;
-    vfs.sync_dir(parent).map_err(|error| failed(parent, &error))?;
-    vfs.remove_dir_all(&gone).map_err(|error| failed(&gone, &error))
-}
-
-/// The folders from `root` down to the one that `path` lies in, deepest first.
-fn ancestors(root: &str, path: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut path = path;
-    while let Some((parent, _)) = path.rsplit_once('/') {
-        found.push(parent.to_owned());
-        if parent.len() <= root.len() {
-            break;
-        }
-        path = parent;
-    }
-    found
-}
-
-/// A name that is safe as part of a path: anything unusual is written as its bytes.
-fn escape(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'$' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02x}")),
-        }
-    }
-    out
-}
-
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{escape, unescape};
-
-    #[test]
-    fn names_survive_as_paths() {
-        for name in ["ORDERS", "$G", "a/../b", "ä b%", "..", ".x"] {
-            let escaped = escape(name);
-            assert!(!escaped.contains('/') && !escaped.starts_with('.'), "{escaped}");
-            assert_eq!(unescape(&escaped), name);
-        }
+            waits: true,
+            gone: false,
+            erases: false,
+            done: None,
+        };
+        self.shared.writer.commit(job).wait_blocking()?;
+        let log =
+            StateLog { slot, generation: 1, salt, size, next_number: 2, short_size: size, open: Vec::new() };
+        let mut store = FileStore::new(self.shared.clone(), home, *settings, log);
+        store.meta = meta.to_vec().into();
+        Ok(store)
     }
 }

@@ -1,21 +1,30 @@
 //! Streams in files: acknowledged means durable.
 //!
-//! A stream has blocks (`block`: messages in order) and a state log (`state_log`: everything else). All files of a
-//! server are written by one thread (`writer`), which syncs once for everything that came meanwhile. `stream` is
-//! what a stream's task sees, `recovery` brings it back, `engine` finds streams.
+//! A stream has blocks (`block`: messages in order) and a state log (`state_log`: everything else). What changes is
+//! written to one log for all streams (`log`, `entry`) and synced there, once for all that came meanwhile; the files
+//! of streams follow later, without a sync. `writer` decides who writes and when, `io` does it, `keeper` syncs files
+//! and deletes beside that, so that segments of the log can be used again. `replay` does what the log says after a
+//! start, `recovery` then reads a stream's files. `stream` is what a stream's task sees, `engine` finds streams.
 
 mod asking;
 mod block;
 mod engine;
+mod entry;
+mod files;
+mod io;
+mod keeper;
+mod log;
 mod noting;
+mod place;
 mod reading;
 mod record;
 mod recovery;
 mod removing;
+mod replay;
 mod state_log;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use engine::FileEngine;
+pub use engine::{FileEngine, Options, Threads};

@@ -1,12 +1,14 @@
 //! Noting: facts for the state log, and the log written anew when most of it is outdated.
 
+use super::entry::Op;
+use super::files::Slot;
+use super::place::FileName;
 use super::state_log::{self, Fact};
-use super::stream::{FileStore, Log};
-use super::writer::{Op, Slot};
+use super::stream::{FileStore, StateLog};
 
 impl FileStore {
     pub(super) fn note(&mut self, fact: &Fact<'_>) {
-        let Log { open, size, salt, next_number, .. } = &mut self.log;
+        let StateLog { open, size, salt, next_number, .. } = &mut self.log;
         state_log::push(open, *size, *salt, *next_number, fact);
         self.log.next_number += 1;
     }
@@ -21,8 +23,8 @@ impl FileStore {
 
     /// All facts anew, into a file of the next generation.
     pub(super) fn shorten_log(&mut self) {
-        let (vfs_dir, generation) = (self.dir.clone(), self.log.generation + 1);
-        let slot = Slot::new(&vfs_dir, &format!("state.{generation}"));
+        let generation = self.log.generation + 1;
+        let slot = Slot::new(&self.home, FileName::State(generation));
         let salt = self.shared.salt();
         let mut out = state_log::header(salt);
         let mut number = 0;

@@ -2,11 +2,13 @@
 //! for a message.
 
 use super::block;
+use super::files::Slot;
 use super::record;
 use super::stream::{FileStore, Window};
-use super::writer::failed;
+use crate::store::vfs::VfsFile;
 use crate::store::{Flags, Message, StoreError};
 use bytes::Bytes;
+use std::sync::atomic::Ordering::Acquire;
 
 /// Bytes read at once by who reads on, and by who reads here and there.
 const READ_AHEAD: usize = 64 * 1024;
@@ -19,8 +21,7 @@ impl FileStore {
         if self.blocks[at].offsets.is_some() {
             return Ok(());
         }
-        let path = self.blocks[at].slot.path.clone();
-        let content = self.shared.vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let content = self.content(at)?;
         let block = &mut self.blocks[at];
         let mut offsets = Vec::new();
         super::recovery::scan(block, &content, &mut |offset, entry| {
@@ -32,6 +33,24 @@ impl FileStore {
         block.offsets = Some(offsets);
         self.remember(number);
         Ok(())
+    }
+
+    /// A block's file as it will be: with what is not in it yet.
+    fn content(&mut self, at: usize) -> Result<Vec<u8>, StoreError> {
+        let block = &self.blocks[at];
+        let number = block.number;
+        let mut content = vec![0; block.size as usize];
+        let until = self.in_file_until(at) as usize;
+        // While nothing of it was written there may be no file.
+        if until > block::HEADER {
+            let file = self.shared.disk.open(&block.slot)?;
+            read_fully(&block.slot, &*file, 0, &mut content[..until])?;
+        }
+        for tail in self.tail.iter().filter(|tail| tail.block == number) {
+            let start = tail.at as usize;
+            content[start..start + tail.content.len()].copy_from_slice(&tail.content);
+        }
+        Ok(content)
     }
 
     /// A message of a block that is there.
@@ -55,7 +74,7 @@ impl FileStore {
                 payload: parsed.payload,
             })),
             _ => {
-                let path = block.slot.path.clone();
+                let path = block.slot.path();
                 self.lose(at, seq);
                 Err(StoreError::Damaged { path, why: format!("message {seq} cannot be read") })
             }
@@ -90,21 +109,17 @@ impl FileStore {
                 return Ok(window.content.slice(from..));
             }
         }
-        let file = block.slot.open(&*self.shared.vfs, false)?;
-        let (number, path) = (block.number, block.slot.path.clone());
+        let number = block.number;
+        let file = self.shared.disk.open(&block.slot)?;
+        // What is behind that may be on its way into the file right now.
+        let limit = self.in_file_until(at);
         let window_end = self.window.at + self.window.content.len() as u64;
         let reads_on = self.window.block == number && (self.window.at..=window_end).contains(&offset);
         let mut want = if reads_on { READ_AHEAD } else { READ_ONE };
+        let most = limit.saturating_sub(offset) as usize;
         loop {
-            let mut buffer = vec![0; want];
-            let mut got = 0;
-            while got < buffer.len() {
-                let read = file.read_at(offset + got as u64, &mut buffer[got..]);
-                match read.map_err(|error| failed(&path, &error))? {
-                    0 => break,
-                    more => got += more,
-                }
-            }
+            let mut buffer = vec![0; want.min(most)];
+            let got = read_fully(&self.blocks[at].slot, &*file, offset, &mut buffer)?;
             buffer.truncate(got);
             let needed = record_len(&buffer);
             if needed <= got || got < want || needed > record::SIZE_MAX + record::HEAD {
@@ -113,6 +128,14 @@ impl FileStore {
             }
             want = needed;
         }
+    }
+
+    /// Up to where a block's content is in its file.
+    fn in_file_until(&self, at: usize) -> u64 {
+        let block = &self.blocks[at];
+        let written = self.written.load(Acquire);
+        let ahead = self.tail.iter().find(|tail| tail.block == block.number && tail.commit > written);
+        ahead.map_or(block.size, |tail| tail.at)
     }
 
     /// The first message from `from` on whose subject is meant and which has one of the flags, if any are given.
@@ -164,6 +187,23 @@ impl FileStore {
         }
         Ok(None)
     }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_fully(
+    slot: &Slot,
+    file: &dyn VfsFile,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<usize, StoreError> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match file.read_at(offset + got as u64, &mut buffer[got..]).map_err(|error| slot.failed(&error))? {
+            0 => break,
+            more => got += more,
+        }
+    }
+    Ok(got)
 }
 
 pub(super) fn record_len(bytes: &[u8]) -> usize {

@@ -2,11 +2,13 @@
 //! read is stepped over and counted.
 
 use super::block::{self, Block, Entry};
+use super::files::{Slot, failed};
+use super::place::{FileName, Home};
 use super::record::{self, Bad};
 use super::state_log::{self, Found};
-use super::stream::{FileStore, Log, Shared, size_bytes};
-use super::writer::{Slot, failed};
+use super::stream::{FileStore, Shared, StateLog, size_bytes};
 use crate::store::{StoreError, StoreSettings, StoredConsumer, SubjectFacts};
+use hashbrown::HashMap;
 use natsd_plugin_api::tracing;
 use std::sync::Arc;
 
@@ -43,10 +45,15 @@ pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)
 }
 
 /// Opens the store of a stream that was there.
-pub fn open(shared: Arc<Shared>, dir: &str) -> Result<FileStore, StoreError> {
-    let (generation, found) = newest_log(&shared, dir)?;
-    let log = Log {
-        slot: Slot::new(dir, &format!("state.{generation}")),
+/// `ends` says how much of the files counts, where the log knew it.
+pub fn open(
+    shared: Arc<Shared>,
+    home: Arc<Home>,
+    ends: &HashMap<(u64, FileName), u64>,
+) -> Result<FileStore, StoreError> {
+    let (generation, found) = newest_log(&shared, &home.path)?;
+    let log = StateLog {
+        slot: Slot::found(&home, FileName::State(generation)),
         generation,
         salt: found.salt,
         size: found.size,
@@ -55,7 +62,7 @@ pub fn open(shared: Arc<Shared>, dir: &str) -> Result<FileStore, StoreError> {
         open: Vec::new(),
     };
     cut(&shared, &log.slot, log.size)?;
-    let mut store = FileStore::new(shared, dir.to_owned(), StoreSettings::default(), log);
+    let mut store = FileStore::new(shared, home, StoreSettings::default(), log);
     store.meta = found.meta.clone().unwrap_or_default();
     store.consumers = found.consumers.clone();
     store.found = found
@@ -71,26 +78,29 @@ pub fn open(shared: Arc<Shared>, dir: &str) -> Result<FileStore, StoreError> {
         .collect();
     store.state.last_seq = found.last_seq;
     store.state.last_time_ns = found.last_time_ns;
-    read_blocks(&mut store, &found)?;
+    read_blocks(&mut store, &found, ends)?;
     Ok(store)
 }
 
 /// The state log with the highest generation that can be read. Older ones are removed.
 fn newest_log(shared: &Shared, dir: &str) -> Result<(u64, Found), StoreError> {
-    let names = shared.vfs.list(dir).map_err(|error| failed(dir, &error))?;
-    let mut generations: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_prefix("state.")?.parse().ok()).collect();
+    let names = shared.disk.list(dir)?;
+    let state = |name: &String| match FileName::parse(name) {
+        Some(FileName::State(generation)) => Some(generation),
+        _ => None,
+    };
+    let mut generations: Vec<u64> = names.iter().filter_map(state).collect();
     generations.sort_unstable();
     let mut newest = None;
     for generation in generations.into_iter().rev() {
-        let path = format!("{dir}/state.{generation}");
+        let path = FileName::State(generation).path(dir);
         if newest.is_some() {
-            if let Err(error) = shared.vfs.remove_file(&path) {
+            if let Err(error) = shared.disk.vfs.remove_file(&path) {
                 tracing::warn!("{path} could not be removed: {error}");
             }
             continue;
         }
-        let content = shared.vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let content = shared.disk.read(&path)?;
         // One that was being written when the server ended has no whole beginning.
         if let Some(found) = state_log::read(&content).filter(|found| found.meta.is_some()) {
             if found.damaged > 0 {
@@ -105,26 +115,35 @@ fn newest_log(shared: &Shared, dir: &str) -> Result<(u64, Found), StoreError> {
     })
 }
 
-fn cut(shared: &Shared, slot: &Slot, size: u64) -> Result<(), StoreError> {
-    let file = slot.open(&*shared.vfs, false)?;
-    let now = file.size().map_err(|error| failed(&slot.path, &error))?;
-    if now > size {
-        file.set_size(size).map_err(|error| failed(&slot.path, &error))?;
-        file.sync().map_err(|error| failed(&slot.path, &error))?;
-    }
-    Ok(())
+fn cut(shared: &Shared, slot: &Arc<Slot>, size: u64) -> Result<(), StoreError> {
+    let file = shared.disk.open(slot)?;
+    let cut = || {
+        if file.size()? > size {
+            file.set_size(size)?;
+            file.sync()?;
+        }
+        Ok(())
+    };
+    cut().map_err(|error| failed(&slot.path(), &error))
 }
 
-fn read_blocks(store: &mut FileStore, found: &Found) -> Result<(), StoreError> {
-    let dir = store.msgs_dir();
-    let names = store.shared.vfs.list(&dir).map_err(|error| failed(&dir, &error))?;
-    let mut numbers: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_suffix(".blk")?.parse().ok()).collect();
+fn read_blocks(
+    store: &mut FileStore,
+    found: &Found,
+    ends: &HashMap<(u64, FileName), u64>,
+) -> Result<(), StoreError> {
+    let names = store.shared.disk.list(&store.home.path)?;
+    let block = |name: &String| match FileName::parse(name) {
+        Some(FileName::Block(number)) => Some(number),
+        _ => None,
+    };
+    let mut numbers: Vec<u64> = names.iter().filter_map(block).collect();
     numbers.sort_unstable();
     let mut dead = found.dead.clone();
     dead.sort_unstable();
     for number in &numbers {
-        read_block(store, found, &dead, *number)?;
+        let counts = ends.get(&(store.home.id, FileName::Block(*number))).copied();
+        read_block(store, found, &dead, *number, counts)?;
     }
     store.next_block = numbers.last().map_or(1, |last| last + 1);
     let first_live = store.blocks.iter().find(|block| block.live > 0);
@@ -153,18 +172,27 @@ fn read_block(
     found: &Found,
     dead: &[(u64, u64)],
     number: u64,
+    counts: Option<u64>,
 ) -> Result<(), StoreError> {
-    let slot = Slot::new(&store.msgs_dir(), &format!("{number}.blk"));
-    let content = store.shared.vfs.read(&slot.path).map_err(|error| failed(&slot.path, &error))?;
+    let slot = Slot::found(&store.home, FileName::Block(number));
+    let path = slot.path();
+    let mut content = store.shared.disk.read(&path)?;
+    let there = content.len();
     let (Some(mut block), Some(reader)) =
         (Block::open(number, slot.clone(), &content), Block::open(number, slot.clone(), &content))
     else {
-        if content.len() > block::HEADER {
-            tracing::error!("{}: the header is damaged; the file is left alone", slot.path);
-            store.state.lost_bytes += content.len() as u64;
+        if counts.is_some_and(|counts| counts <= block::HEADER as u64) || there <= block::HEADER {
+            // Nothing in it was ever answered.
+            return Ok(());
         }
+        tracing::error!("{path}: the header is damaged; the file is left alone");
+        store.state.lost_bytes += there as u64;
         return Ok(());
     };
+    if let Some(counts) = counts.filter(|counts| there as u64 > *counts) {
+        // Large contents come to their file before the log says that they count.
+        content.truncate(whole(&reader, &content, counts as usize));
+    }
     let cuts = found.truncations.iter().filter(|(_, next_block)| number < *next_block);
     let cut_above = cuts.map(|(last_seq, _)| *last_seq).min().unwrap_or(u64::MAX);
     let mut entries =
@@ -177,21 +205,30 @@ fn read_block(
     }
     if lost_bytes > 0 {
         store.state.lost_bytes += lost_bytes;
-        tracing::warn!("{}: {lost_bytes} bytes are damaged and left out", slot.path);
+        tracing::warn!("{path}: {lost_bytes} bytes are damaged and left out");
     }
     block.size = end;
-    if (end as usize) < content.len() {
+    if (end as usize) < there {
         cut(&store.shared, &slot, end)?;
     }
     if block.live == 0 && found.last_seq >= block.last_seq {
         // Everything in it is gone, and the state log knows its last sequence.
-        if let Err(error) = store.shared.vfs.remove_file(&slot.path) {
-            tracing::warn!("{} could not be removed: {error}", slot.path);
+        if let Err(error) = store.shared.disk.vfs.remove_file(&path) {
+            tracing::warn!("{path} could not be removed: {error}");
         }
         return Ok(());
     }
     store.blocks.push(block);
     Ok(())
+}
+
+/// Up to where the records behind `from` are good, one after the other.
+fn whole(block: &Block, content: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Ok(record) = record::read(content, at, 0, block.salt) {
+        at += record.len;
+    }
+    at
 }
 
 /// The entries of a block on their way into a store.

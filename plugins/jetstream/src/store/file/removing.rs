@@ -1,9 +1,9 @@
 //! Removing: one message, those that match, all below or above a sequence.
 
+use super::entry::Op;
 use super::reading::record_len;
 use super::state_log::Fact;
 use super::stream::{FileStore, Window, size_bytes};
-use super::writer::Op;
 use crate::store::{Flags, Purge, Removed, StoreError, StreamStore};
 use bytes::Bytes;
 
@@ -37,6 +37,7 @@ impl FileStore {
         let block = &self.blocks[at];
         let content: Bytes = block.erased(offset, len, seq).into();
         self.ops.push(Op::Write { slot: block.slot.clone(), at: offset, content });
+        self.erases = true;
         self.window = Window::default();
         Ok(())
     }

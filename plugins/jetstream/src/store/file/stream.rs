@@ -1,21 +1,24 @@
 //! One stream's files, as its task sees them. Reads may touch a file; writes go to the writer's queue.
 
 use super::block::{self, Block};
+use super::entry::{Job, Op};
+use super::files::{Disk, Slot};
+use super::io::Salts;
+use super::place::{FileName, Home};
 use super::record;
 use super::state_log::{Fact, Kept};
-use super::writer::{Job, Op, Slot, Writer};
+use super::writer::Writer;
 use crate::filter::Filter;
-use crate::store::vfs::Vfs;
 use crate::store::{
     Appended, Commit, Flags, Message, NewMessage, Purge, Removed, StoreError, StoreSettings, StoreState,
     StoredConsumer, StreamStore, SubjectFacts,
 };
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
-use tokio::sync::oneshot;
 
 /// JS-132.
 const OVERHEAD_BYTES: u64 = 30;
@@ -28,26 +31,25 @@ const STATE_LOG_BYTES: u64 = 1024 * 1024;
 /// Skipped sequences that a block notes one by one.
 const SKIP_MAX: u64 = 1024;
 
-/// What the store and its recovery share.
+/// What the streams of a store share.
 pub struct Shared {
-    pub vfs: Arc<dyn Vfs>,
+    pub disk: Arc<Disk>,
     pub writer: Arc<Writer>,
-    /// Runs the writer at each commit: there is no thread.
-    pub inline: bool,
-    pub random: AtomicU64,
+    pub salts: Salts,
+    pub next_id: Arc<AtomicU64>,
+    /// Streams that are there, as the folder and the start of the name.
+    pub streams: Mutex<HashSet<String>>,
 }
 
 impl Shared {
     pub fn salt(&self) -> u64 {
-        use std::sync::atomic::Ordering::Relaxed;
-        let value = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
-        xxhash_rust::xxh3::xxh3_64(&value.to_le_bytes())
+        (self.salts)()
     }
 }
 
 pub struct FileStore {
     pub(super) shared: Arc<Shared>,
-    pub(super) dir: String,
+    pub(super) home: Arc<Home>,
     pub(super) settings: StoreSettings,
     pub(super) state: StoreState,
     pub(super) blocks: Vec<Block>,
@@ -56,7 +58,7 @@ pub struct FileStore {
     pub(super) meta: Bytes,
     pub(super) consumers: BTreeMap<String, Kept>,
     pub(super) found: Vec<StoredConsumer>,
-    pub(super) log: Log,
+    pub(super) log: StateLog,
     /// Of the last block: what was appended since the last commit, from `open_at` on.
     pub(super) open: Vec<u8>,
     pub(super) open_at: u64,
@@ -64,6 +66,8 @@ pub struct FileStore {
     pub(super) tail: VecDeque<Tail>,
     pub(super) tail_bytes: usize,
     pub(super) ops: Vec<Op>,
+    /// Something in them erases.
+    pub(super) erases: bool,
     pub(super) written: Arc<AtomicU64>,
     pub(super) commits: u64,
     pub(super) window: Window,
@@ -79,7 +83,7 @@ pub(super) struct Tail {
 }
 
 /// The state log.
-pub(super) struct Log {
+pub(super) struct StateLog {
     pub slot: Arc<Slot>,
     pub generation: u64,
     pub salt: u64,
@@ -105,7 +109,7 @@ pub(super) fn size_bytes(subject: usize, headers: usize, payload: usize) -> u64 
 }
 
 impl FileStore {
-    pub(super) fn new(shared: Arc<Shared>, dir: String, settings: StoreSettings, log: Log) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, home: Arc<Home>, settings: StoreSettings, log: StateLog) -> Self {
         let first_seq = settings.first_seq.max(1);
         let mut state = StoreState::default();
         if first_seq > 1 {
@@ -113,7 +117,7 @@ impl FileStore {
         }
         Self {
             shared,
-            dir,
+            home,
             settings,
             state,
             blocks: Vec::new(),
@@ -128,15 +132,12 @@ impl FileStore {
             tail: VecDeque::new(),
             tail_bytes: 0,
             ops: Vec::new(),
+            erases: false,
             written: Arc::default(),
             commits: 0,
             window: Window::default(),
             loaded: VecDeque::new(),
         }
-    }
-
-    pub(super) fn msgs_dir(&self) -> String {
-        format!("{}/msgs", self.dir)
     }
 
     /// After a recovery: the next message goes behind the last one.
@@ -151,8 +152,7 @@ impl FileStore {
         });
         if !fits {
             self.seal();
-            let name = format!("{}.blk", self.next_block);
-            let slot = Slot::new(&self.msgs_dir(), &name);
+            let slot = Slot::new(&self.home, FileName::Block(self.next_block));
             let salt = self.shared.salt();
             let (block, header) =
                 Block::new(self.next_block, slot.clone(), salt, self.state.last_seq + 1, time_ns);
@@ -234,6 +234,21 @@ impl FileStore {
         self.blocks.get(at).filter(|block| block.first_seq <= seq).map(|_| at)
     }
 
+    /// Gives what was changed to the writer, perhaps as the last of this stream.
+    fn hand_over(&mut self, gone: bool) -> Commit {
+        self.commits += 1;
+        self.shared.writer.commit(Job {
+            home: self.home.clone(),
+            ops: std::mem::take(&mut self.ops),
+            written: self.written.clone(),
+            number: self.commits,
+            waits: gone || self.erases || !self.settings.lazy,
+            gone,
+            erases: std::mem::take(&mut self.erases),
+            done: None,
+        })
+    }
+
     /// Forgets committed content that is in the file by now.
     fn trim_tail(&mut self) {
         let written = self.written.load(Acquire);
@@ -260,7 +275,7 @@ impl StreamStore for FileStore {
         if subject + headers + payload > record::SIZE_MAX {
             return Err(StoreError::TooLarge);
         }
-        if let Some(error) = self.shared.writer.failure() {
+        if let Some(error) = self.shared.writer.refusal() {
             return Err(error);
         }
         let seq = self.state.last_seq + 1;
@@ -438,30 +453,18 @@ impl StreamStore for FileStore {
         if self.ops.is_empty() {
             return Commit::Done;
         }
-        self.commits += 1;
-        let (sender, receiver) = oneshot::channel();
-        self.shared.writer.push(Job {
-            ops: std::mem::take(&mut self.ops),
-            written: self.written.clone(),
-            number: self.commits,
-            lazy: self.settings.lazy,
-            done: Some(sender),
-        });
-        if self.shared.inline {
-            self.shared.writer.run_once();
-        }
-        Commit::Waiting(receiver)
+        self.hand_over(false)
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        match self.commit() {
-            Commit::Done => Ok(()),
-            Commit::Waiting(done) => done.blocking_recv().unwrap_or(Err(StoreError::Closed)),
-        }
+        self.commit().wait_blocking()
     }
 
     fn destroy(&mut self) -> Result<(), StoreError> {
-        self.close()?;
-        super::engine::destroy(&*self.shared.vfs, &self.dir)
+        self.ops.clear();
+        self.hand_over(true).wait_blocking()?;
+        let base = self.home.place.rsplit_once('.').map_or("", |(base, _)| base);
+        self.shared.streams.lock().remove(base);
+        Ok(())
     }
 }

@@ -1,175 +1,302 @@
-//! The one thread that writes: takes what all streams have committed, writes it, syncs each file once, and answers.
-//! What came while a sync was under way goes together into the next one.
+//! The one way to the disk for all streams: jobs queue here, and whoever writes takes all that wait, so that what
+//! came while a sync was under way goes together into the next one.
+//!
+//! Usually a thread of its own writes. When nobody does, little is to be written and syncs are short, the task that
+//! commits writes itself: being woken twice would take longer than the sync.
 
+use super::entry::Job;
+use super::files::Disk;
+use super::io::{Clock, Io, Salts};
+use super::keeper::Keeper;
+use super::log::Log;
 use crate::config::Sync;
-use crate::store::StoreError;
-use crate::store::vfs::{Vfs, VfsFile};
-use bytes::Bytes;
+use crate::store::{Commit, StoreError};
 use natsd_plugin_api::tracing;
-use parking_lot::{Condvar, Mutex};
-use std::collections::BTreeSet;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, Release},
+    AtomicU8, AtomicU64,
+    Ordering::{Acquire, Release},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
-pub type Done = oneshot::Sender<Result<(), StoreError>>;
+/// A task writes itself while syncs take less than that.
+const SHORT_SYNC_NS: u64 = 200_000;
+/// What a task writes itself, at most: with a log, which is synced, and without one.
+const LEAD_BYTES: usize = 16 * 1024;
+const LEAD_BYTES_UNSYNCED: usize = 256 * 1024;
+/// What is only in the log comes to its files when it is so much or so old.
+const PENDING_BYTES: usize = 1024 * 1024;
+const PENDING_BYTES_INLINE: usize = 4 * 1024;
+const PENDING_NS: u64 = 500_000_000;
+/// What nobody waits for is written after that (SD-033).
+const UNWAITED_NS: u64 = 8_000_000;
+/// How often a full disk is tried again.
+const FULL_NS: u64 = 250_000_000;
 
-/// A file that is opened when it is first written.
-pub struct Slot {
-    pub path: String,
-    pub dir: String,
-    file: Mutex<Option<Arc<dyn VfsFile>>>,
-    /// Bytes of the file that have been written, if only as zeros.
-    prepared: AtomicU64,
-}
+/// Whether it takes writes.
+const WELL: u8 = 0;
+const FULL: u8 = 1;
+const FAILED: u8 = 2;
 
-impl Slot {
-    pub fn new(dir: &str, name: &str) -> Arc<Self> {
-        Arc::new(Self {
-            path: format!("{dir}/{name}"),
-            dir: dir.to_owned(),
-            file: Mutex::default(),
-            prepared: AtomicU64::new(0),
-        })
-    }
-
-    /// The open file.
-    pub fn open(&self, vfs: &dyn Vfs, create: bool) -> Result<Arc<dyn VfsFile>, StoreError> {
-        let mut file = self.file.lock();
-        if let Some(file) = &*file {
-            return Ok(file.clone());
-        }
-        let opened = vfs.open(&self.path, create).map_err(|error| failed(&self.path, &error))?;
-        // What is in the file already must never be taken for room: zeros go behind its end only.
-        let size = opened.size().map_err(|error| failed(&self.path, &error))?;
-        self.prepared.fetch_max(size, Relaxed);
-        *file = Some(opened.clone());
-        Ok(opened)
-    }
-
-    /// Writes zeros ahead: a sync of bytes that overwrite others need not touch the file's size, and costs a
-    /// fraction. Small files get little, so that many streams do not fill the disk.
-    fn prepare(&self, file: &dyn VfsFile, end: u64) -> Result<(), StoreError> {
-        if end <= self.prepared.load(Relaxed) {
-            return Ok(());
-        }
-        let ahead = (end.next_power_of_two().clamp(PREPARE_MIN, PREPARE_MAX) / PREPARE_MIN) * PREPARE_MIN;
-        let until = (end + ahead) / PREPARE_MIN * PREPARE_MIN;
-        let zeros = vec![0; (until - end) as usize];
-        file.write_all_at(end, &zeros).map_err(|error| failed(&self.path, &error))?;
-        self.prepared.store(until, Relaxed);
-        Ok(())
-    }
-
-    /// Gives the descriptor back; the next use opens it again.
-    pub fn close(&self) {
-        *self.file.lock() = None;
-    }
-}
-
-/// How much is written ahead.
-const PREPARE_MIN: u64 = 4 * 1024;
-const PREPARE_MAX: u64 = 256 * 1024;
-
-/// What is to be done to the files of a stream, in order.
-pub enum Op {
-    /// A file that was not there: its directory is synced too.
-    Create {
-        slot: Arc<Slot>,
-        content: Bytes,
-    },
-    Write {
-        slot: Arc<Slot>,
-        at: u64,
-        content: Bytes,
-    },
-    /// Gone for good; after everything before is durable.
-    Remove {
-        slot: Arc<Slot>,
-    },
-}
-
-/// A stream's changes up to a commit.
-pub struct Job {
-    pub ops: Vec<Op>,
-    /// Told of the number when everything is written, so that the stream can forget its copy.
-    pub written: Arc<AtomicU64>,
-    pub number: u64,
-    /// Not synced before it is answered.
-    pub lazy: bool,
-    pub done: Option<Done>,
-}
-
-/// The queue of the thread.
 pub struct Writer {
-    vfs: Arc<dyn Vfs>,
+    io: Mutex<Io>,
+    pub keeper: Arc<Keeper>,
     sync: Sync,
+    /// None: there is no thread, and each commit writes.
+    clock: Option<Clock>,
     queue: Mutex<Queue>,
     wake: Condvar,
+    health: AtomicU8,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: Vec<Job>,
+    bytes: usize,
+    /// Somebody waits for a job in it.
+    waited_for: bool,
+    /// Somebody writes.
+    busy: bool,
+    /// When the thread has something to do, even if nothing comes.
+    due_ns: u64,
+    /// Until when the thread sleeps.
+    sleeps_until_ns: u64,
+    /// As of the last round.
+    sync_ns: u64,
+    room: usize,
     closed: bool,
     ended: bool,
-    /// Why nothing is written any more: a failed sync is final.
-    failed: Option<StoreError>,
+    trouble: Option<StoreError>,
 }
 
 impl Writer {
-    pub fn new(vfs: Arc<dyn Vfs>, sync: Sync) -> Arc<Self> {
-        Arc::new(Self { vfs, sync, queue: Mutex::default(), wake: Condvar::new() })
+    pub fn new(
+        disk: Arc<Disk>,
+        root: &str,
+        sync: Sync,
+        log: Option<Log>,
+        salts: Salts,
+        next_id: Arc<AtomicU64>,
+        clock: Option<Clock>,
+    ) -> Arc<Self> {
+        let keeper = Keeper::new(disk.clone());
+        // What earlier generations said was done before the log was begun.
+        keeper.assume(log.as_ref().map_or(0, |log| log.generation() - 1));
+        let io = Io::new(disk, keeper.clone(), root, log, salts, next_id, clock.clone());
+        let queue = Queue { due_ns: u64::MAX, sync_ns: u64::MAX, ..Queue::default() };
+        Arc::new(Self {
+            io: Mutex::new(io),
+            keeper,
+            sync,
+            clock,
+            queue: Mutex::new(queue),
+            wake: Condvar::new(),
+            health: AtomicU8::new(WELL),
+        })
     }
 
-    pub fn push(&self, job: Job) {
+    fn now_ns(&self) -> u64 {
+        self.clock.as_ref().map_or(0, |clock| clock())
+    }
+
+    /// Queues a job, or does it at once. The answer says when it is durable.
+    pub fn commit(&self, mut job: Job) -> Commit {
+        let bytes = job.content_bytes();
         let mut queue = self.queue.lock();
         if queue.closed {
-            drop(queue);
-            if let Some(done) = job.done {
-                let _ = done.send(Err(StoreError::Closed));
-            }
-            return;
+            return failed(StoreError::Closed);
         }
+        if let (FAILED, Some(error)) = (self.health.load(Acquire), &queue.trouble) {
+            return failed(error.clone());
+        }
+        if self.may_lead(&queue, &job, bytes) {
+            return self.lead(queue, job);
+        }
+        let commit = if job.waits {
+            let (sender, receiver) = oneshot::channel();
+            job.done = Some(sender);
+            queue.waited_for = true;
+            Commit::Waiting(receiver)
+        } else {
+            queue.due_ns = queue.due_ns.min(self.now_ns() + UNWAITED_NS);
+            Commit::Done
+        };
         queue.jobs.push(job);
-        drop(queue);
-        self.wake.notify_all();
+        queue.bytes += bytes;
+        self.wake_thread(&queue);
+        commit
     }
 
-    /// Why it refuses to write, if it does.
-    pub fn failure(&self) -> Option<StoreError> {
-        self.queue.lock().failed.clone()
-    }
-
-    /// Everything is written and synced, and the thread ends. Waits for that.
-    pub fn close(&self) {
-        let mut queue = self.queue.lock();
-        queue.closed = true;
-        self.wake.notify_all();
-        while !queue.ended {
-            self.wake.wait(&mut queue);
+    fn may_lead(&self, queue: &Queue, job: &Job, bytes: usize) -> bool {
+        if self.clock.is_none() {
+            return true;
         }
+        let all = queue.bytes + bytes;
+        let is_little = match self.sync {
+            // The overhead of records is not counted: it is small beside the room that must be there.
+            Sync::Always => all <= LEAD_BYTES && queue.sync_ns < SHORT_SYNC_NS && 4 * LEAD_BYTES < queue.room,
+            Sync::Interval(_) => all <= LEAD_BYTES_UNSYNCED,
+        };
+        !queue.busy && job.waits && !job.erases && is_little && self.health.load(Acquire) == WELL
+    }
+
+    /// Writes on the caller's thread.
+    fn lead(&self, mut queue: MutexGuard<'_, Queue>, job: Job) -> Commit {
+        let mut jobs = queue.take();
+        let (home, number) = (job.home.clone(), job.number);
+        jobs.push(job);
+        queue.busy = true;
+        drop(queue);
+        let mut io = self.io.lock();
+        let result = io.round(jobs);
+        if self.clock.is_none() {
+            let _ = self.tend(&mut io, true);
+        }
+        let own = io.held.iter_mut().find(|job| Arc::ptr_eq(&job.home, &home) && job.number == number);
+        let commit = match (&result, own) {
+            (Err(error), _) => failed(error.clone()),
+            (Ok(()), None) => Commit::Done,
+            (Ok(()), Some(job)) => {
+                let (sender, receiver) = oneshot::channel();
+                job.done = Some(sender);
+                Commit::Waiting(receiver)
+            }
+        };
+        let queue = self.leave(io, result);
+        self.wake_thread(&queue);
+        commit
+    }
+
+    /// After a round: says how things are, and lets others write.
+    fn leave(&self, io: MutexGuard<'_, Io>, result: Result<(), StoreError>) -> MutexGuard<'_, Queue> {
+        let due_ns = self.due_ns(&io);
+        let trouble = result.err().or_else(|| self.keeper.failure());
+        let health = match (&trouble, &io.full) {
+            (Some(_), _) => FAILED,
+            (None, Some(_)) => FULL,
+            (None, None) => WELL,
+        };
+        let mut queue = self.queue.lock();
+        queue.sync_ns = io.sync_ns;
+        queue.room = io.log.as_ref().map_or(usize::MAX, Log::room);
+        queue.due_ns = due_ns;
+        queue.busy = false;
+        if self.health.load(Acquire) != FAILED {
+            self.tell(health, trouble.as_ref().or(io.full.as_ref()));
+            queue.trouble = trouble.or_else(|| io.full.clone());
+            self.health.store(health, Release);
+        }
+        queue
+    }
+
+    fn tell(&self, health: u8, why: Option<&StoreError>) {
+        match (self.health.load(Acquire), health, why) {
+            (before, after, _) if before == after => {}
+            (_, FULL, Some(why)) => tracing::error!("JetStream stores nothing until there is space: {why}"),
+            (_, FAILED, Some(why)) => tracing::error!("JetStream's store stopped writing: {why}"),
+            _ => tracing::info!("JetStream stores again"),
+        }
+    }
+
+    fn wake_thread(&self, queue: &Queue) {
+        let wanted = queue.waited_for || queue.closed || queue.due_ns < queue.sleeps_until_ns;
+        if !queue.busy && wanted && self.clock.is_some() {
+            self.wake.notify_all();
+        }
+    }
+
+    /// When there is something to do without anything new.
+    fn due_ns(&self, io: &Io) -> u64 {
+        if self.clock.is_none() {
+            return u64::MAX;
+        }
+        let after = if io.full.is_some() {
+            FULL_NS
+        } else if io.pending_bytes() > PENDING_BYTES {
+            0
+        } else if io.has_pending() {
+            PENDING_NS
+        } else if let (Sync::Interval(interval), true) = (self.sync, io.is_dirty()) {
+            u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
+        } else {
+            return u64::MAX;
+        };
+        let due_ns = self.now_ns().saturating_add(after);
+        // What is due already does not become later by new work, but for a full disk.
+        if io.full.is_some() { due_ns } else { due_ns.min(self.queue.lock().due_ns) }
+    }
+
+    /// Why nothing is stored, if nothing is.
+    pub fn refusal(&self) -> Option<StoreError> {
+        if self.health.load(Acquire) == WELL {
+            return None;
+        }
+        if self.clock.is_none() && self.health.load(Acquire) == FULL {
+            // There is no thread that would try again.
+            self.try_again();
+        }
+        if self.health.load(Acquire) == WELL { None } else { self.queue.lock().trouble.clone() }
+    }
+
+    fn try_again(&self) {
+        let mut io = self.io.lock();
+        let mut result = io.round(Vec::new());
+        if result.is_ok() {
+            result = self.tend(&mut io, true);
+        }
+        drop(self.leave(io, result));
+    }
+
+    /// Brings pending content to its files if it is time.
+    fn tend(&self, io: &mut Io, due: bool) -> Result<(), StoreError> {
+        let limit = if self.clock.is_none() { PENDING_BYTES_INLINE } else { 0 };
+        if due && io.pending_bytes() > limit || io.pending_bytes() > PENDING_BYTES {
+            match io.apply() {
+                Err(error @ StoreError::Full { .. }) => io.full = Some(error),
+                applied => applied?,
+            }
+        }
+        if due && io.log.is_none() && io.is_dirty() && self.clock.is_some() {
+            io.sync_later();
+        }
+        Ok(())
     }
 
     /// The thread.
     pub fn run(&self) {
-        let mut lazy = Lazy::default();
+        let mut queue = self.queue.lock();
         loop {
-            let (jobs, closed) = self.next(&lazy);
-            if !jobs.is_empty() {
-                self.work(jobs, &mut lazy);
+            let now_ns = self.now_ns();
+            let due = now_ns >= queue.due_ns;
+            if queue.busy || !(due || queue.waited_for || queue.closed) {
+                // Whoever writes wakes it.
+                let until_ns = if queue.busy { u64::MAX } else { queue.due_ns };
+                queue.sleeps_until_ns = until_ns;
+                match until_ns {
+                    u64::MAX => self.wake.wait(&mut queue),
+                    _ => drop(self.wake.wait_for(&mut queue, Duration::from_nanos(until_ns - now_ns))),
+                }
+                continue;
             }
-            if (lazy.due(self.interval()) || closed)
-                && let Err(error) = lazy.sync(&*self.vfs)
-            {
-                self.fail(error);
+            queue.sleeps_until_ns = u64::MAX;
+            if due {
+                queue.due_ns = u64::MAX;
             }
-            if closed {
-                let mut queue = self.queue.lock();
+            let (jobs, closing) = (queue.take(), queue.closed);
+            queue.busy = true;
+            drop(queue);
+            let mut io = self.io.lock();
+            let mut result = io.round(jobs);
+            if result.is_ok() {
+                result = self.tend(&mut io, due);
+            }
+            if closing {
+                result = self.last(&mut io, result);
+            }
+            queue = self.leave(io, result);
+            if closing {
                 queue.ended = true;
                 self.wake.notify_all();
                 return;
@@ -177,153 +304,44 @@ impl Writer {
         }
     }
 
-    /// Does what waits, on the caller's thread: for simulations, which have no thread.
-    pub fn run_once(&self) {
-        let jobs = std::mem::take(&mut self.queue.lock().jobs);
-        let mut lazy = Lazy::default();
-        self.work(jobs, &mut lazy);
+    fn last(&self, io: &mut Io, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        let why = result.clone().err().or_else(|| io.full.clone()).unwrap_or(StoreError::Closed);
+        io.held.drain(..).for_each(|mut job| job.answer(&Err(why.clone())));
+        result.and_then(|()| io.finish())
     }
 
-    fn interval(&self) -> Duration {
-        match self.sync {
-            // What a stream of persist mode `async` left.
-            Sync::Always => Duration::from_millis(100),
-            Sync::Interval(interval) => interval,
-        }
-    }
-
-    fn next(&self, lazy: &Lazy) -> (Vec<Job>, bool) {
+    /// Everything is written and synced, and the threads end. Waits for that.
+    pub fn close(&self) -> Result<(), StoreError> {
         let mut queue = self.queue.lock();
-        while queue.jobs.is_empty() && !queue.closed {
-            match lazy.wait(self.interval()) {
-                None => self.wake.wait(&mut queue),
-                Some(wait) => {
-                    if self.wake.wait_for(&mut queue, wait).timed_out() {
-                        break;
-                    }
-                }
-            }
+        queue.closed = true;
+        if self.clock.is_none() {
+            drop(queue);
+            let mut io = self.io.lock();
+            let result = io.round(Vec::new());
+            let result = self.last(&mut io, result);
+            drop(self.leave(io, result.clone()));
+            return result;
         }
-        let closed = queue.closed && queue.jobs.is_empty();
-        (std::mem::take(&mut queue.jobs), closed)
-    }
-
-    fn work(&self, jobs: Vec<Job>, lazy: &mut Lazy) {
-        let mut failed = self.failure();
-        let mut synced = Touched::default();
-        let mut removals = Vec::new();
-        for job in &jobs {
-            let eager = !job.lazy && self.sync == Sync::Always;
-            let touched = if eager { &mut synced } else { &mut lazy.touched };
-            for op in &job.ops {
-                if failed.is_some() {
-                    break;
-                }
-                failed = self.apply(op, touched, &mut removals).err();
-            }
+        self.wake.notify_all();
+        while !queue.ended {
+            self.wake.wait(&mut queue);
         }
-        if failed.is_none() {
-            failed = synced.sync(&*self.vfs).err();
-        }
-        if !lazy.touched.files.is_empty() && lazy.since.is_none() {
-            lazy.since = Some(Instant::now());
-        }
-        for job in jobs {
-            if failed.is_none() {
-                job.written.store(job.number, Release);
-            }
-            if let Some(done) = job.done {
-                // The stream may be gone.
-                let _ = done.send(failed.clone().map_or(Ok(()), Err));
-            }
-        }
-        match failed {
-            Some(error) => self.fail(error),
-            None => removals.iter().for_each(|path: &String| {
-                if let Err(error) = self.vfs.remove_file(path) {
-                    tracing::warn!("{path} could not be removed: {error}");
-                }
-            }),
-        }
-    }
-
-    fn apply(&self, op: &Op, touched: &mut Touched, removals: &mut Vec<String>) -> Result<(), StoreError> {
-        let (slot, at, content) = match op {
-            Op::Create { slot, content } => {
-                touched.dirs.insert(slot.dir.clone());
-                (slot, 0, content)
-            }
-            Op::Write { slot, at, content } => (slot, *at, content),
-            Op::Remove { slot } => {
-                touched.files.retain(|file| !Arc::ptr_eq(file, slot));
-                slot.close();
-                removals.push(slot.path.clone());
-                return Ok(());
-            }
-        };
-        let file = slot.open(&*self.vfs, matches!(op, Op::Create { .. }))?;
-        file.write_all_at(at, content).map_err(|error| failed(&slot.path, &error))?;
-        slot.prepare(&*file, at + content.len() as u64)?;
-        if !touched.files.iter().any(|file| Arc::ptr_eq(file, slot)) {
-            touched.files.push(slot.clone());
-        }
-        Ok(())
-    }
-
-    fn fail(&self, error: StoreError) {
-        let mut queue = self.queue.lock();
-        if queue.failed.is_none() {
-            tracing::error!("JetStream's store stopped writing: {error}");
-            queue.failed = Some(error);
-        }
+        let trouble = queue.trouble.clone();
+        drop(queue);
+        self.keeper.close();
+        trouble.map_or(Ok(()), Err)
     }
 }
 
-/// Files and directories with content that is not durable.
-#[derive(Default)]
-struct Touched {
-    files: Vec<Arc<Slot>>,
-    dirs: BTreeSet<String>,
-}
-
-impl Touched {
-    fn sync(&mut self, vfs: &dyn Vfs) -> Result<(), StoreError> {
-        for slot in self.files.drain(..) {
-            slot.open(vfs, false)?.sync().map_err(|error| failed(&slot.path, &error))?;
-        }
-        for dir in std::mem::take(&mut self.dirs) {
-            vfs.sync_dir(&dir).map_err(|error| failed(&dir, &error))?;
-        }
-        Ok(())
+impl Queue {
+    fn take(&mut self) -> Vec<Job> {
+        (self.bytes, self.waited_for) = (0, false);
+        std::mem::take(&mut self.jobs)
     }
 }
 
-/// What is synced later.
-#[derive(Default)]
-struct Lazy {
-    touched: Touched,
-    since: Option<Instant>,
-}
-
-impl Lazy {
-    fn wait(&self, interval: Duration) -> Option<Duration> {
-        self.since.map(|since| interval.saturating_sub(since.elapsed()))
-    }
-
-    fn due(&self, interval: Duration) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= interval)
-    }
-
-    fn sync(&mut self, vfs: &dyn Vfs) -> Result<(), StoreError> {
-        self.since = None;
-        self.touched.sync(vfs)
-    }
-}
-
-pub fn failed(path: &str, error: &natsd_plugin_api::Error) -> StoreError {
-    let (path, why) = (path.to_owned(), error.to_string());
-    if why.contains("No space left") || why.contains("os error 28") {
-        return StoreError::Full { path };
-    }
-    StoreError::Io { path, why }
+fn failed(error: StoreError) -> Commit {
+    let (sender, receiver) = oneshot::channel();
+    let _ = sender.send(Err(error));
+    Commit::Waiting(receiver)
 }

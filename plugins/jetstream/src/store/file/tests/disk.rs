@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 #[derive(Default)]
 pub struct Disk(Mutex<Inner>);
@@ -15,10 +16,30 @@ struct Inner {
     files: BTreeMap<String, Arc<MemoryFile>>,
     durable: BTreeMap<String, Arc<MemoryFile>>,
     dirs: BTreeSet<String>,
+    power: Arc<Power>,
+}
+
+/// Calls until nothing works any more.
+struct Power(AtomicI64);
+
+impl Default for Power {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MAX))
+    }
+}
+
+impl Power {
+    fn use_some(&self) -> Result<()> {
+        match self.0.fetch_sub(1, Relaxed) {
+            left if left > 0 => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(5).into()),
+        }
+    }
 }
 
 #[derive(Default)]
 struct MemoryFile {
+    power: Arc<Power>,
     state: Mutex<FileState>,
 }
 
@@ -38,9 +59,15 @@ fn parent(path: &str) -> &str {
 }
 
 impl Disk {
+    /// After so many changing calls the power goes.
+    pub fn cut_power_after(&self, calls: i64) {
+        self.0.lock().power.0.store(calls, Relaxed);
+    }
+
     /// The power goes: names and content that were not synced are there or not.
     pub fn crash(&self, random: &mut dyn FnMut() -> u64) {
         let mut inner = self.0.lock();
+        inner.power.0.store(i64::MAX, Relaxed);
         inner.files = inner.durable.clone();
         for file in inner.files.values() {
             let mut state = file.state.lock();
@@ -83,11 +110,13 @@ impl Disk {
             .map(|(path, file)| {
                 let now = file.state.lock().now.clone();
                 let state = FileState { synced: now.clone(), now, writes: Vec::new() };
-                (path.clone(), Arc::new(MemoryFile { state: Mutex::new(state) }))
+                let power = Arc::default();
+                (path.clone(), Arc::new(MemoryFile { power, state: Mutex::new(state) }))
             })
             .collect();
         let durable = files.clone();
-        Arc::new(Self(Mutex::new(Inner { files, durable, dirs: inner.dirs.clone() })))
+        let (dirs, power) = (inner.dirs.clone(), Arc::default());
+        Arc::new(Self(Mutex::new(Inner { files, durable, dirs, power })))
     }
 }
 
@@ -110,7 +139,8 @@ impl Vfs for Disk {
         if !create || !inner.dirs.contains(parent(path)) {
             return Err(missing());
         }
-        let file = Arc::new(MemoryFile::default());
+        inner.power.use_some()?;
+        let file = Arc::new(MemoryFile { power: inner.power.clone(), ..MemoryFile::default() });
         inner.files.insert(path.to_owned(), file.clone());
         Ok(file)
     }
@@ -122,7 +152,8 @@ impl Vfs for Disk {
     fn write_atomic(&self, path: &str, content: &[u8]) -> Result<()> {
         let mut inner = self.0.lock();
         let state = FileState { now: content.to_vec(), synced: content.to_vec(), writes: Vec::new() };
-        let file = Arc::new(MemoryFile { state: Mutex::new(state) });
+        inner.power.use_some()?;
+        let file = Arc::new(MemoryFile { power: inner.power.clone(), state: Mutex::new(state) });
         inner.files.insert(path.to_owned(), file.clone());
         inner.durable.insert(path.to_owned(), file);
         Ok(())
@@ -137,6 +168,7 @@ impl Vfs for Disk {
 
     fn create_dir_all(&self, path: &str) -> Result<()> {
         let mut inner = self.0.lock();
+        inner.power.use_some()?;
         let mut path = path;
         while !path.is_empty() {
             inner.dirs.insert(path.to_owned());
@@ -146,11 +178,14 @@ impl Vfs for Disk {
     }
 
     fn remove_file(&self, path: &str) -> Result<()> {
-        self.0.lock().files.remove(path).map(|_| ()).ok_or_else(missing)
+        let mut inner = self.0.lock();
+        inner.power.use_some()?;
+        inner.files.remove(path).map(|_| ()).ok_or_else(missing)
     }
 
     fn remove_dir_all(&self, path: &str) -> Result<()> {
         let mut inner = self.0.lock();
+        inner.power.use_some()?;
         let below = format!("{path}/");
         inner.files.retain(|name, _| !name.starts_with(&below));
         inner.durable.retain(|name, _| !name.starts_with(&below));
@@ -160,6 +195,7 @@ impl Vfs for Disk {
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         let mut inner = self.0.lock();
+        inner.power.use_some()?;
         let below = format!("{from}/");
         let moved = |name: &String| {
             if name == from {
@@ -179,6 +215,7 @@ impl Vfs for Disk {
 
     fn sync_dir(&self, path: &str) -> Result<()> {
         let mut inner = self.0.lock();
+        inner.power.use_some()?;
         let Inner { files, durable, .. } = &mut *inner;
         durable.retain(|name, _| parent(name) != path);
         durable.extend(
@@ -199,6 +236,13 @@ impl VfsFile for MemoryFile {
 
     fn write_all_at(&self, at: u64, content: &[u8]) -> Result<()> {
         let mut state = self.state.lock();
+        if let Err(error) = self.power.use_some() {
+            // The call that the power goes in does what it does in part.
+            let part = &content[..content.len() / 2];
+            put(&mut state.now, at as usize, part);
+            state.writes.push((at as usize, part.to_vec()));
+            return Err(error);
+        }
         put(&mut state.now, at as usize, content);
         state.writes.push((at as usize, content.to_vec()));
         Ok(())
@@ -209,6 +253,7 @@ impl VfsFile for MemoryFile {
     }
 
     fn set_size(&self, size_bytes: u64) -> Result<()> {
+        self.power.use_some()?;
         let mut state = self.state.lock();
         state.now.resize(size_bytes as usize, 0);
         state.synced.resize(size_bytes as usize, 0);
@@ -216,6 +261,7 @@ impl VfsFile for MemoryFile {
     }
 
     fn sync(&self) -> Result<()> {
+        self.power.use_some()?;
         let mut state = self.state.lock();
         // Only what was written: zeroing a large file is not worth a copy each time.
         for (at, bytes) in std::mem::take(&mut state.writes) {

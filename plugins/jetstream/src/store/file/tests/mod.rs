@@ -1,10 +1,11 @@
 //! The file store on a simulated disk: restarts, crashes and damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crashes;
 mod disk;
 mod faults;
 
-use super::FileEngine;
+use super::{FileEngine, Options};
 use crate::config::Sync;
 use crate::store::{Commit, NewMessage, StoreEngine, StoreError, StoreSettings, StreamStore};
 use disk::Disk;
@@ -14,7 +15,7 @@ pub const ROOT: &str = "js";
 
 /// Without a thread that writes: a commit is done when it was asked for.
 pub fn engine(disk: &Arc<Disk>, random: u64) -> FileEngine {
-    FileEngine::open(disk.clone(), ROOT, Sync::Always, random, None).unwrap()
+    FileEngine::open(disk.clone(), ROOT, Options { sync: Sync::Always, random }, None).unwrap()
 }
 
 pub fn create(engine: &FileEngine) -> Box<dyn StreamStore> {

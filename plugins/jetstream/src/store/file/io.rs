@@ -1,0 +1,473 @@
+//! What is done to the disk, by one thread at a time: jobs go to the log together, are synced once, and answered;
+//! their bytes go to the files of their streams later, many at once and without a sync.
+//!
+//! With `sync_interval` there is no log: bytes go to the files at once, which are synced now and then.
+
+use super::entry::{Job, Op, push_job, push_known};
+use super::files::{Disk, Slot, mark_dirty};
+use super::keeper::{Chore, Dirty, Keeper};
+use super::log::Log;
+use super::place::ancestors;
+use crate::store::StoreError;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
+
+/// Contents from this size on go to their file and are synced there: written twice they would cost more than
+/// another sync.
+const DIRECT_MIN: usize = 256 * 1024;
+/// A job with more than that goes to its files as a whole.
+const JOB_MAX: usize = 8 * 1024 * 1024;
+/// Buffers larger than that are given back.
+const BUFFER_MAX: usize = 1024 * 1024;
+
+/// The clock: nanoseconds that only grow.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Draws salts.
+pub type Salts = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+pub struct Io {
+    pub disk: Arc<Disk>,
+    pub keeper: Arc<Keeper>,
+    pub root: String,
+    pub log: Option<Log>,
+    pub salts: Salts,
+    pub next_id: Arc<AtomicU64>,
+    pub clock: Option<Clock>,
+    pending: Pending,
+    dirty: Dirty,
+    /// Of what is dirty while there is no log.
+    turn: u64,
+    /// Jobs that wait for space on the disk.
+    pub held: Vec<Job>,
+    /// Those who wait until something is nowhere in the log.
+    erasing: Vec<Job>,
+    /// Why jobs wait.
+    pub full: Option<StoreError>,
+    /// How long a sync took lately; a guess at first.
+    pub sync_ns: u64,
+    buffer: Vec<u8>,
+}
+
+/// What is durable in the log and not yet in its files.
+#[derive(Default)]
+struct Pending {
+    writes: Vec<PendingWrite>,
+    bytes: usize,
+    /// Whom to tell of which number.
+    marks: Vec<(Arc<AtomicU64>, u64)>,
+}
+
+struct PendingWrite {
+    slot: Arc<Slot>,
+    at: u64,
+    content: Bytes,
+}
+
+/// Jobs in the buffer, each with the size from which on its contents are not.
+type Ready = Vec<(Job, usize)>;
+
+impl Io {
+    pub fn new(
+        disk: Arc<Disk>,
+        keeper: Arc<Keeper>,
+        root: &str,
+        log: Option<Log>,
+        salts: Salts,
+        next_id: Arc<AtomicU64>,
+        clock: Option<Clock>,
+    ) -> Self {
+        Self {
+            disk,
+            keeper,
+            root: root.to_owned(),
+            log,
+            salts,
+            next_id,
+            clock,
+            pending: Pending::default(),
+            dirty: Dirty::default(),
+            turn: 1,
+            held: Vec::new(),
+            erasing: Vec::new(),
+            full: None,
+            sync_ns: 1_000_000,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.bytes
+    }
+
+    pub fn has_pending(&self) -> bool {
+        !self.pending.writes.is_empty()
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Makes jobs durable and answers them. Those that the disk has no space for wait. An error is final.
+    pub fn round(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let mut waiting = std::mem::take(&mut self.held);
+        waiting.extend(jobs);
+        self.full = None;
+        let mut ready = Vec::with_capacity(waiting.len());
+        let worked = match self.log {
+            Some(_) => self.logged(waiting, &mut ready),
+            None => self.unlogged(waiting),
+        };
+        if let Err(error) = &worked {
+            let failed = Err(error.clone());
+            ready.iter_mut().for_each(|(job, _)| job.answer(&failed));
+            let left = self.held.drain(..).chain(self.erasing.drain(..));
+            left.for_each(|mut job| job.answer(&failed));
+        }
+        worked
+    }
+
+    fn logged(&mut self, waiting: Vec<Job>, ready: &mut Ready) -> Result<(), StoreError> {
+        let mut blocked: Vec<u64> = Vec::new();
+        for mut job in waiting {
+            if job.home.gone.load(Relaxed) {
+                job.answer(&Err(StoreError::Closed));
+                continue;
+            }
+            if !blocked.is_empty() && blocked.contains(&job.home.id) {
+                self.held.push(job);
+                continue;
+            }
+            match self.take_in(&job, ready) {
+                Ok(direct_min) => ready.push((job, direct_min)),
+                Err(error @ StoreError::Full { .. }) => {
+                    blocked.push(job.home.id);
+                    self.held.push(job);
+                    self.full = Some(error);
+                }
+                Err(error) => {
+                    self.held.push(job);
+                    return Err(error);
+                }
+            }
+        }
+        match self.flush(ready) {
+            Err(error @ StoreError::Full { .. }) => self.full = Some(error),
+            Err(error) => return Err(error),
+            Ok(()) => {}
+        }
+        if !self.erasing.is_empty() {
+            self.wipe()?;
+        }
+        match self.log.as_mut().map_or(Ok(()), Log::reserve) {
+            Err(error @ StoreError::Full { .. }) => self.full = Some(error),
+            Err(error) => return Err(error),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Puts a job into the buffer, and its large contents into their files.
+    fn take_in(&mut self, job: &Job, ready: &mut Ready) -> Result<usize, StoreError> {
+        let mut direct_min = if job.content_bytes() > JOB_MAX { 1 } else { DIRECT_MIN };
+        if job.ops.iter().any(|op| op.content().len() >= direct_min) {
+            match self.write_directly(job, direct_min, ready) {
+                // The log may still have room.
+                Err(StoreError::Full { .. }) if job.content_bytes() < JOB_MAX => direct_min = usize::MAX,
+                written => written?,
+            }
+        }
+        let bytes = job.log_bytes(direct_min);
+        if self.log.as_ref().is_some_and(|log| !log.fits(self.buffer.len() + bytes)) {
+            self.flush(ready)?;
+            self.switch()?;
+        }
+        if let Some(log) = &self.log {
+            push_job(&mut self.buffer, &log.place(), job, direct_min);
+        }
+        Ok(direct_min)
+    }
+
+    /// Writes the buffer, syncs, and answers the jobs in it.
+    fn flush(&mut self, ready: &mut Ready) -> Result<(), StoreError> {
+        let Some(log) = self.log.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let started = self.clock.as_ref().map(|clock| clock());
+        let written = log.write(&self.buffer);
+        if let (Some(clock), Some(started)) = (&self.clock, started) {
+            self.sync_ns = (7 * self.sync_ns + clock().saturating_sub(started)) / 8;
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_MAX);
+        if let Err(error) = written {
+            // The log knows nothing of them after all.
+            for (job, _) in &*ready {
+                job.home.named.store(0, Relaxed);
+                job.ops.iter().for_each(|op| op.slot().known.store(0, Relaxed));
+            }
+            let later = std::mem::take(&mut self.held);
+            self.held = ready.drain(..).map(|(job, _)| job).chain(later).collect();
+            return Err(error);
+        }
+        for (mut job, direct_min) in ready.drain(..) {
+            if job.erases {
+                self.erasing.push(job.without_ops());
+            } else {
+                job.answer(&Ok(()));
+            }
+            self.note(job, direct_min);
+        }
+        Ok(())
+    }
+
+    /// What is durable now goes to its files later.
+    fn note(&mut self, job: Job, direct_min: usize) {
+        let Job { home, ops, written, number, gone, .. } = job;
+        for op in ops {
+            match op {
+                Op::Create { content, .. } | Op::Write { content, .. } if content.len() >= direct_min => {}
+                Op::Create { slot, content } => self.pending.push(slot, 0, content),
+                Op::Write { slot, at, content } => self.pending.push(slot, at, content),
+                Op::Remove { slot } => {
+                    slot.remove();
+                    self.dirty.note_names(&self.root, &slot);
+                    self.keeper.push(Chore::DeleteFile(slot));
+                }
+            }
+        }
+        if gone {
+            home.gone.store(true, Release);
+            self.remove_folder(&home.path);
+        }
+        match self.pending.marks.last_mut() {
+            Some((last, to)) if Arc::ptr_eq(last, &written) => *to = number,
+            _ if self.pending.writes.is_empty() => written.store(number, Release),
+            _ => self.pending.marks.push((written, number)),
+        }
+    }
+
+    fn remove_folder(&mut self, path: &str) {
+        self.dirty.dirs.remove(path);
+        self.dirty.dirs.extend(ancestors(&self.root, path));
+        let mut path = path.to_owned();
+        if self.log.is_none()
+            && let Some((parent, name)) = path.rsplit_once('/')
+        {
+            // Half a folder would be half a stream, and no log says that it is to go.
+            let hidden = format!("{parent}/.{name}");
+            if self.disk.vfs.rename(&path, &hidden).is_ok() {
+                path = hidden;
+            }
+        }
+        self.keeper.push(Chore::DeleteFolder(path));
+    }
+
+    /// Large contents go to their files, are synced there, and the log says no more than that.
+    fn write_directly(
+        &mut self,
+        job: &Job,
+        direct_min: usize,
+        ready: &mut Ready,
+    ) -> Result<(), StoreError> {
+        let large = || job.ops.iter().filter(|op| op.content().len() >= direct_min);
+        if let Some(log) = &self.log {
+            let generation = log.generation();
+            let unknown = large().filter(|op| op.slot().known.load(Relaxed) != generation);
+            let before = self.buffer.len();
+            unknown.for_each(|op| push_known(&mut self.buffer, &log.place(), op));
+            if self.buffer.len() > before {
+                // What is behind that in the files does not count until the log says so.
+                self.flush(ready)?;
+            }
+        }
+        let mut dirty = Dirty::default();
+        for op in large() {
+            let at = if let Op::Write { at, .. } = op { *at } else { 0 };
+            let slot = op.slot();
+            write(&self.disk, &self.root, slot, at, op.content(), &mut dirty)?;
+            if !slot.is_lasting() {
+                dirty.note_names(&self.root, slot);
+            }
+            dirty.files.push(slot.clone());
+        }
+        let lasting: Vec<Arc<Slot>> = dirty.files.clone();
+        dirty.files.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        dirty.sync(&self.disk)?;
+        lasting.iter().for_each(|slot| slot.mark_lasting());
+        Ok(())
+    }
+
+    /// Without a log: everything goes to its files at once, and is answered then.
+    fn unlogged(&mut self, waiting: Vec<Job>) -> Result<(), StoreError> {
+        let mut answers = Vec::with_capacity(waiting.len());
+        for mut job in waiting {
+            answers.push(job.without_ops());
+            self.note(job, usize::MAX);
+        }
+        match self.apply() {
+            Ok(()) => answers.iter_mut().for_each(|job| job.answer(&Ok(()))),
+            Err(error @ StoreError::Full { .. }) => {
+                self.full = Some(error);
+                self.held = answers.into_iter().map(|job| Job { gone: false, ..job }).collect();
+            }
+            Err(error) => {
+                self.held = answers;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what is only in the log to its files, not durably.
+    pub fn apply(&mut self) -> Result<(), StoreError> {
+        let generation = self.log.as_ref().map_or(self.turn, Log::generation);
+        let mut writes = std::mem::take(&mut self.pending.writes);
+        // Those of a file together, in their order.
+        writes.sort_by_key(|write| Arc::as_ptr(&write.slot) as usize);
+        let mut done = 0;
+        let mut failed = Ok(());
+        for run in writes.chunk_by(|a, b| Arc::ptr_eq(&a.slot, &b.slot)) {
+            let slot = &run[0].slot;
+            if !slot.is_gone() {
+                failed = self.apply_run(run);
+                if failed.is_err() {
+                    break;
+                }
+                if mark_dirty(slot, generation) {
+                    self.dirty.files.push(slot.clone());
+                }
+            }
+            done += run.len();
+        }
+        if failed.is_err() {
+            writes.drain(..done);
+            self.pending.writes = writes;
+            return failed;
+        }
+        self.pending.bytes = 0;
+        for (written, number) in self.pending.marks.drain(..) {
+            written.store(number, Release);
+        }
+        writes.clear();
+        writes.shrink_to(1024);
+        self.pending.writes = writes;
+        Ok(())
+    }
+
+    fn apply_run(&mut self, run: &[PendingWrite]) -> Result<(), StoreError> {
+        let mut rest = run;
+        while let Some((first, mut behind)) = rest.split_first() {
+            let mut end = first.at + first.content.len() as u64;
+            while let Some((next, others)) = behind.split_first()
+                && next.at == end
+            {
+                end += next.content.len() as u64;
+                behind = others;
+            }
+            let together = &rest[..rest.len() - behind.len()];
+            rest = behind;
+            let (slot, at) = (&first.slot, first.at);
+            if let [one] = together {
+                write(&self.disk, &self.root, slot, at, &one.content, &mut self.dirty)?;
+                continue;
+            }
+            let mut joined = std::mem::take(&mut self.buffer);
+            let start = joined.len();
+            together.iter().for_each(|write| joined.extend_from_slice(&write.content));
+            let written = write(&self.disk, &self.root, slot, at, &joined[start..], &mut self.dirty);
+            joined.truncate(start);
+            self.buffer = joined;
+            written?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the other segment of the log; this one is done when its files are synced.
+    fn switch(&mut self) -> Result<(), StoreError> {
+        self.apply()?;
+        let Some(generation) = self.log.as_ref().map(Log::generation) else { return Ok(()) };
+        self.settle(generation);
+        self.keeper.wait(generation - 1)?;
+        match &mut self.log {
+            Some(log) => log.begin((self.salts)(), self.next_id.load(Relaxed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything comes to its files, and what the log had is overwritten.
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        match self.apply() {
+            // Those who wait for it go on waiting.
+            Err(error @ StoreError::Full { .. }) => {
+                self.full = Some(error);
+                return Ok(());
+            }
+            applied => applied?,
+        }
+        let Some(generation) = self.log.as_ref().map(Log::generation) else { return Ok(()) };
+        self.settle(generation);
+        self.keeper.wait(generation)?;
+        let salts = self.salts.clone();
+        if let Some(log) = &mut self.log {
+            log.wipe(|| salts(), self.next_id.load(Relaxed))?;
+            self.keeper.assume(log.generation() - 1);
+        }
+        self.erasing.drain(..).for_each(|mut job| job.answer(&Ok(())));
+        Ok(())
+    }
+
+    fn settle(&mut self, generation: u64) {
+        self.keeper.push(Chore::Settle(generation, std::mem::take(&mut self.dirty)));
+        if self.clock.is_none() {
+            self.keeper.run_once();
+        }
+    }
+
+    /// Without a log: syncs what was written. Beside the writing.
+    pub fn sync_later(&mut self) {
+        let turn = self.turn;
+        self.turn += 1;
+        self.settle(turn);
+    }
+
+    /// Everything comes to its files, durably, and the log is empty.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        self.apply()?;
+        let generation = self.log.as_ref().map_or(self.turn, Log::generation);
+        self.settle(generation);
+        self.keeper.wait(generation)?;
+        match &mut self.log {
+            Some(log) => log.finish((self.salts)(), self.next_id.load(Relaxed)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pending {
+    fn push(&mut self, slot: Arc<Slot>, at: u64, content: Bytes) {
+        self.bytes += content.len();
+        self.writes.push(PendingWrite { slot, at, content });
+    }
+}
+
+fn write(
+    disk: &Disk,
+    root: &str,
+    slot: &Arc<Slot>,
+    at: u64,
+    content: &[u8],
+    dirty: &mut Dirty,
+) -> Result<(), StoreError> {
+    let (file, is_new) = disk.make(slot)?;
+    if is_new {
+        dirty.note_names(root, slot);
+        // What an earlier try left.
+        if file.size().map_err(|error| slot.failed(&error))? > 0 {
+            file.set_size(0).map_err(|error| slot.failed(&error))?;
+        }
+    }
+    file.write_all_at(at, content).map_err(|error| slot.failed(&error))
+}

@@ -1,0 +1,229 @@
+//! The log that all streams share: two files, one of them in use, the other being emptied or ready.
+//!
+//! A file is written over bytes that are there already, zeros or those of an earlier use, so that a sync need not
+//! touch its size. Records are seeded with the salt of the use, so what is left of an earlier one never passes.
+
+use super::entry::Place;
+use super::files::failed;
+use crate::store::StoreError;
+use crate::store::vfs::{Vfs, VfsFile};
+use std::sync::Arc;
+
+/// A segment is full when it has so many bytes.
+pub const SEGMENT_MAX: u64 = 32 * 1024 * 1024;
+/// Where records begin. The header lies there twice.
+pub const DATA: u64 = 4096;
+const COPIES: [usize; 2] = [0, 2048];
+/// Magic (8), generation (8), salt (8), next id (8), hash (8).
+const HEADER: usize = 40;
+const MAGIC: &[u8; 8] = b"natsdlg1";
+/// Room that is made at first, and at most at once.
+const GROW_MIN: u64 = 1024 * 1024;
+const GROW_MAX: u64 = 4 * 1024 * 1024;
+/// Room that is kept for what is under way when the disk is full.
+const RESERVE: u64 = 512 * 1024;
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub generation: u64,
+    pub salt: u64,
+    /// Ids from this one on had not been given away.
+    pub next_id: u64,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER] {
+        let mut out = [0; HEADER];
+        out[..8].copy_from_slice(MAGIC);
+        for (at, value) in [(8, self.generation), (16, self.salt), (24, self.next_id)] {
+            out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let hash = xxhash_rust::xxh3::xxh3_64(&out[..32]);
+        out[32..].copy_from_slice(&hash.to_le_bytes());
+        out
+    }
+
+    /// The better of both copies, and whether one was bad.
+    pub fn read(content: &[u8]) -> (Option<Self>, bool) {
+        let copies = COPIES.map(|at| Self::decode(content.get(at..at + HEADER)?));
+        let best = copies.iter().flatten().max_by_key(|header| header.generation).copied();
+        (best, copies.iter().any(Option::is_none))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let value = |at: usize| bytes[at..].first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+        let right = &bytes[..8] == MAGIC && value(32)? == xxhash_rust::xxh3::xxh3_64(&bytes[..32]);
+        right.then_some(Self { generation: value(8)?, salt: value(16)?, next_id: value(24)? })
+    }
+}
+
+pub fn path(root: &str, number: usize) -> String {
+    format!("{root}/log.{}", number + 1)
+}
+
+struct Segment {
+    path: String,
+    file: Arc<dyn VfsFile>,
+    /// Bytes that are there to be written over.
+    room: u64,
+    /// What is behind that is zeros.
+    used: u64,
+}
+
+/// The segment in use, and the other.
+pub struct Log {
+    segments: [Segment; 2],
+    active: usize,
+    header: Header,
+    /// Where the next record goes.
+    at: u64,
+    size_max: u64,
+}
+
+impl Log {
+    /// Empties both segments and begins with the first. What they said must have been done.
+    pub fn start(
+        vfs: &dyn Vfs,
+        root: &str,
+        generation: u64,
+        size_max: u64,
+        mut salt: impl FnMut() -> u64,
+        next_id: u64,
+    ) -> Result<Self, StoreError> {
+        let open = |number| {
+            let path = path(root, number);
+            let open = || {
+                let file = vfs.open(&path, true)?;
+                let room = file.size()?;
+                Ok((file, room))
+            };
+            let (file, room) = open().map_err(|error| failed(&path, &error))?;
+            Ok(Segment { path, file, room, used: room })
+        };
+        let header = Header { generation, salt: salt(), next_id };
+        let mut log = Self { segments: [open(0)?, open(1)?], active: 1, header, at: DATA, size_max };
+        for _ in 0..2 {
+            log.begin(salt(), next_id)?;
+            log.sync()?;
+        }
+        vfs.sync_dir(root).map_err(|error| failed(root, &error))?;
+        Ok(log)
+    }
+
+    /// Goes on in the other segment, whose content is not needed any more. Durable with the next sync.
+    pub fn begin(&mut self, salt: u64, next_id: u64) -> Result<(), StoreError> {
+        self.active = 1 - self.active;
+        self.header = Header { generation: self.header.generation + 1, salt, next_id };
+        self.at = DATA;
+        let header = self.header.encode();
+        let mut block = vec![0; DATA as usize];
+        COPIES.iter().for_each(|&at| block[at..at + HEADER].copy_from_slice(&header));
+        let segment = &mut self.segments[self.active];
+        segment.file.write_all_at(0, &block).map_err(|error| failed(&segment.path, &error))?;
+        segment.room = segment.room.max(DATA);
+        Ok(())
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    /// Where the next records go.
+    pub fn place(&self) -> Place {
+        Place { generation: self.header.generation, salt: self.header.salt, base: self.at }
+    }
+
+    /// Whether so many bytes still belong in this segment. An empty one takes anything.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.at == DATA || self.at + bytes as u64 <= self.size_max
+    }
+
+    /// What still belongs in this segment.
+    pub fn room(&self) -> usize {
+        self.size_max.saturating_sub(self.at) as usize
+    }
+
+    /// Writes records and makes them durable.
+    pub fn write(&mut self, records: &[u8]) -> Result<(), StoreError> {
+        let end = self.at + records.len() as u64;
+        if end > self.segments[self.active].room {
+            self.grow(end)?;
+        }
+        let segment = &self.segments[self.active];
+        segment.file.write_all_at(self.at, records).map_err(|error| failed(&segment.path, &error))?;
+        self.sync()?;
+        self.at = end;
+        let segment = &mut self.segments[self.active];
+        segment.used = segment.used.max(end);
+        Ok(())
+    }
+
+    /// Makes room ahead, so that what is under way can be written when the disk is full. Answers that it is.
+    pub fn reserve(&mut self) -> Result<(), StoreError> {
+        let wanted = (self.at + RESERVE).min(self.size_max.max(self.at));
+        if wanted <= self.segments[self.active].room { Ok(()) } else { self.grow(wanted) }
+    }
+
+    fn grow(&mut self, end: u64) -> Result<(), StoreError> {
+        let size_max = self.size_max;
+        let segment = &mut self.segments[self.active];
+        let step = segment.room.clamp(GROW_MIN, GROW_MAX);
+        let until = (end + RESERVE).max((segment.room + step).min(size_max)).next_multiple_of(DATA);
+        let zeros = vec![0; (until - segment.room) as usize];
+        segment.file.write_all_at(segment.room, &zeros).map_err(|error| failed(&segment.path, &error))?;
+        segment.room = until;
+        Ok(())
+    }
+
+    /// Overwrites everything that was ever written, and goes on with an empty segment.
+    pub fn wipe(&mut self, mut salt: impl FnMut() -> u64, next_id: u64) -> Result<(), StoreError> {
+        for _ in 0..2 {
+            self.begin(salt(), next_id)?;
+            let segment = &mut self.segments[self.active];
+            let zeros = vec![0; (segment.used.saturating_sub(DATA)) as usize];
+            segment.file.write_all_at(DATA, &zeros).map_err(|error| failed(&segment.path, &error))?;
+            segment.used = DATA;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let segment = &self.segments[self.active];
+        segment.file.sync().map_err(|error| failed(&segment.path, &error))
+    }
+
+    /// Nothing of it is needed any more, and the disk can have its room.
+    pub fn finish(&mut self, salt: u64, next_id: u64) -> Result<(), StoreError> {
+        for _ in 0..2 {
+            self.begin(salt, next_id)?;
+            let segment = &mut self.segments[self.active];
+            segment.file.set_size(DATA).map_err(|error| failed(&segment.path, &error))?;
+            (segment.room, segment.used) = (DATA, DATA);
+            self.sync()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DATA, HEADER, Header};
+
+    #[test]
+    fn one_good_copy_of_a_header_is_enough() {
+        let header = Header { generation: 7, salt: 8, next_id: 9 };
+        let mut block = vec![0; DATA as usize];
+        for at in super::COPIES {
+            block[at..at + HEADER].copy_from_slice(&header.encode());
+        }
+        assert_eq!(Header::read(&block), (Some(header), false));
+        for bit in 0..HEADER * 8 {
+            let mut damaged = block.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::read(&damaged), (Some(header), true), "bit {bit}");
+        }
+        assert_eq!(Header::read(&[]).0, None);
+    }
+}

@@ -1,0 +1,233 @@
+//! After a start: what the log says is done again, so that the files of streams have all that was answered. What is
+//! there already is not written again, so that little has to be synced.
+
+use super::entry::{self, Logged, LoggedOp};
+use super::files::failed;
+use super::log::{self, DATA, Header};
+use super::place::{FileName, ancestors, stream_of};
+use crate::store::StoreError;
+use crate::store::vfs::{Vfs, VfsFile};
+use hashbrown::{HashMap, HashSet};
+use natsd_plugin_api::tracing;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What the log said.
+#[derive(Default)]
+pub struct Replayed {
+    /// Of the newest segment.
+    pub generation: u64,
+    pub next_id: u64,
+    /// How much of a file counts: what is behind that was never answered.
+    pub ends: HashMap<(u64, FileName), u64>,
+    /// Places of the log that could not be read.
+    pub damaged: u64,
+}
+
+/// Reads both segments and brings the files of all streams up to date, durably.
+pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
+    let mut segments = Vec::new();
+    let mut replayed = Replayed { next_id: 1, ..Replayed::default() };
+    let there = vfs.list(root).map_err(|error| failed(root, &error))?;
+    for number in 0..2 {
+        let path = log::path(root, number);
+        if !there.iter().any(|name| path.ends_with(&format!("/{name}"))) {
+            continue;
+        }
+        let content = vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let (header, is_damaged) = Header::read(&content);
+        if is_damaged && content.len() as u64 >= DATA {
+            tracing::warn!("{path}: a copy of the header is damaged");
+        }
+        if let Some(header) = header {
+            replayed.generation = replayed.generation.max(header.generation);
+            replayed.next_id = replayed.next_id.max(header.next_id);
+            segments.push((header, path, content));
+        }
+    }
+    segments.sort_by_key(|(header, ..)| header.generation);
+    let mut work = Work::new(vfs, root)?;
+    replayed.next_id = replayed.next_id.max(work.last_id + 1);
+    for (header, path, content) in &segments {
+        let damaged = entry::scan(content, DATA as usize, header.salt, &mut |logged| {
+            replayed.next_id = replayed.next_id.max(logged.id + 1);
+            work.look(&logged);
+        });
+        if damaged > 0 {
+            tracing::warn!("{path}: {damaged} damaged places");
+            replayed.damaged += damaged;
+        }
+    }
+    for (header, _, content) in &segments {
+        let mut result = Ok(());
+        entry::scan(content, DATA as usize, header.salt, &mut |logged| {
+            if result.is_ok() {
+                result = work.redo(&logged, &mut replayed.ends);
+            }
+        });
+        result?;
+    }
+    work.finish()?;
+    Ok(replayed)
+}
+
+struct Work<'a> {
+    vfs: &'a dyn Vfs,
+    root: &'a str,
+    /// Folders of streams.
+    places: HashMap<u64, String>,
+    last_id: u64,
+    gone: HashSet<u64>,
+    removed: HashSet<(u64, FileName)>,
+    /// Open files, with what was written to them since they were opened.
+    files: HashMap<(u64, FileName), (String, Arc<dyn VfsFile>)>,
+    dirs: BTreeSet<String>,
+    buffer: Vec<u8>,
+}
+
+/// Files that are open at a time.
+const OPEN_MAX: usize = 256;
+
+impl<'a> Work<'a> {
+    fn new(vfs: &'a dyn Vfs, root: &'a str) -> Result<Self, StoreError> {
+        let mut places = HashMap::new();
+        for account in vfs.list(root).map_err(|error| failed(root, &error))? {
+            let streams = format!("{account}/streams");
+            for name in vfs.list(&format!("{root}/{streams}")).unwrap_or_default() {
+                if let Some((_, id)) = stream_of(&name).filter(|_| !name.starts_with('.')) {
+                    places.insert(id, format!("{streams}/{name}"));
+                }
+            }
+        }
+        let last_id = places.keys().max().copied().unwrap_or(0);
+        let (gone, removed, files) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let (dirs, buffer) = (BTreeSet::new(), Vec::new());
+        Ok(Self { vfs, root, places, last_id, gone, removed, files, dirs, buffer })
+    }
+
+    /// First all is looked at: what goes in the end need not be made.
+    fn look(&mut self, logged: &Logged<'_>) {
+        if let Some(place) = logged.place {
+            self.places.insert(logged.id, place.to_owned());
+        }
+        if logged.gone {
+            self.gone.insert(logged.id);
+        }
+        for op in &logged.ops {
+            if let LoggedOp::Remove { file } = op {
+                self.removed.insert((logged.id, *file));
+            }
+        }
+    }
+
+    fn redo(
+        &mut self,
+        logged: &Logged<'_>,
+        ends: &mut HashMap<(u64, FileName), u64>,
+    ) -> Result<(), StoreError> {
+        if self.gone.contains(&logged.id) {
+            return Ok(());
+        }
+        for op in &logged.ops {
+            let (file, at, content) = match *op {
+                LoggedOp::Create { file, content } => (file, 0, content),
+                LoggedOp::Write { file, at, content } => (file, at, content),
+                LoggedOp::Known { file, end } => {
+                    let known = ends.entry((logged.id, file)).or_default();
+                    *known = end.max(*known);
+                    continue;
+                }
+                LoggedOp::Remove { .. } => continue,
+            };
+            if self.removed.contains(&(logged.id, file)) {
+                continue;
+            }
+            let known = ends.entry((logged.id, file)).or_default();
+            *known = (at + content.len() as u64).max(*known);
+            self.write(logged.id, file, at, content)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, id: u64, name: FileName, at: u64, content: &[u8]) -> Result<(), StoreError> {
+        if !self.files.contains_key(&(id, name)) && !self.open(id, name)? {
+            return Ok(());
+        }
+        let Some((path, file)) = self.files.get(&(id, name)) else { return Ok(()) };
+        self.buffer.resize(content.len(), 0);
+        let mut got = 0;
+        while got < content.len() {
+            let read = file.read_at(at + got as u64, &mut self.buffer[got..]);
+            match read.map_err(|error| failed(path, &error))? {
+                0 => break,
+                more => got += more,
+            }
+        }
+        if self.buffer[..got] != *content {
+            file.write_all_at(at, content).map_err(|error| failed(path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, id: u64, name: FileName) -> Result<bool, StoreError> {
+        let Some(place) = self.places.get(&id) else {
+            tracing::warn!("{}: the log does not say which stream {id} is", self.root);
+            return Ok(false);
+        };
+        let dir = format!("{}/{place}", self.root);
+        let path = name.path(&dir);
+        let open = || {
+            self.vfs.open(&path, false).or_else(|_| {
+                self.vfs.create_dir_all(&dir)?;
+                self.vfs.open(&path, true)
+            })
+        };
+        let file = open().map_err(|error| failed(&path, &error))?;
+        if self.files.len() >= OPEN_MAX {
+            self.sync()?;
+        }
+        // Names that are there may still not be durable.
+        if self.dirs.insert(dir.clone()) {
+            self.dirs.extend(ancestors(self.root, &dir));
+        }
+        self.files.insert((id, name), (path, file));
+        Ok(true)
+    }
+
+    /// What is there already may still not be durable either.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        for (_, (path, file)) in self.files.drain() {
+            file.sync().map_err(|error| failed(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), StoreError> {
+        for id in &self.gone {
+            if let Some(place) = self.places.get(id) {
+                let path = format!("{}/{place}", self.root);
+                if self.vfs.list(&path).is_ok_and(|names| !names.is_empty()) {
+                    self.vfs.remove_dir_all(&path).map_err(|error| failed(&path, &error))?;
+                }
+                self.dirs.remove(&path);
+                self.dirs.extend(ancestors(self.root, &path));
+            }
+        }
+        for (id, name) in &self.removed {
+            if let Some(place) = self.places.get(id).filter(|_| !self.gone.contains(id)) {
+                let dir = format!("{}/{place}", self.root);
+                let names = self.vfs.list(&dir).unwrap_or_default();
+                let path = name.path(&dir);
+                if names.iter().any(|name| path.ends_with(&format!("/{name}"))) {
+                    self.vfs.remove_file(&path).map_err(|error| failed(&path, &error))?;
+                }
+                self.dirs.insert(dir);
+            }
+        }
+        self.sync()?;
+        for dir in self.dirs.iter().filter(|dir| self.vfs.list(dir).is_ok_and(|names| !names.is_empty())) {
+            self.vfs.sync_dir(dir).map_err(|error| failed(dir, &error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Random work, with the power going at a random call to the disk, again and again over one store: what was answered
+//! is there, and what was removed stays away.
+
+use super::disk::Disk;
+use super::{commit, engine};
+use crate::store::{NewMessage, Purge, StoreEngine, StoreSettings, StreamStore};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The messages of a stream, and the state of its consumer.
+#[derive(Clone, Default, Debug)]
+struct Model {
+    messages: BTreeMap<u64, (String, Vec<u8>)>,
+    last_seq: u64,
+    consumer: Option<Vec<u8>>,
+    changes: Vec<Vec<u8>>,
+}
+
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// What lives in one store: for each stream what was answered, and what may be there besides.
+struct World {
+    disk: Arc<Disk>,
+    random: Random,
+    sure: BTreeMap<String, Model>,
+    unsure: BTreeMap<String, Option<Model>>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let disk = Arc::new(Disk::default());
+        Self { disk, random: Random(seed), sure: BTreeMap::new(), unsure: BTreeMap::new() }
+    }
+
+    /// One life of the server, which ends with the power or in good order.
+    fn live(&mut self) {
+        let engine = engine(&self.disk, self.random.below(u64::MAX >> 33));
+        let mut stores = self.recover(&engine);
+        let crashes = self.random.below(4) > 0;
+        if crashes {
+            let calls = 20 + self.random.below(400);
+            self.disk.cut_power_after(calls as i64);
+        }
+        let mut is_on = true;
+        for _ in 0..60 {
+            is_on = self.act(&engine, &mut stores);
+            if !is_on {
+                break;
+            }
+        }
+        if is_on && !crashes {
+            stores.values_mut().for_each(|store| store.close().unwrap());
+            engine.close().unwrap();
+        } else {
+            drop((stores, engine));
+            let random = &mut self.random;
+            self.disk.crash(&mut || random.below(1 << 30));
+        }
+    }
+
+    fn recover(&mut self, engine: &super::FileEngine) -> BTreeMap<String, Box<dyn StreamStore>> {
+        let mut stores = BTreeMap::new();
+        for found in engine.recover().unwrap() {
+            let mut store = found.store.unwrap();
+            let (sure, unsure) = (self.sure.get(&found.name), self.unsure.get(&found.name));
+            assert!(sure.is_some() || unsure.is_some(), "{} was removed and is back", found.name);
+            let seen = read(&mut *store);
+            check(&found.name, sure, unsure.and_then(Option::as_ref), &seen, &mut *store);
+            self.sure.insert(found.name.clone(), seen);
+            stores.insert(found.name, store);
+        }
+        self.sure.retain(|name, _| {
+            let is_there = stores.contains_key(name);
+            assert!(is_there || matches!(self.unsure.get(name), Some(None)), "{name} is not there");
+            is_there
+        });
+        self.unsure.clear();
+        stores
+    }
+
+    /// Changes something and commits; whether the power is still on.
+    fn act(&mut self, engine: &super::FileEngine, stores: &mut BTreeMap<String, Box<dyn StreamStore>>) -> bool {
+        let name = format!("S{}", self.random.below(3));
+        let Some(store) = stores.get_mut(&name) else {
+            self.unsure.insert(name.clone(), Some(Model::default()));
+            let Ok(mut store) = engine.create("A", &name, &StoreSettings::default(), b"meta") else {
+                return false;
+            };
+            store.put_consumer("c", b"config").unwrap();
+            if commit(&mut *store).is_err() {
+                return false;
+            }
+            self.unsure.remove(&name);
+            self.sure.insert(name.clone(), Model::default());
+            stores.insert(name, store);
+            return true;
+        };
+        if self.random.below(60) == 0 {
+            self.unsure.insert(name.clone(), None);
+            let Some(mut store) = stores.remove(&name) else { return true };
+            if store.destroy().is_err() {
+                return false;
+            }
+            self.unsure.remove(&name);
+            self.sure.remove(&name);
+            return true;
+        }
+        let Some(before) = self.sure.get(&name) else { return true };
+        let mut after = before.clone();
+        for _ in 0..=self.random.below(4) {
+            if change(&mut **store, &mut after, &mut self.random).is_err() {
+                self.unsure.insert(name, Some(after));
+                return false;
+            }
+        }
+        if commit(&mut **store).is_err() {
+            self.unsure.insert(name, Some(after));
+            return false;
+        }
+        self.sure.insert(name, after);
+        true
+    }
+}
+
+fn change(
+    store: &mut dyn StreamStore,
+    model: &mut Model,
+    random: &mut Random,
+) -> Result<(), crate::store::StoreError> {
+    let any = |random: &mut Random, model: &Model| 1 + random.below(model.last_seq + 1);
+    match random.below(20) {
+        0..=11 => {
+            let len = match random.below(40) {
+                0 => 300_000,
+                1..=5 => 5000,
+                _ => 40,
+            };
+            let payload = vec![random.below(256) as u8; len];
+            let subject = format!("s.{}", random.below(5));
+            let time_ns = store.state().last_time_ns + 1000;
+            let (subject_bytes, content) = (subject.as_bytes(), &payload);
+            let message =
+                NewMessage { subject: subject_bytes, payload: content, time_ns, ..NewMessage::default() };
+            let seq = store.append(&message)?.seq;
+            assert_eq!(seq, model.last_seq + 1);
+            model.last_seq = seq;
+            model.messages.insert(seq, (subject, payload));
+        }
+        12..=13 => {
+            let seq = any(random, model);
+            let erase = random.below(4) == 0;
+            let removed = store.remove(seq, erase)?;
+            assert_eq!(removed.is_some(), model.messages.remove(&seq).is_some());
+        }
+        14 => {
+            let purge = Purge { before_seq: any(random, model), ..Purge::default() };
+            store.purge(&purge)?;
+            model.messages.retain(|seq, _| *seq >= purge.before_seq);
+        }
+        15 => {
+            store.skip(2, store.state().last_time_ns)?;
+            model.last_seq += 2;
+        }
+        16 => {
+            let state = vec![random.below(256) as u8; 20];
+            store.put_consumer_state("c", &state)?;
+            model.consumer = Some(state);
+            model.changes.clear();
+        }
+        _ => {
+            let change = vec![random.below(256) as u8; 9];
+            store.record_consumer("c", &change)?;
+            model.changes.push(change);
+        }
+    }
+    Ok(())
+}
+
+fn read(store: &mut dyn StreamStore) -> Model {
+    let last_seq = store.state().last_seq;
+    let mut model = Model { last_seq, ..Model::default() };
+    for seq in 1..=last_seq {
+        if let Some(message) = store.load(seq).unwrap() {
+            let subject = String::from_utf8(message.subject.to_vec()).unwrap();
+            model.messages.insert(seq, (subject, message.payload.to_vec()));
+        }
+    }
+    if let Some(consumer) = store.take_consumers().pop() {
+        model.consumer = (!consumer.state.is_empty()).then(|| consumer.state.to_vec());
+        model.changes = consumer.changes.iter().map(|change| change.to_vec()).collect();
+    }
+    model
+}
+
+fn check(name: &str, sure: Option<&Model>, unsure: Option<&Model>, seen: &Model, store: &mut dyn StreamStore) {
+    let none = Model::default();
+    let sure = sure.unwrap_or(&none);
+    let other = unsure.unwrap_or(sure);
+    for seq in 1..=seen.last_seq.max(sure.last_seq) {
+        let (a, b, is) = (sure.messages.get(&seq), other.messages.get(&seq), seen.messages.get(&seq));
+        assert!(is == a || is == b, "{name}: message {seq} is {:?}, not {:?}", is.map(|m| &m.0), a.map(|m| &m.0));
+    }
+    assert!(seen.last_seq >= sure.last_seq, "{name}: {} after {}", seen.last_seq, sure.last_seq);
+    let consumer = (&seen.consumer, &seen.changes);
+    assert!(consumer == (&sure.consumer, &sure.changes) || consumer == (&other.consumer, &other.changes));
+    let state = store.state();
+    assert_eq!(state.messages, seen.messages.len() as u64, "{name}");
+    let first = seen.messages.keys().next().copied();
+    assert_eq!(state.first_seq, first.unwrap_or(if seen.last_seq == 0 { 0 } else { seen.last_seq + 1 }), "{name}");
+    assert_eq!(state.lost_seqs, Vec::<u64>::new(), "{name}: nothing was damaged");
+    let gaps: Vec<u64> = match first {
+        Some(first) => (first..=seen.last_seq).filter(|seq| !seen.messages.contains_key(seq)).collect(),
+        None => Vec::new(),
+    };
+    assert_eq!(store.deleted(), gaps, "{name}");
+}
+
+#[test]
+fn what_was_answered_survives_the_power_going_at_any_call() {
+    let seeds = std::env::var("NATSD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let first: u64 = std::env::var("NATSD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    for seed in first..first + seeds {
+        println!("seed {seed}");
+        let mut world = World::new(seed);
+        for _ in 0..8 {
+            world.live();
+        }
+    }
+}
