@@ -1,7 +1,7 @@
 //! A block: a file with messages in the order of their sequences, and what is kept of it in memory.
 
-use super::record::{self, Bad, Record};
 use super::files::Slot;
+use super::record::{self, Bad, Record};
 use crate::store::{Flags, NewMessage};
 use bytes::Bytes;
 use std::sync::Arc;

@@ -170,7 +170,7 @@ fn push_record(
 ) {
     record::push(out, place.base, place.salt, JOB, |out| {
         push_varint(out, home.id);
-        out.push(u8::from(named) * NAMED | u8::from(gone) * GONE);
+        out.push((u8::from(named) * NAMED) | (u8::from(gone) * GONE));
         if named {
             push_bytes(out, home.place.as_bytes());
         }
@@ -190,11 +190,23 @@ pub struct Logged<'a> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoggedOp<'a> {
-    Create { file: FileName, content: &'a [u8] },
-    Write { file: FileName, at: u64, content: &'a [u8] },
+    Create {
+        file: FileName,
+        content: &'a [u8],
+    },
+    Write {
+        file: FileName,
+        at: u64,
+        content: &'a [u8],
+    },
     /// The file has its content up to here, and it was synced.
-    Known { file: FileName, end: u64 },
-    Remove { file: FileName },
+    Known {
+        file: FileName,
+        end: u64,
+    },
+    Remove {
+        file: FileName,
+    },
 }
 
 impl<'a> Logged<'a> {
@@ -266,7 +278,16 @@ mod tests {
     use super::*;
 
     fn job(home: &Arc<Home>, ops: Vec<Op>) -> Job {
-        Job { home: home.clone(), ops, written: Arc::default(), number: 1, waits: true, gone: false, erases: false, done: None }
+        Job {
+            home: home.clone(),
+            ops,
+            written: Arc::default(),
+            number: 1,
+            waits: true,
+            gone: false,
+            erases: false,
+            done: None,
+        }
     }
 
     #[test]

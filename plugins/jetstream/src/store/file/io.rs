@@ -198,7 +198,10 @@ impl Io {
         let started = self.clock.as_ref().map(|clock| clock());
         let written = log.write(&self.buffer);
         if let (Some(clock), Some(started)) = (&self.clock, started) {
-            self.sync_ns = (7 * self.sync_ns + clock().saturating_sub(started)) / 8;
+            // About the median: a few slow ones say nothing of the next.
+            let step = self.sync_ns / 16;
+            let is_slower = clock().saturating_sub(started) > self.sync_ns;
+            self.sync_ns = if is_slower { self.sync_ns + step } else { self.sync_ns - step }.max(1000);
         }
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_MAX);
@@ -266,12 +269,7 @@ impl Io {
     }
 
     /// Large contents go to their files, are synced there, and the log says no more than that.
-    fn write_directly(
-        &mut self,
-        job: &Job,
-        direct_min: usize,
-        ready: &mut Ready,
-    ) -> Result<(), StoreError> {
+    fn write_directly(&mut self, job: &Job, direct_min: usize, ready: &mut Ready) -> Result<(), StoreError> {
         let large = || job.ops.iter().filter(|op| op.content().len() >= direct_min);
         if let Some(log) = &self.log {
             let generation = log.generation();

@@ -190,12 +190,7 @@ impl FileStore {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn read_fully(
-    slot: &Slot,
-    file: &dyn VfsFile,
-    offset: u64,
-    buffer: &mut [u8],
-) -> Result<usize, StoreError> {
+fn read_fully(slot: &Slot, file: &dyn VfsFile, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(offset + got as u64, &mut buffer[got..]).map_err(|error| slot.failed(&error))? {

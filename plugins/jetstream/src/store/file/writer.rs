@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A task writes itself while syncs take less than that.
-const SHORT_SYNC_NS: u64 = 200_000;
+const SHORT_SYNC_NS: u64 = 300_000;
 /// What a task writes itself, at most: with a log, which is synced, and without one.
 const LEAD_BYTES: usize = 16 * 1024;
 const LEAD_BYTES_UNSYNCED: usize = 256 * 1024;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 struct Model {
     messages: BTreeMap<u64, (String, Vec<u8>)>,
     last_seq: u64,
+    has_consumer: bool,
     consumer: Option<Vec<u8>>,
     changes: Vec<Vec<u8>>,
 }
@@ -73,6 +74,10 @@ impl World {
             assert!(sure.is_some() || unsure.is_some(), "{} was removed and is back", found.name);
             let seen = read(&mut *store);
             check(&found.name, sure, unsure.and_then(Option::as_ref), &seen, &mut *store);
+            if !seen.has_consumer {
+                // The making of the stream was cut short.
+                store.put_consumer("c", b"config").unwrap();
+            }
             self.sure.insert(found.name.clone(), seen);
             stores.insert(found.name, store);
         }
@@ -86,7 +91,11 @@ impl World {
     }
 
     /// Changes something and commits; whether the power is still on.
-    fn act(&mut self, engine: &super::FileEngine, stores: &mut BTreeMap<String, Box<dyn StreamStore>>) -> bool {
+    fn act(
+        &mut self,
+        engine: &super::FileEngine,
+        stores: &mut BTreeMap<String, Box<dyn StreamStore>>,
+    ) -> bool {
         let name = format!("S{}", self.random.below(3));
         let Some(store) = stores.get_mut(&name) else {
             self.unsure.insert(name.clone(), Some(Model::default()));
@@ -193,19 +202,31 @@ fn read(store: &mut dyn StreamStore) -> Model {
         }
     }
     if let Some(consumer) = store.take_consumers().pop() {
+        model.has_consumer = true;
         model.consumer = (!consumer.state.is_empty()).then(|| consumer.state.to_vec());
         model.changes = consumer.changes.iter().map(|change| change.to_vec()).collect();
     }
     model
 }
 
-fn check(name: &str, sure: Option<&Model>, unsure: Option<&Model>, seen: &Model, store: &mut dyn StreamStore) {
+fn check(
+    name: &str,
+    sure: Option<&Model>,
+    unsure: Option<&Model>,
+    seen: &Model,
+    store: &mut dyn StreamStore,
+) {
     let none = Model::default();
     let sure = sure.unwrap_or(&none);
     let other = unsure.unwrap_or(sure);
     for seq in 1..=seen.last_seq.max(sure.last_seq) {
         let (a, b, is) = (sure.messages.get(&seq), other.messages.get(&seq), seen.messages.get(&seq));
-        assert!(is == a || is == b, "{name}: message {seq} is {:?}, not {:?}", is.map(|m| &m.0), a.map(|m| &m.0));
+        assert!(
+            is == a || is == b,
+            "{name}: message {seq} is {:?}, not {:?}",
+            is.map(|m| &m.0),
+            a.map(|m| &m.0)
+        );
     }
     assert!(seen.last_seq >= sure.last_seq, "{name}: {} after {}", seen.last_seq, sure.last_seq);
     let consumer = (&seen.consumer, &seen.changes);
@@ -213,7 +234,11 @@ fn check(name: &str, sure: Option<&Model>, unsure: Option<&Model>, seen: &Model,
     let state = store.state();
     assert_eq!(state.messages, seen.messages.len() as u64, "{name}");
     let first = seen.messages.keys().next().copied();
-    assert_eq!(state.first_seq, first.unwrap_or(if seen.last_seq == 0 { 0 } else { seen.last_seq + 1 }), "{name}");
+    assert_eq!(
+        state.first_seq,
+        first.unwrap_or(if seen.last_seq == 0 { 0 } else { seen.last_seq + 1 }),
+        "{name}"
+    );
     assert_eq!(state.lost_seqs, Vec::<u64>::new(), "{name}: nothing was damaged");
     let gaps: Vec<u64> = match first {
         Some(first) => (first..=seen.last_seq).filter(|seq| !seen.messages.contains_key(seq)).collect(),
