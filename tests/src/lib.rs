@@ -25,6 +25,8 @@ pub mod plugins;
 pub mod requests;
 pub mod sealed;
 pub mod server;
+pub mod shape;
+pub mod system;
 pub mod websocket;
 
 pub use client::Client;

@@ -28,7 +28,7 @@ system_account: SYS
 "#;
 
 /// Fields that say something only of one of the two servers, at any depth.
-const NOT_COMPARED: [&str; 4] = ["git_commit", "natsd", "imports", "exports"];
+const NOT_COMPARED: [&str; 2] = ["git_commit", "natsd"];
 
 /// What a script has seen, by the name of the step.
 type Seen = BTreeMap<String, Value>;

@@ -168,7 +168,7 @@ pub fn all_facts_of(connection: &Connection) -> ConnectionFacts {
     all
 }
 
-/// What says nothing is left out.
+/// Lists that say nothing are left out.
 fn shown_permissions(options: &PermissionsOptions) -> Value {
     let mut shown = Map::new();
     for (name, subjects) in [("publish", &options.publish), ("subscribe", &options.subscribe)] {
@@ -179,9 +179,7 @@ fn shown_permissions(options: &PermissionsOptions) -> Value {
                 lists.insert(name.to_owned(), json!(list));
             }
         }
-        if !lists.is_empty() {
-            shown.insert(name.to_owned(), Value::Object(lists));
-        }
+        shown.insert(name.to_owned(), Value::Object(lists));
     }
     if let Some(responses) = &options.allow_responses {
         let max = responses.max_msgs.map_or(-1, i64::from);

@@ -5,6 +5,7 @@
 //! only plugins know (they are asked for it).
 
 mod accountz;
+mod borders;
 mod connz;
 mod healthz;
 mod jsz;
@@ -13,6 +14,7 @@ mod row;
 mod server_info;
 mod sublist;
 mod subs;
+mod subscribers;
 mod subsz;
 mod text;
 mod varz;
@@ -32,6 +34,7 @@ impl Server {
             "varz" => Ok(self.varz()),
             "connz" => connz::connz(id, context, params),
             "subsz" => subsz::subsz(id, context, params),
+            "subscribers" => subscribers::subscribers(context, params),
             "routez" => Ok(links::routez(id, &self.facts.name)),
             "gatewayz" => Ok(links::gatewayz(id)),
             "leafz" => Ok(links::leafz(id)),

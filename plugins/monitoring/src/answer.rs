@@ -18,6 +18,8 @@ pub struct Answer {
 enum Kind {
     /// For any origin, so that pages of other servers can read it.
     Json,
+    /// What Go's own handler says.
+    Vars,
     Html,
     Text,
     /// The text format of Prometheus.
@@ -29,6 +31,7 @@ impl Kind {
     fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Kind::Json => &[("access-control-allow-origin", "*"), ("content-type", "application/json")],
+            Kind::Vars => &[("content-type", "application/json; charset=utf-8")],
             Kind::Html => &[("content-type", "text/html; charset=utf-8")],
             Kind::Text => &[("content-type", "text/plain; charset=utf-8")],
             Kind::Metrics => &[("content-type", "text/plain; version=0.0.4; charset=utf-8")],
@@ -48,6 +51,11 @@ impl Answer {
     /// Health is told on one line, also when it is bad (MON-111).
     pub fn health(status: StatusCode, value: &Value) -> Self {
         Self { status, kind: Kind::Json, body: json::compact(value) }
+    }
+
+    /// MON-014
+    pub fn vars(value: &Value) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Vars, body: json::indented(value) }
     }
 
     pub fn page(html: String) -> Self {

@@ -1,6 +1,7 @@
 //! The endpoints: which path answers with what.
 
 use crate::answer::Answer;
+use crate::expvar;
 use crate::health;
 use crate::metrics;
 use crate::page::{self, Link};
@@ -30,6 +31,9 @@ const LINKS: [Link; 14] = [
 /// Endpoints that the page does not link.
 const UNLINKED: [&str; 2] = ["/ipqueuesz", "/stacksz"];
 
+/// Endpoints that nats-server does not count.
+const UNCOUNTED: [&str; 4] = ["/debug/vars", "/ipqueuesz", "/raftz", "/stacksz"];
+
 /// Why `/stacksz` has nothing to show.
 const NO_STACKS: &str =
     "natsd cannot dump the stacks of its threads: use `gdb -p PID -batch -ex 'thread apply all bt'`";
@@ -56,7 +60,9 @@ impl Endpoints {
         let query = Query::parse(query);
         let Some(path) = self.endpoint(path) else { return Answer::not_found() };
         // Counted first: /varz shows itself (MON-015).
-        self.counts.count(path);
+        if !UNCOUNTED.contains(&path) {
+            self.counts.count(path);
+        }
         match path {
             "/" => self.page(),
             "/varz" => self.snapshot("varz", params::none(&query)),
@@ -80,7 +86,10 @@ impl Endpoints {
             // MON-126
             "/raftz" => Answer::missing("No Raft nodes registered"),
             "/stacksz" => Answer::missing(NO_STACKS),
-            "/debug/vars" => self.expvar(),
+            "/debug/vars" => match expvar::expvar(&self.host) {
+                Ok(value) => Answer::vars(&value),
+                Err(error) => Answer::bad_request(error),
+            },
             "/metrics" => match metrics::text(&self.host) {
                 Ok(text) => Answer::metrics(text),
                 Err(error) => Answer::bad_request(error),
@@ -104,18 +113,6 @@ impl Endpoints {
     fn page(&self) -> Answer {
         let version = self.host.identity().map(|identity| identity.version).unwrap_or_default();
         Answer::page(page::html(&version, &self.base, &LINKS))
-    }
-
-    /// Go's runtime has more to tell (MON-014).
-    fn expvar(&self) -> Answer {
-        let varz = self.host.snapshot("varz", &json!({}));
-        match varz.and_then(|text| Ok(serde_json::from_str::<Value>(&text)?)) {
-            Ok(varz) => Answer::json(&json!({
-                "cmdline": std::env::args().collect::<Vec<_>>(),
-                "memstats": { "Sys": varz["mem"] },
-            })),
-            Err(error) => Answer::bad_request(error),
-        }
     }
 
     fn snapshot(&self, kind: &str, params: Result<Value, QueryError>) -> Answer {

@@ -9,6 +9,7 @@ mod answer;
 mod config;
 mod endpoints;
 mod events;
+mod expvar;
 mod health;
 mod json;
 mod metrics;
@@ -107,7 +108,8 @@ impl Plugin for Monitoring {
         }
     }
 
-    /// `varz`: fields for `/varz`; `listeners`: what the ports file lists. The query's `kind` picks one.
+    /// `varz`: fields for `/varz`; `listeners`: what the ports file lists; `accountz`: how an account asks. The
+    /// query's `kind` picks one.
     fn introspect(&self, query: &Value) -> Result<Value> {
         let mut varz = self.config.varz(self.serving.get().map(Serving::host));
         varz.insert("http_req_stats".to_owned(), self.endpoints.request_counts());
@@ -115,6 +117,9 @@ impl Plugin for Monitoring {
         let mut parts = Map::new();
         parts.insert("varz".to_owned(), Value::Object(varz));
         parts.insert("listeners".to_owned(), Value::Array(listeners));
+        if let Some(account) = query.pointer("/params/account").and_then(Value::as_str) {
+            parts.insert("accountz".to_owned(), self.requests.borders(account)?);
+        }
         if let Some(kind) = query.get("kind").and_then(Value::as_str) {
             parts.retain(|name, _| name == kind);
         }

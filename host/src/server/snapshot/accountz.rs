@@ -1,8 +1,8 @@
 //! `/accountz` and `/accstatz`: which accounts there are, one of them, and what they all did (MON-080 to MON-086).
 
-use super::parts_of_plugins;
 use super::sublist::SublistStats;
 use super::text;
+use super::{borders, parts_of_plugins};
 use crate::account::Account;
 use crate::conn::Context;
 use crate::conn::registry::Traffic;
@@ -57,7 +57,7 @@ pub fn accountz(
 fn detail(context: &Context, plugins: &Plugins, account: &Account, update_unix_ns: u64) -> Value {
     let stats = SublistStats::of([account]);
     let mut detail = Map::new();
-    let mut put = |name: &str, value: Value| detail.insert(name.to_owned(), value);
+    let mut put = |name: &str, value: Value| drop(detail.insert(name.to_owned(), value));
     put("account_name", json!(&*account.name));
     put("update_time", text::time(update_unix_ns).into());
     if context.accounts.is_system(account) {
@@ -69,15 +69,25 @@ fn detail(context: &Context, plugins: &Plugins, account: &Account, update_unix_n
     put("leafnode_connections", 0.into());
     put("client_connections", account.connections().into());
     put("subscriptions", account.sublist.read().trie.len().into());
-    put("name_tag", json!(&*account.name));
-    put("sublist_stats", json!(stats));
-    // What plugins know better of it.
+    borders::add(&mut detail, &account.name, &context.options.load().accounts);
+    detail.insert("name_tag".to_owned(), json!(&*account.name));
+    detail.insert("sublist_stats".to_owned(), json!(stats));
     for part in parts_of_plugins(plugins, "accountz", &json!({ "account": &*account.name })) {
-        for (name, value) in part.as_object().into_iter().flatten() {
-            detail.insert(name.clone(), value.clone());
-        }
+        add_part(&mut detail, part);
     }
     Value::Object(detail)
+}
+
+/// What plugins know better of an account, and what they let it do across its borders.
+fn add_part(detail: &mut Map<String, Value>, part: Value) {
+    let Value::Object(part) = part else { return };
+    for (name, value) in part {
+        match (detail.get_mut(&name), value) {
+            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
+            (Some(Value::Object(map)), Value::Object(more)) => map.extend(more),
+            (_, value) => drop(detail.insert(name, value)),
+        }
+    }
 }
 
 pub fn accstatz(server_id: &str, context: &Context, params: &Value) -> Result<Value, String> {

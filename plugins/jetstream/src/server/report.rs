@@ -4,6 +4,7 @@
 //! Numbers come from gauges; what only a stream's task knows is asked of it, with a time limit. So this may wait, and
 //! is not for a thread that serves connections.
 
+mod borders;
 mod health;
 mod stream;
 
@@ -45,8 +46,13 @@ impl Server {
             "jsz" => Some(self.jsz(params)),
             "healthz" => Some(health::problems(self, params).into()),
             "accountz" => {
-                let account = self.account(params["account"].as_str()?)?;
-                Some(json!({ "jetstream_enabled": account.enabled }))
+                let name = params["account"].as_str()?;
+                let system = self.host.identity().ok()?.system_account;
+                let mut part = borders::borders(name, &system, &self.config().domain);
+                if let Some(account) = self.account(name) {
+                    part["jetstream_enabled"] = account.enabled.into();
+                }
+                Some(part)
             }
             _ => None,
         }
@@ -137,6 +143,10 @@ impl Server {
         if !config.domain.is_empty() {
             shown["domain"] = json!(config.domain);
         }
+        // As in nats-server: not where it found out itself what there is.
+        if config.max_memory.is_some() && config.max_file.is_some() {
+            shown["compress_ok"] = true.into();
+        }
         if !config.cluster.unique_tag.is_empty() {
             shown["unique_tag"] = json!(config.cluster.unique_tag);
         }
@@ -165,7 +175,7 @@ impl Server {
 
     /// By name, a page of them, or the one asked for (MON-090, MON-100).
     fn account_details(&self, accounts: &[Arc<Account>], params: &Params) -> Vec<Value> {
-        let with_streams = params.streams || params.consumer || params.direct_consumer;
+        let with_streams = params.streams || params.consumer;
         let shown: Vec<&Arc<Account>> = if !params.account.is_empty() {
             accounts.iter().filter(|account| *account.name == *params.account).collect()
         } else if params.accounts || params.streams || params.consumer {

@@ -87,7 +87,12 @@ pub fn statsz(server: Value, varz: &Value, active_accounts: usize) -> Value {
     }
     stats.insert("active_servers".to_owned(), 1.into());
     if varz["jetstream"].as_object().is_some_and(|jetstream| !jetstream.is_empty()) {
-        stats.insert("jetstream".to_owned(), varz["jetstream"].clone());
+        let mut jetstream = varz["jetstream"].clone();
+        // Where it is kept is nobody's business elsewhere.
+        if let Some(config) = jetstream["config"].as_object_mut() {
+            config.shift_remove("store_dir");
+        }
+        stats.insert("jetstream".to_owned(), jetstream);
     }
     for name in ["gomemlimit", "gomaxprocs"] {
         if let Some(value) = varz.get(name) {

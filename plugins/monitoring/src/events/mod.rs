@@ -166,16 +166,19 @@ impl Events {
     /// MON-150; takes the next number.
     pub fn server(&self) -> Result<Value> {
         let mut server = self.snapshot("server", &json!({}))?;
-        if self.has_jetstream() {
+        if let Some(jetstream) = self.jetstream() {
+            if let Some(domain) = jetstream["domain"].as_str().filter(|domain| !domain.is_empty()) {
+                server["domain"] = domain.into();
+            }
             server["jetstream"] = true.into();
             server["flags"] = JETSTREAM_FLAGS.into();
         }
         Ok(server)
     }
 
-    pub fn has_jetstream(&self) -> bool {
-        let facts = self.host.introspect("jetstream", &json!({}));
-        facts.is_ok_and(|facts| facts["enabled"] == true)
+    /// What JetStream says of itself, where it is on.
+    pub fn jetstream(&self) -> Option<Value> {
+        self.host.introspect("jetstream", &json!({})).ok().filter(|facts| facts["enabled"] == true)
     }
 
     /// Tells the numbers of the server to all because somebody asks for them (SYS-004).

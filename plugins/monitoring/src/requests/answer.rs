@@ -6,6 +6,7 @@ use super::options::{Body, BodyError};
 use super::subjects::Topic;
 use super::user;
 use crate::events::Events;
+use crate::expvar;
 use crate::health;
 use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{CloseReason, Error, ErrorKind, Host, Result, tracing};
@@ -76,6 +77,7 @@ impl Answers {
                 let data = user::info(&self.host, origin)?;
                 return Ok(Answer::Bare(json!({ "server": self.events.server()?, "data": data })));
             }
+            Topic::Subscribers => return Ok(Answer::Silence),
             Topic::Server(kind) => self.of_server(kind, body),
             Topic::Account(account, kind) => self.of_account(account, kind, body),
         };
@@ -118,7 +120,8 @@ impl Answers {
         let body = self.wanted(kind, body)?;
         match kind {
             "HEALTHZ" => self.health(&body),
-            "PROFILEZ" => Ok(no_profile(body.text("name"))),
+            "PROFILEZ" => Ok(no_profile(&body)),
+            "EXPVARZ" => Ok(expvar::expvar(&self.host)?),
             // There are no queues and no Raft groups to show.
             "IPQUEUESZ" | "RAFTZ" => Ok(json!({})),
             kind => self.snapshot(kind, &body),
@@ -133,10 +136,8 @@ impl Answers {
                 body.set("account", account);
                 body.set("subscriptions", true);
             }
-            "JSZ" if !self.events.has_jetstream() => {
-                return Err(Refusal::Data("jetstream not enabled".to_owned()));
-            }
-            "LEAFZ" | "JSZ" => body.set("account", account),
+            "JSZ" => return self.jetstream_of(account, body),
+            "LEAFZ" => body.set("account", account),
             "INFO" => {
                 body.set("account", account);
                 let mut accountz = self.snapshot("ACCOUNTZ", &body)?;
@@ -154,6 +155,22 @@ impl Answers {
             _ => return Err(Refusal::Silence),
         }
         self.snapshot(kind, &body)
+    }
+
+    /// The account's part alone (MON-099).
+    fn jetstream_of(&self, account: &str, mut body: Body) -> Data {
+        let refused = |why: String| Err(Refusal::Data(why));
+        if self.events.jetstream().is_none() {
+            return refused("jetstream not enabled".to_owned());
+        }
+        if !self.is_account(account)? {
+            return refused(format!("account {account:?} not found"));
+        }
+        body.set("account", account);
+        match self.snapshot("JSZ", &body)?.pointer_mut("/account_details/0") {
+            None => refused(format!("account {account:?} not jetstream enabled")),
+            Some(detail) => Ok(detail.take()),
+        }
     }
 
     /// The same data as over HTTP (SYS-010).
@@ -206,10 +223,20 @@ impl Answers {
 }
 
 /// SYS-029: profiles are those of Go's runtime; there are none here.
-fn no_profile(name: &str) -> Value {
-    let error = match name {
-        "" => "Profile name not specified".to_owned(),
-        name => format!("Profile {name:?} not found"),
+fn no_profile(body: &Body) -> Value {
+    let error = match (body.text("name"), body.int("duration")) {
+        ("", _) => "Profile name not specified".to_owned(),
+        ("cpu", duration_ns) if !(1..=PROFILE_NS_MAX).contains(&duration_ns) => {
+            format!("Duration {} should be between 0s and 15s", go_seconds(duration_ns))
+        }
+        (name, _) => format!("Profile {name:?} not found"),
     };
     json!({ "profile": null, "error": error })
+}
+
+const PROFILE_NS_MAX: i64 = 15_000_000_000;
+
+/// A duration as Go writes it, when it is whole seconds.
+fn go_seconds(ns: i64) -> String {
+    format!("{}s", ns as f64 / 1e9)
 }

@@ -6,12 +6,14 @@ mod answer;
 mod encoding;
 mod options;
 mod subjects;
+mod subscribers;
 mod user;
 
 use crate::events::Events;
 use crate::json;
 use answer::{Answer, Answers};
 use encoding::Encoding;
+use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{
     Delivery, Event, EventObserver, Host, MessageRef, PublishRef, Result, SubscribeOptions, Subscription,
     tracing,
@@ -49,6 +51,8 @@ struct Request {
     reply: Vec<u8>,
     encoding: Option<Encoding>,
     body: Vec<u8>,
+    /// Who asks through an import (ACC-008); empty: somebody of the system account.
+    asker: String,
     origin: u64,
 }
 
@@ -76,6 +80,12 @@ impl Requests {
     pub fn new(host: Host, events: Events) -> Self {
         let answers = Answers { host: host.clone(), events };
         Self { host, answers, accounts: Arc::default(), pending: Arc::default() }
+    }
+
+    /// What `/accountz` shows of these requests; nothing without a system account.
+    pub fn borders(&self, account: &str) -> Result<Value> {
+        let system = self.host.identity()?.system_account;
+        Ok(if system.is_empty() { Value::Null } else { subjects::borders(account, &system) })
     }
 
     /// Listens in every account there is.
@@ -159,6 +169,7 @@ impl Requests {
             reply: message.reply().to_vec(),
             encoding: Encoding::wanted(message.headers()),
             body: message.payload().to_vec(),
+            asker: subscribers::asker(message.headers()),
             origin: message.origin(),
         };
         if self.pending.fetch_add(1, Ordering::Relaxed) >= PENDING_MAX {
@@ -187,7 +198,10 @@ impl Requests {
         let own = self.clone();
         // Snapshots of large servers take long; the server's own threads have better things to do.
         let work = move || {
-            let answer = own.answers.answer(&request.topic, &request.body, request.origin)?;
+            let answer = match &request.topic {
+                Topic::Subscribers => own.answers.subscribers(&request)?,
+                topic => own.answers.answer(topic, &request.body, request.origin)?,
+            };
             own.send(&request, answer)
         };
         self.host.blocking(work).await?

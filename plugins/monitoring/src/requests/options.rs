@@ -140,6 +140,10 @@ impl Body {
         self.options.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
 
+    pub fn int(&self, name: &str) -> i64 {
+        self.options.get(name).and_then(Value::as_i64).unwrap_or_default()
+    }
+
     fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         self.options.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }

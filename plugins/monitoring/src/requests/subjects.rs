@@ -1,7 +1,9 @@
 //! Which subjects are answered, in the system account and in all others (SYS-002, SYS-003, SYS-012, SYS-013).
 
+use natsd_plugin_api::serde_json::{Value, json};
+
 /// Asked of one server by its id, or of all.
-const OF_SERVERS: [&str; 14] = [
+const OF_SERVERS: [&str; 15] = [
     "IDZ",
     "STATSZ",
     "VARZ",
@@ -14,6 +16,7 @@ const OF_SERVERS: [&str; 14] = [
     "JSZ",
     "HEALTHZ",
     "PROFILEZ",
+    "EXPVARZ",
     "IPQUEUESZ",
     "RAFTZ",
 ];
@@ -38,11 +41,16 @@ pub enum Topic {
     Account(String, String),
     /// Who asks.
     User,
+    /// How many subscriptions there are for a subject (SYS-017).
+    Subscribers,
 }
+
+const SUBSCRIBERS: &str = "$SYS.DEBUG.SUBSCRIBERS";
 
 /// What is listened to in the system account.
 pub fn in_system_account(server_id: &str) -> Vec<String> {
-    let mut subjects = vec!["$SYS.REQ.SERVER.PING".to_owned(), "$SYS.REQ.USER.INFO".to_owned()];
+    let alone = ["$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO", SUBSCRIBERS];
+    let mut subjects: Vec<String> = alone.map(str::to_owned).into();
     for kind in OF_SERVERS {
         subjects.push(format!("$SYS.REQ.SERVER.PING.{kind}"));
         subjects.push(format!("$SYS.REQ.SERVER.{server_id}.{kind}"));
@@ -57,9 +65,39 @@ pub fn in_other_accounts() -> impl Iterator<Item = &'static str> {
     OF_OWN_ACCOUNT.into_iter()
 }
 
+/// These subjects as an account's imports and the system account's exports, which nats-server makes for them
+/// (SYS-013): what `/accountz` shows of the account.
+pub fn borders(account: &str, system: &str) -> Value {
+    let import = |subject: String, to: &str, share: bool| {
+        json!({
+            "subject": subject, "account": system, "to": to, "local_subject": to, "type": "service",
+            "invalid": false, "share": share, "tracking": false,
+        })
+    };
+    let user = import(format!("$SYS.REQ.USER.{account}.INFO"), "$SYS.REQ.USER.INFO", true);
+    if account == system {
+        let export = |(subject, response): (&str, &str)| json!({ "subject": subject, "type": "service", "response_type": response });
+        let exports = [
+            ("$SYS.REQ.ACCOUNT.*.CONNZ", "Streamed"),
+            ("$SYS.REQ.ACCOUNT.*.STATZ", "Streamed"),
+            (SUBSCRIBERS, "Singleton"),
+            ("$SYS.REQ.USER.*.INFO", "Singleton"),
+        ];
+        return json!({ "exports": exports.map(export), "imports": [user] });
+    }
+    let own = OF_OWN_ACCOUNT.iter().filter_map(|to| {
+        let kind = to.rsplit_once('.').map(|(_, kind)| kind).filter(|kind| *kind != "INFO")?;
+        Some(import(format!("$SYS.REQ.ACCOUNT.{account}.{kind}"), to, false))
+    });
+    json!({ "imports": own.chain([user]).collect::<Vec<_>>() })
+}
+
 /// What a subject asks for. `own`: the account that asks, unless it is the system account; it asks of itself,
 /// whatever the subject says.
 pub fn topic(subject: &str, own: Option<&str>) -> Option<Topic> {
+    if subject == SUBSCRIBERS {
+        return Some(Topic::Subscribers);
+    }
     let rest = subject.strip_prefix("$SYS.REQ.")?;
     if rest == "USER.INFO" {
         return Some(Topic::User);
