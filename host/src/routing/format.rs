@@ -5,7 +5,7 @@ use super::names::Shown;
 use crate::interest::sid::Sid;
 
 /// Payloads from this size on are written from the read buffer instead of being copied.
-pub const BY_REFERENCE_BYTES: usize = 1000;
+pub const BY_REFERENCE_BYTES: usize = 4096;
 
 /// What to write, in order: formatted bytes, or a stretch of the read buffer.
 #[derive(Clone, Copy)]
