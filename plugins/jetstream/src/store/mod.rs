@@ -8,6 +8,7 @@
 use crate::filter::Filter;
 pub mod file;
 pub mod memory;
+pub mod subjects;
 pub mod vfs;
 
 use bytes::Bytes;

@@ -1,0 +1,156 @@
+//! The index against a plain model: whatever is added and removed, both give the same answers.
+
+use super::{Id, Left, Subjects};
+use crate::filter::Filter;
+use crate::store::SubjectFacts;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Sequences of each subject.
+#[derive(Default)]
+struct Model(BTreeMap<Vec<u8>, BTreeSet<u64>>);
+
+impl Model {
+    fn facts(&self, name: &[u8]) -> SubjectFacts {
+        let Some(seqs) = self.0.get(name) else { return SubjectFacts::default() };
+        SubjectFacts {
+            messages: seqs.len() as u64,
+            first_seq: seqs.first().copied().unwrap_or(0),
+            last_seq: seqs.last().copied().unwrap_or(0),
+        }
+    }
+
+    fn matching(&self, filter: &Filter) -> BTreeMap<Vec<u8>, SubjectFacts> {
+        let names = self.0.keys().filter(|name| filter.matches(name));
+        names.map(|name| (name.clone(), self.facts(name))).collect()
+    }
+}
+
+fn matching(subjects: &mut Subjects, filter: &Filter) -> BTreeMap<Vec<u8>, SubjectFacts> {
+    let mut found = BTreeMap::new();
+    subjects.each_match(filter, |_, name, facts| {
+        assert!(found.insert(name.to_vec(), facts).is_none(), "visited twice");
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn remove(subjects: &mut Subjects, model: &mut Model, name: &[u8], seq: u64) {
+    let id = subjects.find(name).unwrap_or_else(|| panic!("{name:?} is there"));
+    let seqs = model.0.get_mut(name).unwrap_or_else(|| panic!("{name:?} is there"));
+    seqs.remove(&seq);
+    let (first, last) = (seqs.first().copied(), seqs.last().copied());
+    match subjects.remove(id, seq) {
+        Left::Nothing => assert_eq!(model.0.remove(name).map(|left| left.len()), Some(0)),
+        Left::Known => {}
+        Left::First => subjects.set_first(id, first.unwrap_or(0)),
+        Left::Last => subjects.set_last(id, last.unwrap_or(0)),
+    }
+}
+
+/// Few tokens, some of which sort around the dot, so that subjects meet often.
+fn token() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("a"), Just("b"), Just("a-b"), Just("a/b"), Just("aa"), Just("abcdefghij"), Just("~")]
+}
+
+fn subject() -> impl Strategy<Value = String> {
+    vec(token(), 1..5).prop_map(|tokens| tokens.join("."))
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    let part = prop_oneof![3 => token(), 2 => Just("*")];
+    (vec(part, 1..5), any::<bool>()).prop_map(|(mut tokens, open)| {
+        if open {
+            tokens.push(">");
+        }
+        tokens.join(".")
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(String),
+    /// One of the messages that are there.
+    Remove(prop::sample::Index),
+    Ask(Vec<String>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => subject().prop_map(Step::Add),
+        2 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        1 => vec(pattern(), 1..3).prop_map(Step::Ask),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_index_knows_what_a_plain_map_knows(steps in vec(step(), 1..200)) {
+        let (mut subjects, mut model) = (Subjects::default(), Model::default());
+        let mut stored: Vec<(Vec<u8>, u64)> = Vec::new();
+        for (n, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Add(name) => {
+                    let (name, seq) = (name.into_bytes(), n as u64 + 1);
+                    let before = model.facts(&name);
+                    let added = subjects.add(&name, seq);
+                    prop_assert_eq!((added.messages, added.before_seq), (before.messages + 1, before.last_seq));
+                    prop_assert_eq!(subjects.name(added.id), &name[..]);
+                    model.0.entry(name.clone()).or_default().insert(seq);
+                    stored.push((name, seq));
+                }
+                Step::Remove(index) if !stored.is_empty() => {
+                    let (name, seq) = stored.swap_remove(index.index(stored.len()));
+                    remove(&mut subjects, &mut model, &name, seq);
+                    prop_assert_eq!(subjects.facts_of(&name), model.facts(&name));
+                }
+                Step::Remove(_) => {}
+                Step::Ask(patterns) => {
+                    let filter = Filter::new(patterns);
+                    prop_assert_eq!(matching(&mut subjects, &filter), model.matching(&filter));
+                    prop_assert!(!subjects.are_all_in(&filter) || model.0.keys().all(|name| filter.matches(name)));
+                }
+            }
+            prop_assert_eq!(subjects.len(), model.0.len());
+        }
+        for name in model.0.keys() {
+            prop_assert_eq!(subjects.facts_of(name), model.facts(name));
+        }
+        prop_assert_eq!(matching(&mut subjects, &Filter::all()), model.matching(&Filter::all()));
+    }
+}
+
+#[test]
+fn a_visit_can_be_broken_off() {
+    let mut subjects = Subjects::default();
+    (0..100u64).for_each(|n| assert_eq!(subjects.add(format!("a.{n}").as_bytes(), n + 1).messages, 1));
+    let mut visited = 0;
+    subjects.each_match(&Filter::new(["*.*", "a.7"]), |_, _, _| {
+        visited += 1;
+        if visited == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(visited, 10);
+}
+
+#[test]
+fn names_that_went_leave_no_memory_behind() {
+    let mut subjects = Subjects::default();
+    let (mut ids, mut seq) = (Vec::<(Id, u64)>::new(), 0);
+    for n in 0..100_000u64 {
+        seq += 1;
+        let id = subjects.add(format!("a.rather.long.name.of.number.{n}").as_bytes(), seq).id;
+        ids.push((id, seq));
+        if ids.len() > 100 {
+            let (id, seq) = ids.remove(0);
+            assert_eq!(subjects.remove(id, seq), Left::Nothing);
+        }
+    }
+    assert_eq!(subjects.len(), 100);
+    assert!(subjects.names.len() < 64 * 1024 && subjects.leaves.len() <= 101);
+    ids.into_iter().for_each(|(id, seq)| assert_eq!(subjects.remove(id, seq), Left::Nothing));
+    assert!(subjects.is_empty() && subjects.names.capacity() == 0);
+}
