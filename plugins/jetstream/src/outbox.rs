@@ -1,32 +1,48 @@
 //! What a stream wants to publish, collected until it may leave: answers wait for the commit of what they promise.
 //!
-//! Small parts lie in one buffer; payloads of stored messages are shared, not copied.
+//! What is copied lies in one buffer, a message's parts in a row; large payloads of stored messages are shared.
 
 use crate::consumer::Delivery;
 use bytes::Bytes;
 use natsd_plugin_api::{Host, Outcome, PublishRef, Result};
 use std::ops::Range;
 
+/// Emptied, an outbox keeps buffers of that size and of what the last messages needed.
+const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_MESSAGES: usize = KEPT_BYTES / size_of::<Entry>();
+
 /// Messages to publish, in order.
 #[derive(Default)]
 pub struct Outbox {
     buffer: Vec<u8>,
     messages: Vec<Entry>,
+    shared: Vec<Bytes>,
+    /// Each with the place of its message.
+    deliveries: Vec<(u32, Delivery)>,
     promises: bool,
 }
 
+/// Where a message's parts are. Copied ones follow each other in the buffer.
 struct Entry {
-    subject: Range<usize>,
-    shown: Range<usize>,
-    reply: Range<usize>,
-    headers: Part,
-    payload: Part,
-    delivery: Option<Delivery>,
+    /// Where the subject begins: many messages in a row have the same.
+    subject_at: usize,
+    /// Where the other parts begin.
+    at: usize,
+    subject: u32,
+    shown: u32,
+    reply: u32,
+    headers: u32,
+    payload: u32,
+    shared: Shared,
 }
 
-enum Part {
-    Buffered(Range<usize>),
-    Shared(Bytes),
+/// Which parts are shared.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// The place of the first one.
+    at: u32,
+    headers: bool,
+    payload: bool,
 }
 
 /// A part of a message to publish: small things are copied, stored ones shared.
@@ -45,7 +61,7 @@ pub struct Post<'a> {
     pub reply: &'a [u8],
     pub headers: Content<'a>,
     pub payload: Content<'a>,
-    /// Whom to tell what became of it.
+    /// Whom to tell that nobody got it.
     pub delivery: Option<Delivery>,
 }
 
@@ -65,15 +81,26 @@ impl Outbox {
     }
 
     pub fn push(&mut self, post: Post<'_>) {
-        let entry = Entry {
-            subject: self.copy(post.subject),
-            shown: self.copy(post.shown),
-            reply: self.copy(post.reply),
-            headers: self.part(post.headers),
-            payload: self.part(post.payload),
-            delivery: post.delivery,
-        };
-        self.messages.push(entry);
+        let shared_at = self.shared.len() as u32;
+        let subject_at = self.place_subject(post.subject);
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(post.shown);
+        self.buffer.extend_from_slice(post.reply);
+        let (headers, headers_shared) = self.part(post.headers);
+        let (payload, payload_shared) = self.part(post.payload);
+        if let Some(delivery) = post.delivery {
+            self.deliveries.push((self.messages.len() as u32, delivery));
+        }
+        self.messages.push(Entry {
+            subject_at,
+            at,
+            subject: post.subject.len() as u32,
+            shown: post.shown.len() as u32,
+            reply: post.reply.len() as u32,
+            headers,
+            payload,
+            shared: Shared { at: shared_at, headers: headers_shared, payload: payload_shared },
+        });
     }
 
     /// An answer: it must not leave before everything changed until now is durable.
@@ -102,17 +129,19 @@ impl Outbox {
         host: &Host,
         account: &str,
         outcomes: &mut Vec<Outcome>,
-        mut delivered: impl FnMut(&Delivery, Outcome),
+        mut undelivered: impl FnMut(&Delivery),
     ) -> Result<()> {
         outcomes.clear();
-        outcomes.resize(self.messages.len(), Outcome::default());
+        if !self.deliveries.is_empty() {
+            outcomes.resize(self.messages.len(), Outcome::default());
+        }
         {
-            let messages: Vec<PublishRef<'_>> = self.messages.iter().map(|entry| self.view(entry)).collect();
+            let messages: Vec<PublishRef<'_>> = self.iter().collect();
             host.publish_batch(account, &messages, outcomes)?;
         }
-        for (entry, outcome) in self.messages.iter().zip(outcomes.iter()) {
-            if let Some(delivery) = &entry.delivery {
-                delivered(delivery, *outcome);
+        for (place, delivery) in &self.deliveries {
+            if outcomes.get(*place as usize).is_some_and(|outcome| outcome.receivers == 0) {
+                undelivered(delivery);
             }
         }
         self.clear();
@@ -120,45 +149,160 @@ impl Outbox {
     }
 
     pub fn clear(&mut self) {
-        self.buffer.clear();
-        self.messages.clear();
+        shrink(&mut self.buffer, KEPT_BYTES);
+        shrink(&mut self.messages, KEPT_MESSAGES);
+        shrink(&mut self.deliveries, KEPT_MESSAGES);
+        shrink(&mut self.shared, KEPT_MESSAGES);
         self.promises = false;
     }
 
     /// What is in here, for tests and for other ways out: subject, shown subject, reply, headers, payload.
-    pub fn iter(&self) -> impl Iterator<Item = PublishRef<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = PublishRef<'_>> {
         self.messages.iter().map(|entry| self.view(entry))
     }
 
     /// The marks of the deliveries in here.
     pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
-        self.messages.iter().filter_map(|entry| entry.delivery.as_ref())
+        self.deliveries.iter().map(|(_, delivery)| delivery)
     }
 
-    fn view<'a>(&'a self, entry: &'a Entry) -> PublishRef<'a> {
-        PublishRef::new(&self.buffer[entry.subject.clone()], self.read(&entry.payload))
-            .deliver_as(&self.buffer[entry.shown.clone()])
-            .reply(&self.buffer[entry.reply.clone()])
-            .headers(self.read(&entry.headers))
+    fn view<'a>(&'a self, entry: &Entry) -> PublishRef<'a> {
+        let mut at = entry.at;
+        let mut copied = |len: u32| {
+            at += len as usize;
+            &self.buffer[at - len as usize..at]
+        };
+        let (shown, reply) = (copied(entry.shown), copied(entry.reply));
+        let mut shared_at = entry.shared.at as usize;
+        let mut shared = || {
+            shared_at += 1;
+            self.shared.get(shared_at - 1).map_or(&[][..], |bytes| bytes)
+        };
+        let headers = if entry.shared.headers { shared() } else { copied(entry.headers) };
+        let payload = if entry.shared.payload { shared() } else { copied(entry.payload) };
+        PublishRef::new(&self.buffer[subject_of(entry)], payload)
+            .deliver_as(shown)
+            .reply(reply)
+            .headers(headers)
     }
 
-    fn read<'a>(&'a self, part: &'a Part) -> &'a [u8] {
-        match part {
-            Part::Buffered(range) => &self.buffer[range.clone()],
-            Part::Shared(bytes) => bytes,
+    /// Where the subject is in the buffer: that of the message before, if it is the same.
+    fn place_subject(&mut self, subject: &[u8]) -> usize {
+        if let Some(last) = self.messages.last()
+            && self.buffer[subject_of(last)] == *subject
+        {
+            return last.subject_at;
         }
+        self.buffer.extend_from_slice(subject);
+        self.buffer.len() - subject.len()
     }
 
-    fn part(&mut self, content: Content<'_>) -> Part {
+    /// The length of what was copied, and whether the part is shared instead.
+    fn part(&mut self, content: Content<'_>) -> (u32, bool) {
         match content {
-            Content::Copied(bytes) => Part::Buffered(self.copy(bytes)),
-            Content::Shared(bytes) => Part::Shared(bytes),
+            Content::Copied(bytes) => {
+                self.buffer.extend_from_slice(bytes);
+                (bytes.len() as u32, false)
+            }
+            Content::Shared(bytes) => {
+                self.shared.push(bytes);
+                (0, true)
+            }
+        }
+    }
+}
+
+fn subject_of(entry: &Entry) -> Range<usize> {
+    entry.subject_at..entry.subject_at + entry.subject as usize
+}
+
+/// Empties a buffer. One that was hardly used gives memory back.
+fn shrink<T>(buffer: &mut Vec<T>, kept: usize) {
+    let used = buffer.len();
+    buffer.clear();
+    if buffer.capacity() > kept && used < buffer.capacity() / 4 {
+        buffer.shrink_to(kept.max(2 * used));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, Outbox, Post};
+    use crate::consumer::Delivery;
+    use bytes::Bytes;
+    use natsd_plugin_api::PublishRef;
+
+    fn parts(message: &PublishRef<'_>) -> [String; 5] {
+        [
+            message.match_subject(),
+            message.shown_subject(),
+            message.reply_subject(),
+            message.header_block(),
+            message.payload(),
+        ]
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        let shared = |text: &'static str| Content::Shared(Bytes::from_static(text.as_bytes()));
+        let delivery = Delivery { consumer: 1, stream_seq: 2, consumer_seq: 3, request: 4 };
+        let mut out = Outbox::default();
+        for _ in 0..2 {
+            out.push(Post {
+                subject: b"a",
+                shown: b"b",
+                reply: b"c",
+                headers: shared("d"),
+                payload: shared("e"),
+                ..Post::default()
+            });
+            out.push(Post {
+                subject: b"a",
+                payload: shared("f"),
+                delivery: Some(delivery.clone()),
+                ..Post::default()
+            });
+            out.push(Post {
+                subject: b"ab",
+                headers: Content::Copied(b"g"),
+                payload: shared("h"),
+                ..Post::default()
+            });
+            out.push(Post {
+                subject: b"",
+                headers: shared("i"),
+                payload: Content::Copied(b"j"),
+                ..Post::default()
+            });
+            out.answer(b"k", b"", b"l");
+            out.answer(b"", b"", b"nobody asked");
+            let seen: Vec<[String; 5]> = out.iter().map(|message| parts(&message)).collect();
+            let expected = [
+                ["a", "b", "c", "d", "e"],
+                ["a", "a", "", "", "f"],
+                ["ab", "ab", "", "g", "h"],
+                ["", "", "", "i", "j"],
+                ["k", "k", "", "", "l"],
+            ];
+            assert_eq!(seen, expected);
+            assert_eq!(out.deliveries().collect::<Vec<_>>(), [&delivery]);
+            assert!(out.promises());
+            out.clear();
+            assert!(out.is_empty() && !out.promises() && out.deliveries().next().is_none());
         }
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(bytes);
-        start..self.buffer.len()
+    #[test]
+    fn an_outbox_that_was_full_once_gives_its_memory_back() {
+        let mut out = Outbox::default();
+        for _ in 0..1000 {
+            out.push(Post { subject: b"a", payload: Content::Copied(&[0; 1000]), ..Post::default() });
+        }
+        out.clear();
+        assert!(out.buffer.capacity() >= 1_000_000);
+        out.push(Post { subject: b"a", ..Post::default() });
+        out.clear();
+        assert!(out.buffer.capacity() <= super::KEPT_BYTES);
     }
 }

@@ -4,28 +4,34 @@ use super::ack::AckWriter;
 use super::{Consumer, Delivery};
 use crate::context::Context;
 use crate::outbox::{Content, Post};
-use crate::store::{Message, StoreError};
-use crate::wire::{AckPolicy, ReplayPolicy};
+use crate::store::{Loaded, StoreError};
+use crate::wire::{AckPolicy, PriorityPolicy, ReplayPolicy};
 
-/// Where the next message goes.
-pub(super) struct Target {
-    pub subject: Vec<u8>,
-    /// 0: a push.
-    pub request: u64,
-    /// Added to the headers: the pinned client's id.
-    pub pin: Option<String>,
+/// Who gets the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Who listens on the deliver subject.
+    Push,
+    /// The request at that place of those that wait.
+    Request(usize),
 }
 
 impl Consumer {
     /// Delivers up to `budget` messages. `acked` gets those that count as acknowledged by that. `true`: there is
     /// more to do at once.
-    pub fn run(&mut self, budget: usize, ctx: &mut Context<'_>, acked: &mut Vec<u64>) -> bool {
+    pub fn run(
+        &mut self,
+        budget: usize,
+        ctx: &mut Context<'_>,
+        loaded: &mut Loaded,
+        acked: &mut Vec<u64>,
+    ) -> bool {
         if self.paused_until(ctx.now_ns).is_some() || self.closed {
             return false;
         }
         let mut more = true;
         for _ in 0..budget {
-            if !self.deliver_one(ctx, acked) {
+            if !self.deliver_one(ctx, loaded, acked) {
                 more = false;
                 break;
             }
@@ -37,25 +43,29 @@ impl Consumer {
         more
     }
 
-    fn deliver_one(&mut self, ctx: &mut Context<'_>, acked: &mut Vec<u64>) -> bool {
+    fn deliver_one(&mut self, ctx: &mut Context<'_>, message: &mut Loaded, acked: &mut Vec<u64>) -> bool {
         if !self.has_taker(ctx) {
             return false;
         }
-        let (message, deliveries) = match self.next_message(ctx) {
-            Ok(Some(found)) => found,
+        let deliveries = match self.next_message(ctx, message) {
+            Ok(Some(deliveries)) => deliveries,
             // The stream finds out at its next write or read.
             Ok(None) | Err(_) => return false,
         };
-        let Some(target) = self.taker(&message, deliveries, ctx) else {
+        let Some(target) = self.taker(message, deliveries, ctx) else {
             self.put_back(message.seq, deliveries);
             return false;
         };
-        self.send(message, deliveries, &target, ctx, acked);
+        self.send(message, deliveries, target, ctx, acked);
         true
     }
 
-    /// A message due again, else a new one, with the number of this delivery.
-    fn next_message(&mut self, ctx: &mut Context<'_>) -> Result<Option<(Message, u64)>, StoreError> {
+    /// A message due again, else a new one: the number of this delivery.
+    fn next_message(
+        &mut self,
+        ctx: &mut Context<'_>,
+        message: &mut Loaded,
+    ) -> Result<Option<u64>, StoreError> {
         while let Some(seq) = self.again.pop_first() {
             let deliveries = self.counts.get(&seq).copied().unwrap_or(1) + 1;
             let max = self.config.max_deliver;
@@ -63,9 +73,9 @@ impl Consumer {
                 self.give_up(seq, deliveries - 1, ctx);
                 continue;
             }
-            match ctx.store.load(seq) {
-                Ok(Some(message)) => return Ok(Some((message, deliveries))),
-                Ok(None) | Err(StoreError::Damaged { .. }) => {
+            match ctx.store.load_into(seq, message) {
+                Ok(true) => return Ok(Some(deliveries)),
+                Ok(false) | Err(StoreError::Damaged { .. }) => {
                     self.forget(seq);
                     self.changes.acknowledged(seq);
                     self.raise_floor();
@@ -78,28 +88,23 @@ impl Consumer {
             return Ok(None);
         }
         while let Some(&seq) = self.chosen.front() {
-            match ctx.store.load(seq) {
-                Ok(Some(message)) => return Ok(Some((message, 1))),
-                Ok(None) | Err(StoreError::Damaged { .. }) => {
+            match ctx.store.load_into(seq, message) {
+                Ok(true) => return Ok(Some(1)),
+                Ok(false) | Err(StoreError::Damaged { .. }) => {
                     self.chosen.pop_front();
                     self.num_pending = self.num_pending.saturating_sub(1);
                 }
                 Err(why) => return Err(why),
             }
         }
-        if self.num_pending == 0 {
+        if self.num_pending == 0 || !self.replay_due(ctx) {
             return Ok(None);
         }
-        if !self.replay_due(ctx) {
-            return Ok(None);
+        if ctx.store.next_into(&self.filter, self.next_seq, message)? {
+            return Ok(Some(1));
         }
-        match ctx.store.next(&self.filter, self.next_seq)? {
-            Some(message) => Ok(Some((message, 1))),
-            None => {
-                self.num_pending = 0;
-                Ok(None)
-            }
-        }
+        self.num_pending = 0;
+        Ok(None)
     }
 
     fn put_back(&mut self, seq: u64, deliveries: u64) {
@@ -110,16 +115,15 @@ impl Consumer {
 
     fn send(
         &mut self,
-        message: Message,
+        message: &Loaded,
         deliveries: u64,
-        target: &Target,
+        target: Target,
         ctx: &mut Context<'_>,
         acked: &mut Vec<u64>,
     ) {
         let seq = message.seq;
-        let is_new = deliveries == 1;
         let waits = self.acks() && self.config.ack_policy != AckPolicy::FlowControl || self.waits_for_flow();
-        if is_new {
+        if deliveries == 1 {
             self.advance(seq);
             self.num_pending = self.num_pending.saturating_sub(1);
             self.changes.delivered(seq, waits);
@@ -128,51 +132,49 @@ impl Consumer {
             self.counts.insert(seq, deliveries);
             self.changes.delivered_again(seq);
         }
-        let consumer_seq = self.delivered.consumer_seq;
         if waits {
-            self.await_ack(seq, consumer_seq, ctx.now_ns);
+            self.await_ack(seq, self.delivered.consumer_seq, ctx.now_ns);
         } else {
             self.floor = self.delivered;
             acked.push(seq);
         }
         self.last_delivery_ns = ctx.now_ns;
         self.active_ns = ctx.now_ns;
-        if self.ack.is_none() {
-            self.ack = Some(Box::new(AckWriter::new(&ctx.stream.name, &self.config.name)));
-        }
-        let Some(writer) = &mut self.ack else { return };
-        let reply = writer.write(deliveries, seq, consumer_seq, message.time_ns, self.num_pending);
-        let size = message.subject.len() + reply.len() + message.headers.len() + message.payload.len();
-        let headers = added_headers(&message, target.pin.as_deref(), self.config.headers_only);
-        let payload =
-            if self.config.headers_only { Content::Copied(&[]) } else { Content::Shared(message.payload) };
-        ctx.out.push(Post {
-            subject: &target.subject,
-            shown: &message.subject,
-            reply,
-            headers: match headers {
-                Some(headers) => Content::Shared(headers.into()),
-                None => Content::Shared(message.headers),
-            },
-            payload,
-            delivery: Some(Delivery {
-                consumer: self.id,
-                stream_seq: seq,
-                consumer_seq,
-                request: target.request,
-            }),
-        });
-        match &mut self.push {
-            Some(push) => push.sent(size, message.time_ns, ctx.now_ns),
-            None => self.pulls.sent(target.request, size, ctx),
+        let size = self.post(message, deliveries, target, ctx);
+        match (&mut self.push, target) {
+            (Some(push), _) => push.sent(size, message.time_ns, ctx.now_ns),
+            (None, Target::Request(at)) => self.pulls.sent(at, size, ctx),
+            (None, Target::Push) => {}
         }
     }
 
-    /// What became of a delivery: without a receiver it is due again, as if it had not been sent (JC-129).
-    pub fn delivered(&mut self, delivery: &Delivery, receivers: u32, ctx: &mut Context<'_>) {
-        if receivers > 0 {
-            return;
-        }
+    /// Puts a delivery into the outbox; its size.
+    fn post(&mut self, message: &Loaded, deliveries: u64, target: Target, ctx: &mut Context<'_>) -> usize {
+        let writer =
+            self.ack.get_or_insert_with(|| Box::new(AckWriter::new(&ctx.stream.name, &self.config.name)));
+        let consumer_seq = self.delivered.consumer_seq;
+        let reply = writer.write(deliveries, message.seq, consumer_seq, message.time_ns, self.num_pending);
+        let (subject, request) = match target {
+            Target::Push => (self.config.deliver_subject.as_bytes(), 0),
+            Target::Request(at) => self.pulls.address(at),
+        };
+        let is_pinned = request > 0 && self.config.priority_policy == PriorityPolicy::PinnedClient;
+        let headers_only = self.config.headers_only;
+        let changed = (is_pinned || headers_only)
+            .then(|| added_headers(message, is_pinned.then(|| self.pulls.pinned_id()), headers_only));
+        ctx.out.push(Post {
+            subject,
+            shown: message.subject(),
+            reply,
+            headers: Content::Copied(changed.as_deref().unwrap_or(message.headers())),
+            payload: if headers_only { Content::Copied(&[]) } else { message.content() },
+            delivery: Some(Delivery { consumer: self.id, stream_seq: message.seq, consumer_seq, request }),
+        });
+        message.size() + reply.len()
+    }
+
+    /// Nobody got a delivery: it is due again, as if it had not been sent (JC-129).
+    pub fn undelivered(&mut self, delivery: &Delivery, ctx: &mut Context<'_>) {
         if delivery.request > 0 {
             self.pulls.gone(delivery.request);
         } else if let Some(push) = &mut self.push {
@@ -206,21 +208,18 @@ impl Consumer {
     }
 }
 
-/// JC-084: the stored headers, with what a delivery adds; `None` when it adds nothing.
-fn added_headers(message: &Message, pin: Option<&str>, headers_only: bool) -> Option<Vec<u8>> {
-    if pin.is_none() && !headers_only {
-        return None;
-    }
-    let mut block = match message.headers.strip_suffix(b"\r\n") {
+/// JC-084: the stored headers, with what a delivery adds.
+fn added_headers(message: &Loaded, pin: Option<&str>, headers_only: bool) -> Vec<u8> {
+    let mut block = match message.headers().strip_suffix(b"\r\n") {
         Some(lines) => lines.to_vec(),
         None => b"NATS/1.0\r\n".to_vec(),
     };
     if headers_only {
-        block.extend_from_slice(format!("Nats-Msg-Size: {}\r\n", message.payload.len()).as_bytes());
+        block.extend_from_slice(format!("Nats-Msg-Size: {}\r\n", message.payload().len()).as_bytes());
     }
     if let Some(pin) = pin {
         block.extend_from_slice(format!("Nats-Pin-Id: {pin}\r\n").as_bytes());
     }
     block.extend_from_slice(b"\r\n");
-    Some(block)
+    block
 }

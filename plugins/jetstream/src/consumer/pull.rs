@@ -6,7 +6,7 @@ use super::push::idle_heartbeat;
 use crate::context::{Context, unique_id};
 use crate::duration;
 use crate::outbox::{Content, Post};
-use crate::store::Message;
+use crate::store::Loaded;
 use crate::stream::headers;
 use crate::wire::{ApiError, PriorityPolicy, error};
 use serde::Deserialize;
@@ -109,9 +109,13 @@ impl Pulls {
         self.deadline_ns = None;
     }
 
-    /// A message of `size` bytes went to a request.
-    pub fn sent(&mut self, id: u64, size: usize, ctx: &mut Context<'_>) {
-        let Some(at) = self.waiting.iter().position(|request| request.id == id) else { return };
+    /// Where a request wants its messages, and its number.
+    pub fn address(&self, at: usize) -> (&[u8], u64) {
+        self.waiting.get(at).map_or((&[], 0), |request| (&request.reply, request.id))
+    }
+
+    /// A message of `size` bytes went to the request at that place.
+    pub fn sent(&mut self, at: usize, size: usize, ctx: &mut Context<'_>) {
         let Some(request) = self.waiting.get_mut(at) else { return };
         request.remaining = request.remaining.saturating_sub(1);
         request.delivered += 1;
@@ -336,42 +340,33 @@ impl Consumer {
     /// The request that gets a message, or the push's subject.
     pub(super) fn taker(
         &mut self,
-        message: &Message,
+        message: &Loaded,
         deliveries: u64,
         ctx: &mut Context<'_>,
     ) -> Option<Target> {
         if self.push.is_some() {
-            return Some(self.push_target());
+            return Some(Target::Push);
         }
-        let size = self.size_of(message, deliveries, ctx);
         loop {
             let at = self.next_request(ctx)?;
-            let request = self.pulls.waiting.get_mut(at)?;
-            if request.remaining_bytes.is_some_and(|bytes| bytes < size) {
+            let bytes_max = self.pulls.waiting.get(at)?.remaining_bytes;
+            if bytes_max.is_some_and(|bytes| bytes < self.size_of(message, deliveries, ctx)) {
                 let request = self.pulls.waiting.remove(at)?;
                 end(&request.reply, "409 Message Size Exceeds MaxBytes", Some(&request), ctx);
                 self.pulls.find_deadline();
                 continue;
             }
-            let pinned = self.config.priority_policy == PriorityPolicy::PinnedClient;
-            let target = Target {
-                subject: request.reply.to_vec(),
-                request: request.id,
-                pin: pinned.then(|| self.pulls.pinned_id().to_owned()),
-            };
-            if self.config.priority_policy == PriorityPolicy::Prioritized {
-                self.requeue(at);
-            }
-            return Some(target);
+            let prioritized = self.config.priority_policy == PriorityPolicy::Prioritized;
+            return Some(Target::Request(if prioritized { self.requeue(at) } else { at }));
         }
     }
 
-    /// JC-163: behind those of the same priority.
-    fn requeue(&mut self, at: usize) {
-        if let Some(request) = self.pulls.waiting.remove(at) {
-            let to = self.pulls.waiting.partition_point(|other| other.priority <= request.priority);
-            self.pulls.waiting.insert(to, request);
-        }
+    /// JC-163: behind those of the same priority. Its new place.
+    fn requeue(&mut self, at: usize) -> usize {
+        let Some(request) = self.pulls.waiting.remove(at) else { return at };
+        let to = self.pulls.waiting.partition_point(|other| other.priority <= request.priority);
+        self.pulls.waiting.insert(to, request);
+        to
     }
 
     fn next_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
@@ -460,7 +455,7 @@ impl Consumer {
     }
 
     /// What a delivery counts for in a request's bytes (JC-124).
-    fn size_of(&self, message: &Message, deliveries: u64, ctx: &Context<'_>) -> u64 {
+    fn size_of(&self, message: &Loaded, deliveries: u64, ctx: &Context<'_>) -> u64 {
         let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
         let numbers = [
             deliveries,
@@ -471,7 +466,7 @@ impl Consumer {
         ];
         let reply = "$JS.ACK...".len() + ctx.stream.name.len() + self.config.name.len() + 4;
         let reply: usize = reply + numbers.into_iter().map(digits).sum::<usize>();
-        (reply + message.subject.len() + message.headers.len() + message.payload.len()) as u64
+        (reply + message.size()) as u64
     }
 }
 

@@ -2,7 +2,6 @@
 //! (JC-115, JC-150 to JC-154).
 
 use super::Consumer;
-use super::deliver::Target;
 use crate::context::{Context, unique_id};
 use crate::outbox::{Content, Post};
 use crate::wire::{AckPolicy, ConsumerConfig, ReplayPolicy};
@@ -106,10 +105,6 @@ impl Consumer {
             Some(push) => push.may_send(ctx.now_ns),
             None => !self.pulls.is_empty(),
         }
-    }
-
-    pub(super) fn push_target(&self) -> Target {
-        Target { subject: self.config.deliver_subject.clone().into_bytes(), request: 0, pin: None }
     }
 
     /// The interest in the deliver subject, or in the replies of waiting requests, may have changed.

@@ -217,8 +217,8 @@ impl Worker {
         }
         let mut outcomes = std::mem::take(&mut self.outcomes);
         let (host, account) = (self.host.clone(), self.account.clone());
-        let sent = outbox.send(&host, &account, &mut outcomes, |delivery, outcome| {
-            self.call(|stream, call| stream.delivered(delivery, outcome.receivers, call));
+        let sent = outbox.send(&host, &account, &mut outcomes, |delivery| {
+            self.call(|stream, call| stream.undelivered(delivery, call));
         });
         if let Err(error) = sent {
             tracing::debug!("JetStream could not publish for account {account}: {error}");

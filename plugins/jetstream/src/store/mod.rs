@@ -7,9 +7,12 @@
 
 use crate::filter::Filter;
 pub mod file;
+mod loaded;
 pub mod memory;
 pub mod subjects;
 pub mod vfs;
+
+pub use loaded::Loaded;
 
 use bytes::Bytes;
 
@@ -140,6 +143,16 @@ pub trait StreamStore: Send {
 
     /// The first match at `from` or after it.
     fn next(&mut self, filter: &Filter, from: u64) -> Result<Option<Message>, StoreError>;
+
+    /// [`StreamStore::load`] into what is used again; `false` when it is not there.
+    fn load_into(&mut self, seq: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        Ok(self.load(seq)?.map(|message| into.take(message)).is_some())
+    }
+
+    /// [`StreamStore::next`] into what is used again; `false` when there is none.
+    fn next_into(&mut self, filter: &Filter, from: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        Ok(self.next(filter, from)?.map(|message| into.take(message)).is_some())
+    }
 
     /// The first message at `from` or after it that has one of the flags.
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError>;

@@ -137,10 +137,10 @@ impl Stream {
         self.settle(call);
     }
 
-    /// What became of a delivery that left the outbox.
-    pub fn delivered(&mut self, delivery: &Delivery, receivers: u32, call: &mut Call<'_>) {
+    /// Nobody got a delivery that left the outbox.
+    pub fn undelivered(&mut self, delivery: &Delivery, call: &mut Call<'_>) {
         let mut ctx = call.context(&mut *self.store, &self.facts);
-        self.consumers.delivered(delivery, receivers, &mut ctx);
+        self.consumers.undelivered(delivery, &mut ctx);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A message costs 32 bytes beside its content. Removed ones stay until half of a block is unused, so that nothing is
 //! moved for most of them.
 
+use crate::store::loaded::{Payload, SHARED_MIN};
 use crate::store::subjects::Id;
 use crate::store::{Flags, NewMessage};
 use bytes::Bytes;
@@ -211,6 +212,20 @@ impl Block {
             Content::Sealed(content) => content.slice(start..end),
         };
         (part(start, middle), part(middle, end))
+    }
+
+    /// Headers and payload, copied as little as possible.
+    pub fn lend(&self, at: usize) -> (&[u8], Payload<'_>) {
+        let (head, end) = (&self.heads[at], self.end(at));
+        let (start, middle) = (head.at as usize, head.at as usize + head.headers_len());
+        let bytes = self.bytes();
+        let payload = match &self.content {
+            Content::Sealed(content) if end - middle >= SHARED_MIN => {
+                Payload::Shared(content.slice(middle..end))
+            }
+            _ => Payload::Copied(&bytes[middle..end]),
+        };
+        (&bytes[start..middle], payload)
     }
 
     pub fn remove(&mut self, at: usize) {

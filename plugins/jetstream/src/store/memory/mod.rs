@@ -11,8 +11,8 @@ mod tests;
 use crate::filter::Filter;
 use crate::store::subjects::{Id, Left, Subjects};
 use crate::store::{
-    Appended, Commit, Flags, Message, NewMessage, Purge, Removed, StoreEngine, StoreError, StoreSettings,
-    StoreState, StoredConsumer, StoredStream, StreamStore, SubjectFacts,
+    Appended, Commit, Flags, Loaded, Message, NewMessage, Purge, Removed, StoreEngine, StoreError,
+    StoreSettings, StoreState, StoredConsumer, StoredStream, StreamStore, SubjectFacts,
 };
 use block::{Block, Distance, HEADERS_MAX, Head, Spare};
 use bytes::Bytes;
@@ -134,6 +134,18 @@ impl MemoryStore {
             headers,
             payload,
         }
+    }
+
+    fn fill(&self, place: Place, into: &mut Loaded) {
+        let block = &self.blocks[place.block];
+        let head = &block.heads()[place.at];
+        let (headers, payload) = block.lend(place.at);
+        into.fill(
+            block.seq(head),
+            head.time_ns,
+            head.flags(),
+            (self.subjects.name(head.subject), headers, payload),
+        );
     }
 
     /// The first message is at `from` or after it.
@@ -278,6 +290,14 @@ impl StreamStore for MemoryStore {
 
     fn next(&mut self, filter: &Filter, from: u64) -> Result<Option<Message>, StoreError> {
         Ok(self.next_match(filter, from).map(|place| self.message(place)))
+    }
+
+    fn load_into(&mut self, seq: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        Ok(self.find(seq).map(|place| self.fill(place, into)).is_some())
+    }
+
+    fn next_into(&mut self, filter: &Filter, from: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        Ok(self.next_match(filter, from).map(|place| self.fill(place, into)).is_some())
     }
 
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError> {

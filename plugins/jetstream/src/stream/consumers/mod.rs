@@ -9,7 +9,7 @@ mod retention;
 use crate::consumer::{Consumer, Delivery, Tick};
 use crate::context::Context;
 use crate::filter::Filter;
-use crate::store::StoredConsumer;
+use crate::store::{Loaded, StoredConsumer};
 use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
 use hashbrown::HashMap;
 use index::Index;
@@ -39,6 +39,8 @@ pub struct Consumers {
     hidden: usize,
     /// Groups of the subject at hand.
     found: Vec<u32>,
+    /// The message at hand.
+    loaded: Loaded,
 }
 
 struct Slot {
@@ -308,12 +310,10 @@ impl Consumers {
         }
     }
 
-    pub fn delivered(&mut self, delivery: &Delivery, receivers: u32, ctx: &mut Context<'_>) {
+    pub fn undelivered(&mut self, delivery: &Delivery, ctx: &mut Context<'_>) {
         if let Some(slot) = self.slots.get_mut(&delivery.consumer) {
-            slot.consumer.delivered(delivery, receivers, ctx);
-            if receivers == 0 {
-                self.attend(delivery.consumer);
-            }
+            slot.consumer.undelivered(delivery, ctx);
+            self.attend(delivery.consumer);
         }
     }
 
@@ -344,7 +344,7 @@ impl Consumers {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             slot.ready = false;
             let turn = TURN.min(budget - (ctx.out.len() - start));
-            if slot.consumer.run(turn, ctx, acked) {
+            if slot.consumer.run(turn, ctx, &mut self.loaded, acked) {
                 make_ready(&mut self.ready, slot, id);
             }
             self.attend_deadline(id);

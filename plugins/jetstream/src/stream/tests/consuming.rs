@@ -40,8 +40,8 @@ impl Rig {
             self.out.iter().map(|post| String::from_utf8_lossy(post.reply_subject()).into_owned()).collect();
         let deliveries: Vec<_> = self.out.deliveries().cloned().collect();
         self.out.clear();
-        for delivery in deliveries {
-            self.call(|stream, call| stream.delivered(&delivery, receivers, call));
+        for delivery in deliveries.iter().filter(|_| receivers == 0) {
+            self.call(|stream, call| stream.undelivered(delivery, call));
         }
         acks.into_iter().filter(|ack| ack.starts_with("$JS.ACK.")).collect()
     }
