@@ -5,9 +5,9 @@ use super::headers::{
     UP_TO_SEQUENCE, number, value,
 };
 use super::{Call, GetRequest, Stream};
-use crate::filter::Filter;
+use crate::filter::{Filter, is_literal};
 use crate::outbox::{Content, Post};
-use crate::store::{Message, StoreError};
+use crate::store::{Loaded, StoreError};
 use crate::wire::Time;
 
 /// Subjects that one request may ask for (JS-235).
@@ -49,11 +49,13 @@ impl Stream {
         }
         // The fifth token is the stream, the rest of the subject is that of a message.
         let asked = subject.splitn(6, |&byte| byte == b'.').nth(5);
+        let mut message = std::mem::take(&mut self.loaded);
         let outcome = match (requires_too_much(headers), asked) {
             (true, _) => Ok(Err(LEVEL)),
-            (false, Some(asked)) => self.direct_last(asked, body, reply, call),
-            (false, None) => self.direct_request(body, reply, call),
+            (false, Some(asked)) => self.direct_last(asked, body, reply, &mut message, call),
+            (false, None) => self.direct_request(body, reply, &mut message, call),
         };
+        self.loaded = message;
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(status)) => send_status(reply, status, call),
@@ -66,22 +68,28 @@ impl Stream {
         subject: &[u8],
         body: &[u8],
         reply: &[u8],
+        message: &mut Loaded,
         call: &mut Call<'_>,
     ) -> Result<Result<(), Status>, StoreError> {
-        let request = match body {
-            b"" => GetRequest::default(),
-            body => match decode(body) {
-                Some(request) => request,
-                None => return Ok(Err(MALFORMED)),
-            },
-        };
-        if request != (GetRequest { no_hdr: request.no_hdr, ..GetRequest::default() }) {
-            return Ok(Err(CONFLICT));
+        let mut no_headers = false;
+        if !body.is_empty() {
+            let Some(request) = decode(body) else { return Ok(Err(MALFORMED)) };
+            no_headers = request.no_hdr;
+            if request != (GetRequest { no_hdr: no_headers, ..GetRequest::default() }) {
+                return Ok(Err(CONFLICT));
+            }
         }
-        let Some(message) = self.store.last(&Filter::new([subject]), u64::MAX)? else {
-            return Ok(Err(NOT_FOUND));
+        let is_there = if is_literal(subject) {
+            let last_seq = self.store.subject(subject)?.last_seq;
+            last_seq > 0 && self.store.load_into(last_seq, message)?
+        } else {
+            let found = self.store.last(&Filter::new([subject]), u64::MAX)?;
+            found.map(|found| message.take(found)).is_some()
         };
-        self.send(&message, request.no_hdr, None, reply, call);
+        if !is_there {
+            return Ok(Err(NOT_FOUND));
+        }
+        self.send(message, no_headers, None, reply, call);
         Ok(Ok(()))
     }
 
@@ -89,6 +97,7 @@ impl Stream {
         &mut self,
         body: &[u8],
         reply: &[u8],
+        message: &mut Loaded,
         call: &mut Call<'_>,
     ) -> Result<Result<(), Status>, StoreError> {
         if body.is_empty() {
@@ -102,13 +111,14 @@ impl Stream {
             return Ok(Err(CONFLICT));
         }
         if !request.multi_last.is_empty() {
-            return self.direct_multi(&request, reply, call);
+            return self.direct_multi(&request, reply, message, call);
         }
         if request.batch != 0 {
-            return self.direct_batch(&request, reply, call);
+            return self.direct_batch(&request, reply, message, call);
         }
-        let Some(message) = self.find(&request)? else { return Ok(Err(NOT_FOUND)) };
-        self.send(&message, request.no_hdr, None, reply, call);
+        let Some(found) = self.find(&request)? else { return Ok(Err(NOT_FOUND)) };
+        message.take(found);
+        self.send(message, request.no_hdr, None, reply, call);
         Ok(Ok(()))
     }
 
@@ -117,6 +127,7 @@ impl Stream {
         &mut self,
         request: &GetRequest,
         reply: &[u8],
+        message: &mut Loaded,
         call: &mut Call<'_>,
     ) -> Result<Result<(), Status>, StoreError> {
         let filter = match &*request.next_by_subj {
@@ -130,15 +141,15 @@ impl Stream {
         let mut progress = Progress { pending: self.store.count(&filter, from, false)?, last_seq: 0 };
         let mut bytes_left = bytes_max(request);
         for sent in 0..request.batch {
-            let Some(message) = self.store.next(&filter, from)? else {
+            if !self.store.next_into(&filter, from, message)? {
                 if sent == 0 {
                     return Ok(Err(NOT_FOUND));
                 }
                 break;
-            };
+            }
             from = message.seq + 1;
-            self.send_next(&message, request.no_hdr, &mut progress, reply, call);
-            bytes_left = bytes_left.saturating_sub(size(&message));
+            self.send_next(message, request.no_hdr, &mut progress, reply, call);
+            bytes_left = bytes_left.saturating_sub(message.size());
             if bytes_left == 0 {
                 break;
             }
@@ -152,6 +163,7 @@ impl Stream {
         &mut self,
         request: &GetRequest,
         reply: &[u8],
+        message: &mut Loaded,
         call: &mut Call<'_>,
     ) -> Result<Result<(), Status>, StoreError> {
         let last_seq = self.store.state().last_seq;
@@ -176,9 +188,11 @@ impl Stream {
         let mut bytes_left = bytes_max(request);
         let count = usize::try_from(request.batch).ok().filter(|&batch| batch > 0).unwrap_or(usize::MAX);
         for seq in seqs.into_iter().take(count) {
-            let Some(message) = self.store.load(seq)? else { continue };
-            self.send_next(&message, false, &mut progress, reply, call);
-            bytes_left = bytes_left.saturating_sub(size(&message));
+            if !self.store.load_into(seq, message)? {
+                continue;
+            }
+            self.send_next(message, false, &mut progress, reply, call);
+            bytes_left = bytes_left.saturating_sub(message.size());
             if bytes_left == 0 {
                 break;
             }
@@ -188,8 +202,8 @@ impl Stream {
     }
 
     fn send_next(
-        &self,
-        message: &Message,
+        &mut self,
+        message: &Loaded,
         no_headers: bool,
         progress: &mut Progress,
         reply: &[u8],
@@ -201,17 +215,18 @@ impl Stream {
     }
 
     fn send(
-        &self,
-        message: &Message,
+        &mut self,
+        message: &Loaded,
         no_headers: bool,
         progress: Option<&Progress>,
         reply: &[u8],
         call: &mut Call<'_>,
     ) {
-        let mut headers = Vec::new();
+        let mut headers = std::mem::take(&mut self.text);
+        headers.clear();
         if !no_headers {
-            let mut block = Block::copy(&message.headers);
-            self.describe(message.seq, message.time_ns, &message.subject, &mut block);
+            let mut block = Block::copy_into(headers, message.headers());
+            self.describe(message.seq, message.time_ns, message.subject(), &mut block);
             if let Some(progress) = progress {
                 block.add_number(NUM_PENDING, progress.pending).add_number(LAST_SEQUENCE, progress.last_seq);
             }
@@ -220,9 +235,10 @@ impl Stream {
         call.out.push(Post {
             subject: reply,
             headers: Content::Copied(&headers),
-            payload: Content::Shared(message.payload.clone()),
+            payload: message.content(),
             ..Post::default()
         });
+        self.text = headers;
     }
 
     /// The lines that say where a message was stored.
@@ -231,7 +247,7 @@ impl Stream {
             .add(STREAM, &self.config.name)
             .add(SUBJECT, subject)
             .add_number(SEQUENCE, seq)
-            .add(TIME_STAMP, Time(time_ns).to_string());
+            .add_time(TIME_STAMP, Time(time_ns));
     }
 }
 
@@ -257,10 +273,6 @@ fn has_conflict(request: &GetRequest) -> bool {
 
 fn bytes_max(request: &GetRequest) -> usize {
     usize::try_from(request.max_bytes).ok().filter(|&bytes| bytes > 0).unwrap_or(ANSWER_BYTES_MAX)
-}
-
-fn size(message: &Message) -> usize {
-    message.subject.len() + message.headers.len() + message.payload.len()
 }
 
 pub(super) fn requires_too_much(headers: &[u8]) -> bool {

@@ -3,6 +3,8 @@
 //! A block is `NATS/1.0` with an optional status, lines `Name: value`, and an empty line, all ending in CR LF. Names
 //! are case sensitive; of several lines of one name the first counts.
 
+use crate::wire::Time;
+
 const VERSION: &[u8] = b"NATS/1.0";
 const EMPTY: &[u8] = b"NATS/1.0\r\n\r\n";
 
@@ -215,14 +217,17 @@ impl Block {
 
     /// A copy with everything in it.
     pub fn copy(block: &[u8]) -> Self {
-        Self(block.strip_suffix(b"\r\n").filter(|_| block.len() >= EMPTY.len()).map_or_else(
-            || b"NATS/1.0\r\n".to_vec(),
-            |lines| {
-                let mut copy = Vec::with_capacity(block.len() + 160);
-                copy.extend_from_slice(lines);
-                copy
-            },
-        ))
+        Self::copy_into(Vec::with_capacity(block.len() + 160), block)
+    }
+
+    /// The same in a buffer that is used again.
+    pub fn copy_into(mut buffer: Vec<u8>, block: &[u8]) -> Self {
+        buffer.clear();
+        match block.strip_suffix(b"\r\n").filter(|_| block.len() >= EMPTY.len()) {
+            Some(lines) => buffer.extend_from_slice(lines),
+            None => buffer.extend_from_slice(b"NATS/1.0\r\n"),
+        }
+        Self(buffer)
     }
 
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
@@ -237,6 +242,14 @@ impl Block {
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b": ");
         push_number(&mut self.0, value);
+        self.0.extend_from_slice(b"\r\n");
+        self
+    }
+
+    pub fn add_time(&mut self, name: &str, time: Time) -> &mut Self {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        time.write(&mut self.0);
         self.0.extend_from_slice(b"\r\n");
         self
     }

@@ -44,7 +44,7 @@ pub use publish::Inbound;
 pub use restoring::{is_subject, restored_flags};
 
 use crate::context::StreamFacts;
-use crate::store::{Commit, StoreError, StoreSettings, StreamStore};
+use crate::store::{Commit, Loaded, StoreError, StoreSettings, StreamStore};
 use crate::wire::{ApiError, Retention, StreamConfig, error};
 use answer::Answers;
 use batch::Batches;
@@ -80,6 +80,7 @@ pub struct Stream {
     /// Kept for their capacity.
     text: Vec<u8>,
     acked: Vec<u64>,
+    loaded: Loaded,
 }
 
 /// Where a stream lives.
@@ -172,6 +173,7 @@ impl Stream {
             changed: true,
             text: Vec::new(),
             acked: Vec::new(),
+            loaded: Loaded::default(),
             config,
             created_ns,
             facts,

@@ -132,7 +132,7 @@ impl Subjects {
 
     /// Everything goes, and its memory.
     pub fn clear(&mut self) {
-        *self = Self { hasher: self.hasher.clone(), ..Self::default() };
+        *self = Self { hasher: self.hasher, ..Self::default() };
     }
 
     fn insert(&mut self, hash: u64, name: &[u8], seq: u64) -> Id {
