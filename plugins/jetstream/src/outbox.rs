@@ -149,10 +149,10 @@ impl Outbox {
     }
 
     pub fn clear(&mut self) {
-        shrink(&mut self.buffer, KEPT_BYTES);
-        shrink(&mut self.messages, KEPT_MESSAGES);
-        shrink(&mut self.deliveries, KEPT_MESSAGES);
-        shrink(&mut self.shared, KEPT_MESSAGES);
+        empty(&mut self.buffer, KEPT_BYTES);
+        empty(&mut self.messages, KEPT_MESSAGES);
+        empty(&mut self.deliveries, KEPT_MESSAGES);
+        empty(&mut self.shared, KEPT_MESSAGES);
         self.promises = false;
     }
 
@@ -216,8 +216,8 @@ fn subject_of(entry: &Entry) -> Range<usize> {
     entry.subject_at..entry.subject_at + entry.subject as usize
 }
 
-/// Empties a buffer. One that was hardly used gives memory back.
-fn shrink<T>(buffer: &mut Vec<T>, kept: usize) {
+/// Empties a buffer. One larger than `kept` that was hardly used gives memory back.
+pub fn empty<T>(buffer: &mut Vec<T>, kept: usize) {
     let used = buffer.len();
     buffer.clear();
     if buffer.capacity() > kept && used < buffer.capacity() / 4 {

@@ -39,7 +39,6 @@ impl Consumer {
         if !more {
             self.end_of_messages(ctx);
         }
-        self.record(ctx);
         more
     }
 

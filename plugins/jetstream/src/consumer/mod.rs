@@ -110,7 +110,7 @@ impl Consumer {
         let mut consumer = Self::empty(id, config, created_ns, ctx);
         consumer.start(ctx).map_err(failed)?;
         ctx.store.put_consumer(&consumer.config.name, &consumer.meta()).map_err(failed)?;
-        consumer.save(ctx).map_err(failed)?;
+        consumer.save(ctx.store).map_err(failed)?;
         // Someone may be listening already.
         consumer.interest_changed(ctx);
         Ok(consumer)
@@ -367,7 +367,6 @@ impl Consumer {
             self.forget(seq);
             self.raise_floor();
             self.changes.acknowledged(seq);
-            self.record(ctx);
         }
     }
 
@@ -381,7 +380,6 @@ impl Consumer {
             }
             self.recount(ctx)
         });
-        self.record(ctx);
     }
 
     /// Whether a stream that keeps by interest must keep a message for it.
@@ -397,7 +395,7 @@ impl Consumer {
         self.pulls.end_all(status, ctx);
         self.closed = true;
         // It is gone, or will be read again: a failed write is known to the stream.
-        let _ = self.save(ctx);
+        let _ = self.save(ctx.store);
     }
 }
 

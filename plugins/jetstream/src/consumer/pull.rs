@@ -474,6 +474,9 @@ impl Consumer {
 fn parse(body: &[u8]) -> Result<(Body, bool), String> {
     let text = std::str::from_utf8(body).unwrap_or_default().trim();
     if text.starts_with('{') {
+        if let Ok(body) = serde_json::from_str(text) {
+            return Ok((body, true));
+        }
         let bad = |why: serde_json::Error| format!("400 Bad Request - {why}");
         let mut members: Map<String, Value> = serde_json::from_str(text).map_err(bad)?;
         // As in Go, `null` is what is not there.

@@ -170,7 +170,6 @@ impl Consumer {
                 self.acknowledge_up_to(seq, acked);
             }
         }
-        self.record(ctx);
     }
 
     pub(super) fn push_tick(&mut self, ctx: &mut Context<'_>) {

@@ -38,7 +38,6 @@ impl Consumer {
             }
             Answer::Other => {}
         }
-        self.record(ctx);
         if let Answer::Next { request } = answer {
             self.pull(b"", request, reply, ctx);
         } else {
@@ -110,7 +109,9 @@ impl Consumer {
     /// It is neither pending nor due any more.
     pub(super) fn forget(&mut self, seq: u64) {
         self.pending.remove(&seq);
-        self.counts.remove(&seq);
+        if !self.counts.is_empty() {
+            self.counts.remove(&seq);
+        }
         self.again.remove(&seq);
         // What is first in the queue is outdated when it is not pending: so the queue stays short.
         while let Some(&(_, first)) = self.due.front()
@@ -175,7 +176,6 @@ impl Consumer {
         self.go_to(to);
         self.changes.reset(to);
         self.recount(ctx).map_err(super::failed)?;
-        self.record(ctx);
         Ok(to)
     }
 }

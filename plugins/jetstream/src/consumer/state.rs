@@ -4,8 +4,7 @@
 
 use super::{Consumer, Pending, Position};
 use crate::backup::consumers::{self as backup, ConsumerBackup, ConsumerState};
-use crate::context::Context;
-use crate::store::{StoreError, StoredConsumer};
+use crate::store::{StoreError, StoredConsumer, StreamStore};
 use crate::wire::{AckPolicy, ConsumerConfig};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -86,30 +85,35 @@ impl Changes {
 }
 
 impl Consumer {
-    /// Hands changes to the store. A failed write stops the stream anyway, which its next commit tells.
-    pub(super) fn record(&mut self, ctx: &mut Context<'_>) {
-        if self.changes.text.is_empty() || self.closed {
+    /// Whether there is something to record.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.text.is_empty() && !self.closed
+    }
+
+    /// Hands changes to the store, before it commits. A failed write stops the stream anyway, which the commit tells.
+    pub fn record(&mut self, store: &mut dyn StreamStore) {
+        if !self.has_changes() {
             return;
         }
         self.changes.recorded += self.changes.text.len();
         let done = if self.changes.recorded > CHANGES_BYTES_MAX.max(16 * self.pending.len()) {
-            self.save(ctx)
+            self.save(store)
         } else {
-            ctx.store.record_consumer(&self.config.name, &self.changes.text)
+            store.record_consumer(&self.config.name, &self.changes.text)
         };
         self.changes.text.clear();
         drop(done);
     }
 
     /// The whole state.
-    pub(super) fn save(&mut self, ctx: &mut Context<'_>) -> Result<(), StoreError> {
+    pub(super) fn save(&mut self, store: &mut dyn StreamStore) -> Result<(), StoreError> {
         self.changes.text.clear();
         self.changes.recorded = 0;
         if self.config.mem_storage {
             return Ok(());
         }
         let out = self.whole().encode();
-        ctx.store.put_consumer_state(&self.config.name, &out)
+        store.put_consumer_state(&self.config.name, &out)
     }
 
     fn whole(&self) -> Whole {

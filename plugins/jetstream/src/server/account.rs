@@ -135,7 +135,9 @@ impl Account {
 
     /// What is asked of one stream all the time goes straight to its task, the rest to the API's queue.
     fn requests(self: &Arc<Self>, server: &Server, prefix_len: usize, messages: &[MessageRef<'_>]) {
-        for message in messages {
+        let mut rest = messages;
+        while let Some((message, after)) = rest.split_first() {
+            let all = std::mem::replace(&mut rest, after);
             if self.is_served_elsewhere(server, message.subject()) {
                 continue;
             }
@@ -143,14 +145,24 @@ impl Account {
             let straight = [(&b"CONSUMER.MSG.NEXT."[..], Kind::Pull), (b"DIRECT.GET.", Kind::DirectGet)]
                 .into_iter()
                 .find_map(|(start, kind)| Some((request.strip_prefix(start)?, kind)));
-            if let Some((rest, kind)) = straight
-                && let Some(stream) = token(rest, 0).and_then(|name| match kind {
+            if let Some((place, kind)) = straight
+                && let Some(name) = token(place, 0)
+                && let Some(stream) = (match kind {
                     // Without direct gets nobody listens (JS-143): the queue tells that.
                     Kind::DirectGet => self.read_directly(name),
                     _ => self.stream_named(name),
                 })
             {
-                stream.inbox.letters(kind, std::slice::from_ref(message));
+                // What goes the same way goes together: the stream's task is woken once.
+                let way_len = message.subject().len() - place.len() + name.len();
+                let (way, _) = message.subject().split_at(way_len);
+                let is_same = |other: &&MessageRef<'_>| {
+                    let end = other.subject().strip_prefix(way);
+                    end.is_some_and(|end| end.is_empty() || end.starts_with(b"."))
+                };
+                let (together, after) = all.split_at(all.iter().take_while(is_same).count());
+                stream.inbox.letters(kind, together);
+                rest = after;
                 continue;
             }
             let mut subject = API_PREFIX.to_vec();

@@ -3,6 +3,7 @@
 //! Filled by inline subscribers, so nothing here blocks for long: a message is copied once, into a buffer that the
 //! task takes whole and gives back empty.
 
+use crate::outbox::empty;
 use natsd_plugin_api::MessageRef;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use tokio::sync::Notify;
 /// JS-142: more than this is refused.
 const MESSAGES_MAX: usize = 100_000;
 const BYTES_MAX: usize = 128 * 1024 * 1024;
-/// A buffer that grew beyond this is not kept.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// A buffer that grew beyond this is kept only as long as it is used.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// What a message is to the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +114,8 @@ impl<T> Batch<T> {
         }
         commands.for_each(|(_, command)| take(Item::Command(command)));
         self.interest_changed = false;
-        self.heads.clear();
-        self.buffer.clear();
-        if self.buffer.capacity() > KEPT_BYTES_MAX {
-            self.buffer = Vec::new();
-        }
+        empty(&mut self.heads, KEPT_BYTES / size_of::<Head>());
+        empty(&mut self.buffer, KEPT_BYTES);
     }
 
     fn push(&mut self, kind: Kind, message: &MessageRef<'_>) {

@@ -113,12 +113,17 @@ impl Worker {
         self.stream.into_store()
     }
 
+    /// Finds out how far the stream may grow: others take of the same limits.
+    fn measure_room(&mut self) {
+        let room = self.share.set(self.stream.state().bytes);
+        self.stream.set_room(room);
+    }
+
     /// Lets others see how much there is.
     fn show(&mut self) {
+        self.measure_room();
         let state = self.stream.state();
         self.gauges.stored_bytes.store(state.bytes, Relaxed);
-        let room = self.share.set(state.bytes);
-        self.stream.set_room(room);
         self.gauges.caught_up.store(self.stream.is_caught_up(), Relaxed);
         self.gauges.messages.store(state.messages, Relaxed);
         self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
@@ -255,8 +260,10 @@ pub async fn run(mut worker: Worker) -> Worker {
         inbox.take(&mut batch);
         worker.now_ns = worker.host.unix_ns() as i64;
         let interest_changed = batch.interest_changed();
-        if !batch.is_empty() {
+        let mut stirred = !batch.is_empty();
+        if stirred {
             worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
+            worker.measure_room();
         }
         batch.drain(|item| worker.handle(item));
         let mut more = false;
@@ -267,15 +274,20 @@ pub async fn run(mut worker: Worker) -> Worker {
             if worker.now_ns >= worker.stream.deadline_ns() {
                 worker.call(Stream::tick);
                 worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
+                stirred = true;
             }
             more = worker.call(|stream, call| stream.run(DELIVERIES_MAX, call));
             worker.listen_to_origins();
         }
+        stirred |= !worker.out.is_empty();
         worker.queue(&mut commits);
-        worker.show();
+        if stirred {
+            worker.show();
+        }
         while let Some((outbox, done)) = ready(&mut commits).await {
             worker.send(outbox, done, &mut commits);
-            more = true;
+            // What nobody got may have another taker.
+            more |= worker.stream.is_ready();
         }
         if worker.state == State::Ended {
             while !commits.is_empty() {

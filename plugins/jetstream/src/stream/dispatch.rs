@@ -146,6 +146,11 @@ impl Stream {
 
 /// Turns and timers.
 impl Stream {
+    /// Whether [`Stream::run`] has something to do.
+    pub fn is_ready(&self) -> bool {
+        self.consumers.is_ready()
+    }
+
     /// Delivers up to about so many messages; whether there is more to do.
     pub fn run(&mut self, budget: usize, call: &mut Call<'_>) -> bool {
         if !self.consumers.is_ready() {

@@ -237,6 +237,7 @@ impl Stream {
 
     pub fn commit(&mut self) -> Commit {
         self.record_positions();
+        self.consumers.record(&mut *self.store);
         self.changed = false;
         self.store.commit()
     }
@@ -257,6 +258,7 @@ impl Stream {
     /// The store, to close it or to destroy it where waiting is allowed.
     pub fn into_store(mut self) -> Box<dyn StreamStore> {
         self.record_positions();
+        self.consumers.record(&mut *self.store);
         self.store
     }
 }

@@ -9,7 +9,7 @@ mod retention;
 use crate::consumer::{Consumer, Delivery, Tick};
 use crate::context::Context;
 use crate::filter::Filter;
-use crate::store::{Loaded, StoredConsumer};
+use crate::store::{Loaded, StoredConsumer, StreamStore};
 use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
 use hashbrown::HashMap;
 use index::Index;
@@ -37,6 +37,8 @@ pub struct Consumers {
     push: HashMap<u32, Box<[u8]>>,
     /// Those that only mirrors and sources know of.
     hidden: usize,
+    /// Those that have changes to record.
+    changed: Vec<u32>,
     /// Groups of the subject at hand.
     found: Vec<u32>,
     /// The message at hand.
@@ -51,6 +53,8 @@ struct Slot {
     removed: u64,
     awake: bool,
     ready: bool,
+    /// It is in the list of those with changes.
+    changed: bool,
     /// Messages since it last waited for one.
     unwanted: u8,
     deadline_ns: i64,
@@ -157,6 +161,7 @@ impl Consumers {
             removed,
             awake: false,
             ready: false,
+            changed: false,
             unwanted: 0,
             deadline_ns: i64::MAX,
         };
@@ -253,6 +258,7 @@ impl Consumers {
                 if let Some(slot) = self.slots.get_mut(id) {
                     slot.consumer.removed(seq, subject, ctx);
                     slot.removed = group.removed;
+                    note_changes(&mut self.changed, slot, *id);
                 }
             }
         }
@@ -266,6 +272,7 @@ impl Consumers {
                 if let Some(slot) = self.slots.get_mut(id) {
                     slot.consumer.purged(ctx);
                     slot.removed = group.removed;
+                    note_changes(&mut self.changed, slot, *id);
                     make_ready(&mut self.ready, slot, *id);
                 }
             }
@@ -352,6 +359,16 @@ impl Consumers {
         !self.ready.is_empty()
     }
 
+    /// Hands what changed in consumers to the store, all of a consumer in one piece, before it commits.
+    pub fn record(&mut self, store: &mut dyn StreamStore) {
+        for id in self.changed.drain(..) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.changed = false;
+                slot.consumer.record(store);
+            }
+        }
+    }
+
     pub fn deadline_ns(&self) -> i64 {
         self.deadlines.peek().map_or(i64::MAX, |Reverse((deadline_ns, _))| *deadline_ns)
     }
@@ -393,6 +410,7 @@ impl Consumers {
             slot.consumer.stored_many(group.stored - slot.stored, ctx);
         }
         (slot.stored, slot.removed) = (group.stored, group.removed);
+        note_changes(&mut self.changed, slot, id);
     }
 
     /// From now on the consumer is told of each message, if it waits for any.
@@ -420,11 +438,19 @@ impl Consumers {
 
     fn attend_deadline(&mut self, id: u32) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        note_changes(&mut self.changed, slot, id);
         let deadline_ns = slot.consumer.deadline_ns();
         if deadline_ns < slot.deadline_ns {
             slot.deadline_ns = deadline_ns;
             self.deadlines.push(Reverse((deadline_ns, id)));
         }
+    }
+}
+
+fn note_changes(changed: &mut Vec<u32>, slot: &mut Slot, id: u32) {
+    if !slot.changed && slot.consumer.has_changes() {
+        slot.changed = true;
+        changed.push(id);
     }
 }
 
