@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use natsd::account::{Account, Accounts};
-use natsd::config::Options;
 use natsd::proto::error::ClosedReason;
 use natsd::routing::outbound::Outbound;
 use natsd::routing::publish::{Message, publish};
@@ -63,7 +62,7 @@ impl InlineSubscriber for Ignored {
 }
 
 fn account() -> Arc<Account> {
-    Accounts::new(&Options::default().accounts).global.clone()
+    Accounts::default().global.clone()
 }
 
 fn join(account: &Account, receiver: Arc<Receiver>) {

@@ -30,6 +30,10 @@ pub enum Event {
     AccountAdded {
         account: String,
     },
+    /// A plugin gave the account another definition. Since 1.5.
+    AccountChanged {
+        account: String,
+    },
     AccountRemoved {
         account: String,
     },

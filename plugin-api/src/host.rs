@@ -8,6 +8,7 @@ use crate::abi::future::{FfiFuture, Imported};
 use crate::abi::import::{self, Tables};
 use crate::abi::message::{MessageRef, Outcome, PublishRef};
 use crate::abi::tables::FfiJob;
+use crate::account::{AccountExport, AccountImport, AccountMapping};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::ConnectionFacts;
 use crate::files::Files;
@@ -319,6 +320,12 @@ pub struct AccountDefinition {
     pub is_system: bool,
     /// `msg_trace` of the account.
     pub trace: Option<AccountTrace>,
+    /// Since 1.5.
+    pub exports: Vec<AccountExport>,
+    /// Since 1.5.
+    pub imports: Vec<AccountImport>,
+    /// Since 1.5.
+    pub mappings: Vec<AccountMapping>,
     /// What other plugins may want to know of the account, as they find it in [`AccountFacts::extra`].
     pub extra: Map<String, Value>,
 }

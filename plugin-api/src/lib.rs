@@ -9,6 +9,7 @@
 //! - [`host`]: clock, timers, random, tasks, network, files, messages, accounts, connections, snapshots
 //! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`]
 //! - [`message`] and [`subscribe`]: messages in and out; [`net`]: byte streams; [`files`]: files
+//! - [`account`]: what passes between accounts
 //! - [`subject`]: which pattern covers which subject, and transforms
 //! - [`abi`]: how it all crosses, for those who work on the line itself
 //!
@@ -16,6 +17,7 @@
 //! load; its minor number rises when functions or interfaces are added.
 
 pub mod abi;
+pub mod account;
 pub mod auth;
 pub mod error;
 pub mod events;
@@ -40,6 +42,10 @@ pub mod message {
 }
 
 pub use abi::interface::{API_VERSION, Version};
+pub use account::{
+    AccountDestination, AccountExport, AccountImport, AccountLatency, AccountMapping, AccountResponse,
+    AccountService,
+};
 pub use auth::{AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, Decided, Identity, Verdict};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{ConnectionFacts, Event, EventObserver};

@@ -45,6 +45,8 @@ topics!(
     stream_imports,
     service_imports,
     trace_accounts,
+    jwt_imports,
+    jwt_claims,
     tls,
     proxy,
     trace,

@@ -1,18 +1,22 @@
 //! Accounts: separate subject spaces (ACC-001), their limits and who is in them.
 
+mod definitions;
 mod imports;
 mod mappings;
 
-use crate::config::options::{AccountOptions, AccountsOptions, ImportOptions, MappingOptions};
+use crate::config::options::{
+    AccountOptions, AccountsOptions, ImportOptions, MappingOptions, ServiceOptions,
+};
 use crate::interest::{Sublist, Watches};
 use crate::routing::subscriptions;
 use crate::runtime::{Mutex, RwLock, RwLockReadGuard};
 use arc_swap::ArcSwap;
+use definitions::Definitions;
 pub use imports::StreamImport;
 pub use mappings::{Mapping, Mappings};
 use natsd_plugin_api::AccountDefinition;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -109,6 +113,9 @@ impl Account {
     }
 
     fn set_mappings(&self, options: &[MappingOptions]) {
+        if options.is_empty() && !self.has_mappings.load(Acquire) {
+            return;
+        }
         let _sublist = self.sublist.write();
         let mappings = Mappings::new(options);
         self.has_mappings.store(!mappings.is_empty(), Release);
@@ -147,34 +154,50 @@ pub struct Accounts {
     system: RwLock<Option<Arc<Account>>>,
     /// The system account that a plugin named; a reload leaves it.
     system_by_plugin: RwLock<Option<Arc<Account>>>,
-    /// What the imports of each account were made of.
-    imports: Mutex<HashMap<String, Vec<ImportOptions>>>,
+    definitions: Mutex<Definitions>,
+    /// What the imported streams of each account in `stream_imports` were made of.
+    imported: Mutex<HashMap<u32, Vec<ImportOptions>>>,
 }
 
-impl Accounts {
-    pub fn new(options: &AccountsOptions) -> Self {
+/// The services that an account imports from now on.
+pub struct ServiceImports {
+    pub account: Arc<Account>,
+    pub services: Vec<(ImportOptions, ServiceOptions)>,
+}
+
+impl Default for Accounts {
+    /// The global account alone.
+    fn default() -> Self {
         let global = Arc::new(Account::new(1, GLOBAL));
-        let accounts = Accounts {
+        Accounts {
             by_name: RwLock::new(HashMap::from([(global.name.clone(), global.clone())])),
             next_id: AtomicU32::new(2),
             global,
             system: RwLock::new(None),
             system_by_plugin: RwLock::new(None),
-            imports: Mutex::default(),
-        };
-        accounts.configure(options);
-        accounts
+            definitions: Mutex::default(),
+            imported: Mutex::default(),
+        }
     }
+}
 
-    /// Makes the accounts of a configuration and sets their limits, at start and on reload.
-    pub fn configure(&self, options: &AccountsOptions) {
+impl Accounts {
+    /// Makes the accounts of a configuration and sets their limits, at start and on reload. Gives the services of
+    /// those whose imports may have changed.
+    pub fn configure(&self, options: &AccountsOptions) -> Vec<ServiceImports> {
         for account in &options.accounts {
             let named = self.get_or_create(&account.name);
             *named.limits.write() = limits_of(account);
             named.set_mappings(&account.mappings);
         }
-        self.set_imports(options);
         self.global.set_mappings(&options.mappings);
+        self.configure_system(options);
+        let mut definitions = self.definitions.lock();
+        let changed = definitions.configure(&options.accounts);
+        self.import_again(&definitions, changed)
+    }
+
+    fn configure_system(&self, options: &AccountsOptions) {
         if let Some(system) = self.system_by_plugin.read().clone() {
             *self.system.write() = Some(system);
             return;
@@ -183,44 +206,44 @@ impl Accounts {
         *self.system.write() = (!options.no_system_account).then(|| self.get_or_create(system));
     }
 
-    /// An account as a plugin defines it; made if it is not there.
-    pub fn define(&self, name: &str, definition: AccountDefinition) -> Arc<Account> {
+    /// An account as a plugin defines it; made if it is not there. Gives the services as `configure` does.
+    pub fn define(&self, name: &str, definition: AccountDefinition) -> (Arc<Account>, Vec<ServiceImports>) {
         let account = self.get_or_create(name);
-        let trace = definition.trace.map(|trace| (trace.dest.into(), trace.sampling_percent));
-        *account.limits.write() = AccountLimits {
-            max_connections: definition.max_connections,
-            max_subscriptions: definition.max_subscriptions,
-            max_payload_bytes: definition.max_payload_bytes,
-            max_leafnodes: definition.max_leafnodes,
-            msg_trace: trace,
-        };
+        let options = definitions::options_of(name, &definition);
+        *account.limits.write() = limits_of(&options);
+        account.set_mappings(&options.mappings);
         *account.notes.write() = Arc::new(definition.extra);
         if definition.is_system {
             *self.system_by_plugin.write() = Some(account.clone());
             *self.system.write() = Some(account.clone());
         }
-        account
+        let mut definitions = self.definitions.lock();
+        let changed = definitions.define(options);
+        let services = self.import_again(&definitions, changed);
+        (account, services)
     }
 
-    /// Makes the imports anew of accounts where they changed, for those who have subscribed already too.
-    fn set_imports(&self, options: &AccountsOptions) {
-        let mut imports: HashMap<String, Vec<ImportOptions>> =
-            options.accounts.iter().map(|a| (a.name.clone(), a.imports.clone())).collect();
-        let mut old = self.imports.lock();
-        for account in self.all() {
-            let wanted = imports.entry(account.name.to_string()).or_default();
-            if old.get(&*account.name).map_or(&[][..], Vec::as_slice) == wanted {
-                continue;
+    /// Makes the imported streams of these accounts anew where they differ, for those who have subscribed already
+    /// too. Called with the definitions locked, so that the last of them are those in force.
+    fn import_again(&self, definitions: &Definitions, changed: BTreeSet<String>) -> Vec<ServiceImports> {
+        let mut imported = self.imported.lock();
+        let renew = |name: String| {
+            let account = self.get_or_create(&name);
+            let allowed = definitions.allowed(&name);
+            let before = imported.entry(account.id).or_default();
+            if *before != allowed.streams {
+                let made = allowed.streams.iter();
+                let made = made.filter_map(|i| StreamImport::new(&account, i, |n| self.get_or_create(n)));
+                account.stream_imports.store(Arc::new(made.collect()));
+                let receivers: Vec<_> = account.sublist.read().receivers().cloned().collect();
+                for receiver in receivers {
+                    subscriptions::import_again(&receiver, &account);
+                }
+                *before = allowed.streams;
             }
-            let made =
-                wanted.iter().filter_map(|i| StreamImport::new(&account, i, |n| self.get_or_create(n)));
-            account.stream_imports.store(Arc::new(made.collect()));
-            let receivers: Vec<_> = account.sublist.read().receivers().cloned().collect();
-            for receiver in receivers {
-                subscriptions::import_again(&receiver, &account);
-            }
-        }
-        *old = imports;
+            ServiceImports { account, services: allowed.services }
+        };
+        changed.into_iter().map(renew).collect()
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Account>> {

@@ -4,13 +4,15 @@ use super::options::{AccountOptions, ExportOptions, ImportKind, ImportOptions, R
 use super::problem::Problem;
 use super::reading::Reading;
 use crate::subject::{self, Renaming};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// How long a chain of imports is followed.
 const DEPTH_MAX: usize = 1024;
 
 pub(super) fn check(accounts: &[AccountOptions], reading: &mut Reading<'_>) {
-    let borders = Borders { accounts };
+    let by_name: HashMap<&str, &AccountOptions> = accounts.iter().map(|a| (a.name.as_str(), a)).collect();
+    let find = |name: &str| by_name.get(name).copied();
+    let borders = Borders::new(&find);
     for account in accounts {
         for export in &account.exports {
             refuse(reading, account, borders.check_export(account, export));
@@ -19,7 +21,7 @@ pub(super) fn check(accounts: &[AccountOptions], reading: &mut Reading<'_>) {
     for account in accounts {
         for (at, import) in account.imports.iter().enumerate() {
             let kind = if is_stream(import) { "stream" } else { "service" };
-            let result = match borders.account(&import.account) {
+            let result = match find(&import.account) {
                 None => Err(format!("{:?} account not defined for {kind} import", import.account)),
                 Some(exporter) => borders
                     .check_import(account, at, import, exporter)
@@ -36,7 +38,7 @@ fn refuse(reading: &mut Reading<'_>, account: &AccountOptions, result: Result<()
     }
 }
 
-fn is_stream(import: &ImportOptions) -> bool {
+pub fn is_stream(import: &ImportOptions) -> bool {
     matches!(import.kind, ImportKind::Stream { .. })
 }
 
@@ -72,30 +74,37 @@ pub fn export_of<'a>(
     // Of one subject exported twice, the last one holds.
     let same = kind.clone().rfind(|export| export.subject == import.subject);
     if let Some(same) = same {
-        return allows(same, importer, &import.subject).then_some(same);
+        return allows(same, importer, import).then_some(same);
     }
     kind.filter(|export| subject::is_subset(export.subject.as_bytes(), import.subject.as_bytes()))
-        .find(|export| allows(export, importer, &import.subject))
+        .find(|export| allows(export, importer, import))
 }
 
 /// ACC-003
-fn allows(export: &ExportOptions, importer: &str, subject: &str) -> bool {
+fn allows(export: &ExportOptions, importer: &str, import: &ImportOptions) -> bool {
     if let Some(position) = (export.account_token_position as usize).checked_sub(1) {
-        return subject.split('.').nth(position) == Some(importer);
+        return import.subject.split('.').nth(position) == Some(importer);
     }
-    export.accounts.as_ref().is_none_or(|accounts| accounts.iter().any(|name| name == importer))
+    let Some(accounts) = &export.accounts else { return true };
+    import.activated || accounts.iter().any(|name| name == importer)
 }
 
-struct Borders<'a> {
-    accounts: &'a [AccountOptions],
+/// All accounts, each to be found by its name.
+pub struct Borders<'a> {
+    find: &'a dyn Fn(&str) -> Option<&'a AccountOptions>,
 }
 
 impl<'a> Borders<'a> {
-    fn account(&self, name: &str) -> Option<&'a AccountOptions> {
-        self.accounts.iter().find(|account| account.name == name)
+    pub fn new(find: &'a dyn Fn(&str) -> Option<&'a AccountOptions>) -> Self {
+        Self { find }
     }
 
-    fn check_export(&self, account: &AccountOptions, export: &ExportOptions) -> Result<(), String> {
+    fn account(&self, name: &str) -> Option<&'a AccountOptions> {
+        (self.find)(name)
+    }
+
+    /// Whether the account may offer its export.
+    pub fn check_export(&self, account: &AccountOptions, export: &ExportOptions) -> Result<(), String> {
         let subject = &export.subject;
         let kind = if export.service.is_some() { "service" } else { "stream" };
         for name in export.accounts.iter().flatten() {
@@ -122,12 +131,13 @@ impl<'a> Borders<'a> {
         Err(format!("Error adding service latency sampling for {subject:?} on subject {to:?}: {cause}"))
     }
 
-    fn check_import(
+    /// Whether the account may have its import number `at`.
+    pub fn check_import(
         &self,
         account: &AccountOptions,
         at: usize,
         import: &ImportOptions,
-        exporter: &AccountOptions,
+        exporter: &'a AccountOptions,
     ) -> Result<(), String> {
         let local = import.to.as_ref().unwrap_or(&import.subject);
         let is_stream_or_valid = is_stream(import) || (is_valid(local) && is_valid(&import.subject));

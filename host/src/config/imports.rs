@@ -64,10 +64,11 @@ fn read_import(field: &Field<'_>) -> Result<Option<ImportOptions>, Problem> {
     Ok(match draft {
         Draft { stream: Some((account, subject)), prefix, to, allow_trace, .. } => {
             let kind = ImportKind::Stream { prefix, allow_trace: allow_trace.unwrap_or(false) };
-            Some(ImportOptions { account, subject, to, kind })
+            Some(ImportOptions { account, subject, to, kind, activated: false })
         }
         Draft { service: Some((account, subject)), to, share, .. } => {
-            Some(ImportOptions { account, subject, to, kind: ImportKind::Service { share } })
+            let kind = ImportKind::Service { share };
+            Some(ImportOptions { account, subject, to, kind, activated: false })
         }
         _ => None,
     })

@@ -90,7 +90,7 @@ fn weight(field: &Field<'_>) -> Result<u8, Problem> {
     u8::try_from(number).ok().filter(|weight| *weight <= 100).ok_or_else(|| invalid(number.to_string()))
 }
 
-fn check(source: &str, destinations: &[MappingDestination]) -> Result<(), String> {
+pub fn check(source: &str, destinations: &[MappingDestination]) -> Result<(), String> {
     for (at, destination) in destinations.iter().enumerate() {
         let subject = &destination.subject;
         if destinations[..at].iter().any(|other| other.subject == *subject) {

@@ -29,7 +29,7 @@ mod exports;
 mod fields;
 mod imports;
 mod json;
-mod mappings;
+pub mod mappings;
 pub mod options;
 mod owners;
 mod parse;

@@ -223,6 +223,8 @@ pub struct ImportOptions {
     /// The importer's name; `None`: the same.
     pub to: Option<String>,
     pub kind: ImportKind,
+    /// The exporter granted it; a file cannot say so.
+    pub activated: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

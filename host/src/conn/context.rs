@@ -110,7 +110,7 @@ impl Context {
         let rate = options.tls.as_ref().and_then(|t| t.connection_rate_limit);
         Context {
             server,
-            accounts: Accounts::new(&options.accounts),
+            accounts: Accounts::default(),
             crossing: Crossing::default(),
             registry: Registry::new(options.limits.max_closed_clients),
             tls_rate: Mutex::new(rate.map(HandshakeRate::new)),

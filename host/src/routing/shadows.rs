@@ -179,6 +179,7 @@ mod tests {
             subject: "s.>".to_owned(),
             to: None,
             kind: ImportKind::Stream { prefix: Some(prefix.to_owned()), allow_trace: false },
+            activated: false,
         };
         let account = |name: &str| AccountOptions { name: name.to_owned(), ..AccountOptions::default() };
         let exporter = AccountOptions { exports: vec![export], ..account("E") };
@@ -192,7 +193,8 @@ mod tests {
 
     #[test]
     fn an_unsub_max_holds_for_a_subscription_and_its_shadows_together() {
-        let accounts = Accounts::new(&options(Some("p")));
+        let accounts = Accounts::default();
+        accounts.configure(&options(Some("p")));
         let (exporter, importer) = (accounts.get("E").unwrap(), accounts.get("I").unwrap());
         let seen = Arc::new(Seen::default());
         let receiver = Arc::new(Receiver::inline(1, 1, Kind::Client, seen.clone()));
@@ -209,7 +211,8 @@ mod tests {
 
     #[test]
     fn shadows_follow_the_imports_and_go_with_their_receiver() {
-        let accounts = Accounts::new(&options(None));
+        let accounts = Accounts::default();
+        accounts.configure(&options(None));
         let (exporter, importer) = (accounts.get("E").unwrap(), accounts.get("I").unwrap());
         let seen = Arc::new(Seen::default());
         let receiver = Arc::new(Receiver::inline(1, 1, Kind::Client, seen.clone()));

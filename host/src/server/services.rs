@@ -16,7 +16,7 @@ use crate::routing::subscriptions;
 use crate::runtime::{Mutex, tasks};
 use core::net::SocketAddr;
 use natsd_plugin_api::{
-    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind,
+    AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, Event,
     ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value};
@@ -256,7 +256,14 @@ impl HostServices for Services {
 
     fn define_account(&self, name: &str, definition: AccountDefinition) -> Result<()> {
         let server = self.server()?;
-        let account = server.context.accounts.define(name, definition);
+        let is_new = server.context.accounts.get(name).is_none();
+        let account = server.context.define_account(name, definition);
+        let name = name.to_owned();
+        if is_new {
+            server.plugins.points().notify(&Event::AccountAdded { account: name });
+            return Ok(());
+        }
+        server.plugins.points().notify(&Event::AccountChanged { account: name });
         for connection in server.context.registry.all() {
             if connection.account.read().id == account.id {
                 connection.signal(Signal::Recheck);

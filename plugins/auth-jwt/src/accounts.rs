@@ -2,17 +2,17 @@
 //!
 //! New claims take effect here, for clients that are connected too (JWT-057). Not here: who may connect (`admit`).
 
+use crate::claims::account::Import;
 use crate::claims::{Account, SigningKey, UserLimits};
 use crate::config::Config;
 use crate::resolver::Resolver;
-use crate::token;
-use natsd_plugin_api::serde_json::{self, Map, Value, json};
+use crate::{borders, definition, token};
 use natsd_plugin_api::{
-    AccountDefinition, AccountTrace, CloseReason, ConnectionFacts, Error, ErrorKind, Event, EventObserver,
-    Host, Result, tracing,
+    AccountDefinition, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, Event, EventObserver, Host,
+    Result, tracing,
 };
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub struct Realm {
     pub config: RwLock<Arc<Config>>,
     pub resolver: Resolver,
     accounts: Mutex<HashMap<String, Arc<Known>>>,
+    /// Who imports from an account by an activation token.
+    activated: Mutex<HashMap<String, BTreeSet<String>>>,
+    /// One definition after the other, so that the last is of the claims in force.
+    defining: Mutex<()>,
     /// Clients that were let in, by connection id, which is their age.
     members: Mutex<BTreeMap<u64, Member>>,
     this: Weak<Realm>,
@@ -35,15 +39,20 @@ pub struct Realm {
 /// An account with the claims in force.
 pub struct Known {
     pub token: String,
-    pub claims: Account,
+    pub claims: Arc<Account>,
     /// Its time is over, or it was deleted.
     expired: AtomicBool,
+    removed: AtomicBool,
     updated_ns: u64,
 }
 
 impl Known {
     pub fn is_expired(&self) -> bool {
         self.expired.load(Acquire)
+    }
+
+    fn is_removed(&self) -> bool {
+        self.removed.load(Acquire)
     }
 }
 
@@ -71,6 +80,8 @@ impl Realm {
             config: RwLock::new(config),
             resolver,
             accounts: Mutex::default(),
+            activated: Mutex::default(),
+            defining: Mutex::default(),
             members: Mutex::default(),
             this: this.clone(),
         })
@@ -93,7 +104,11 @@ impl Realm {
     }
 
     /// The account, fetched if it was not needed before. One whose time is over is looked for anew (JWT-058).
-    pub async fn lookup(&self, key: &str) -> Result<Arc<Known>> {
+    pub fn lookup<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Arc<Known>>> {
+        Box::pin(self.find(key))
+    }
+
+    async fn find(&self, key: &str) -> Result<Arc<Known>> {
         let known = self.known(key);
         if let Some(known) = &known {
             let age_ns = self.host.monotonic_ns().saturating_sub(known.updated_ns);
@@ -111,7 +126,46 @@ impl Realm {
             return Err(Error::other("account expired"));
         }
         let claims = self.verified(key, &token)?;
-        Ok(self.install(key, token, claims))
+        let known = self.install(key, token, claims);
+        self.load_exporters(&known.claims).await;
+        Ok(known)
+    }
+
+    /// Fetches the accounts that others import from; each of them is known before its own are fetched.
+    fn load_exporters<'a>(&'a self, claims: &'a Account) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for import in self.unknown_exporters(claims) {
+                if let Err(error) = self.lookup(&import.account).await {
+                    tracing::error!(
+                        "Can't locate account [{}] for import of [{}] {} (err={error})",
+                        import.account,
+                        import.subject,
+                        import.kind
+                    );
+                }
+            }
+        })
+    }
+
+    fn unknown_exporters<'a>(&self, claims: &'a Account) -> impl Iterator<Item = &'a Import> {
+        let mut unknown: Vec<&Import> = Vec::new();
+        for import in &claims.nats.imports {
+            if self.known(&import.account).is_none() && unknown.iter().all(|i| i.account != import.account) {
+                unknown.push(import);
+            }
+        }
+        unknown.into_iter()
+    }
+
+    /// Fetches whom claims import from, which an update of an account in use will need.
+    pub async fn prepare(&self, token: &str) {
+        let Ok(claims) = token::decode_account(token) else { return };
+        let key = &claims.common.sub;
+        if self.known(key).is_some()
+            && let Ok(claims) = self.verified(key, token)
+        {
+            self.load_exporters(&claims).await;
+        }
     }
 
     /// Claims that may be used: signed by a trusted operator, valid and in force.
@@ -134,24 +188,89 @@ impl Realm {
             return Ok(true);
         }
         let claims = self.verified(key, token)?;
-        self.install(key, token.to_owned(), claims);
+        let known = self.install(key, token.to_owned(), claims);
+        if self.unknown_exporters(&known.claims).next().is_some() {
+            let realm = self.this.clone();
+            self.host.spawn("exporters", async move {
+                if let Some(realm) = realm.upgrade() {
+                    realm.load_exporters(&known.claims).await;
+                }
+            });
+        }
         Ok(true)
     }
 
     fn install(&self, key: &str, token: String, claims: Account) -> Arc<Known> {
         let updated_ns = self.host.monotonic_ns();
-        let known = Arc::new(Known { token, claims, expired: AtomicBool::new(false), updated_ns });
+        let claims = Arc::new(claims);
+        let known = Arc::new(Known {
+            token,
+            claims,
+            expired: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            updated_ns,
+        });
         let before = self.accounts.lock().insert(key.to_owned(), known.clone());
-        let definition = definition(&known.claims, self.is_system(key));
-        if let Err(error) = self.host.define_account(key, &definition) {
-            tracing::error!("Account [{key}] cannot be defined: {error}");
-        }
+        self.note_activated(key, before.as_deref().map(|before| &*before.claims), &known.claims);
+        self.define(key);
+        // Their tokens may be good now, or not any more.
+        let importers = self.activated.lock().get(key).cloned().unwrap_or_default();
+        importers.iter().filter(|importer| *importer != key).for_each(|importer| self.define(importer));
         if before.is_some() {
             tracing::debug!("Updated account claims: {key}");
             self.recheck(key, &known.claims);
         }
         self.watch_expiry(key, &known);
         known
+    }
+
+    fn note_activated(&self, key: &str, before: Option<&Account>, now: &Account) {
+        let mut activated = self.activated.lock();
+        for import in before.iter().flat_map(|before| &before.nats.imports) {
+            if let Some(importers) = activated.get_mut(&import.account) {
+                importers.remove(key);
+            }
+        }
+        for import in now.nats.imports.iter().filter(|import| !import.token.is_empty()) {
+            activated.entry(import.account.clone()).or_default().insert(key.to_owned());
+        }
+    }
+
+    /// Tells the host what the account is by the claims in force, and again when the first of its activation tokens
+    /// is over.
+    fn define(&self, key: &str) {
+        let _turn = self.defining.lock();
+        let Some(known) = self.known(key) else { return };
+        if known.is_removed() {
+            return;
+        }
+        let exporter = |name: &str| self.known(name).map(|known| known.claims.clone());
+        let imports = borders::imports(&known.claims, self.unix_s(), exporter);
+        let definition = definition::of(&known.claims, imports.list, self.is_system(key));
+        if let Err(error) = self.host.define_account(key, &definition) {
+            tracing::error!("Account [{key}] cannot be defined: {error}");
+        }
+        let Some(until_s) = imports.until_unix_s else { return };
+        let (realm, key, known) = (self.this.clone(), key.to_owned(), Arc::downgrade(&known));
+        let wait = self.wait_until(until_s);
+        let host = self.host.clone();
+        self.host.spawn("activation expiry", async move {
+            host.sleep(wait).await;
+            let (Some(realm), Some(known)) = (realm.upgrade(), known.upgrade()) else { return };
+            if realm.is_in_force(&key, &known) {
+                tracing::debug!("Account [{key}]: an activation has expired");
+                realm.define(&key);
+            }
+        });
+    }
+
+    fn wait_until(&self, unix_s: i64) -> Duration {
+        let wait_ns = unix_s.saturating_mul(NS_PER_S).saturating_sub(self.host.unix_ns() as i64);
+        Duration::from_nanos(u64::try_from(wait_ns).unwrap_or(0))
+    }
+
+    fn is_in_force(&self, key: &str, known: &Arc<Known>) -> bool {
+        self.known(key).is_some_and(|now| Arc::ptr_eq(&now, known))
     }
 
     fn is_system(&self, key: &str) -> bool {
@@ -203,14 +322,13 @@ impl Realm {
         if until_s == 0 {
             return;
         }
-        let wait_ns = until_s.saturating_mul(NS_PER_S).saturating_sub(self.host.unix_ns() as i64);
+        let wait = self.wait_until(until_s);
         let (realm, known, key) = (self.this.clone(), Arc::downgrade(known), key.to_owned());
         let host = self.host.clone();
         self.host.spawn("account expiry", async move {
-            host.sleep(Duration::from_nanos(u64::try_from(wait_ns).unwrap_or(0))).await;
+            host.sleep(wait).await;
             let (Some(realm), Some(known)) = (realm.upgrade(), known.upgrade()) else { return };
-            let in_force = realm.known(&key).is_some_and(|now| Arc::ptr_eq(&now, &known));
-            if in_force {
+            if realm.is_in_force(&key, &known) {
                 realm.expire(&key, &known);
             }
         });
@@ -231,6 +349,8 @@ impl Realm {
     pub fn remove(&self, key: &str) {
         let Some(known) = self.known(key) else { return };
         tracing::debug!("Disable account {key} due to remove");
+        known.removed.store(true, Release);
+        let turn = self.defining.lock();
         let nothing = AccountDefinition {
             max_connections: Some(0),
             max_subscriptions: Some(0),
@@ -241,6 +361,7 @@ impl Realm {
         if let Err(error) = self.host.define_account(key, &nothing) {
             tracing::error!("Account [{key}] cannot be disabled: {error}");
         }
+        drop(turn);
         self.expire(key, &known);
     }
 
@@ -271,54 +392,4 @@ impl EventObserver for Leaving {
             self.0.left(*id);
         }
     }
-}
-
-/// What the claims mean for the server.
-fn definition(claims: &Account, is_system: bool) -> AccountDefinition {
-    let limits = &claims.nats.limits;
-    let limit = |value: i64| (value != -1).then(|| u32::try_from(value.max(0)).unwrap_or(u32::MAX));
-    let trace = claims.nats.trace.as_ref().map(|trace| AccountTrace {
-        dest: trace.dest.clone(),
-        // JWT-011: nothing said is all.
-        sampling_percent: u8::try_from(trace.sampling).ok().filter(|s| *s > 0).unwrap_or(100),
-    });
-    AccountDefinition {
-        max_connections: limit(limits.conn),
-        max_subscriptions: limit(limits.subs),
-        max_payload_bytes: limit(limits.payload),
-        max_leafnodes: limit(limits.leaf),
-        is_system,
-        trace,
-        extra: notes(claims),
-    }
-}
-
-/// For other plugins: names, JetStream limits, and what passes between accounts.
-fn notes(claims: &Account) -> Map<String, Value> {
-    let data = &claims.nats;
-    let mut notes = Map::new();
-    notes.insert("name_tag".to_owned(), claims.common.name.clone().into());
-    notes.insert("tags".to_owned(), json!(data.tags));
-    notes.insert("issuer".to_owned(), claims.common.iss.clone().into());
-    let tiers = &data.limits.tiered_limits;
-    let has_storage =
-        |limits: &crate::claims::JetStreamLimits| limits.mem_storage != 0 || limits.disk_storage != 0;
-    if has_storage(&data.limits.jetstream) || tiers.values().any(has_storage) {
-        let jetstream = if tiers.is_empty() { json!({"": data.limits.jetstream}) } else { json!(tiers) };
-        notes.insert("jetstream_limits".to_owned(), jetstream);
-    }
-    for (name, value) in [
-        ("imports", serde_json::to_value(&data.imports)),
-        ("exports", serde_json::to_value(&data.exports)),
-        ("mappings", serde_json::to_value(&data.mappings)),
-    ] {
-        // Plain data that serialises; an empty part is left out.
-        let Ok(value) = value else { continue };
-        let is_empty =
-            value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
-        if !is_empty {
-            notes.insert(name.to_owned(), value);
-        }
-    }
-    notes
 }

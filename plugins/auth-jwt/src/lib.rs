@@ -1,14 +1,16 @@
 //! Operator mode: accounts and users that prove themselves with JWTs, and authentication by callout.
 //!
 //! Reading order: `config` says whom to trust and where accounts come from; `admit` decides about a user; `accounts`
-//! keeps the accounts and what their claims mean for the server; `resolver` finds claims; `requests` serves the
+//! keeps the accounts, `borders` says what passes between them; `resolver` finds claims; `requests` serves the
 //! system account. Claims and signatures are in `token`, `claims`, `keys`.
 
 mod accounts;
 mod admit;
+mod borders;
 mod callout;
 mod claims;
 mod config;
+mod definition;
 mod keys;
 mod network;
 mod permissions;

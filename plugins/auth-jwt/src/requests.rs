@@ -105,6 +105,9 @@ impl Answerer {
     /// One after the other, in their order, where files may block.
     async fn work(self: Arc<Self>, mut waiting: mpsc::Receiver<Request>) {
         while let Some(request) = waiting.recv().await {
+            if matches!(request.kind, Kind::UpdateOf | Kind::Update) {
+                self.realm.prepare(String::from_utf8_lossy(&request.body).trim()).await;
+            }
             let this = self.clone();
             let work = move || this.answer(request.kind, &request.subject, &request.reply, &request.body);
             if let Err(error) = self.realm.host.blocking(work).await {

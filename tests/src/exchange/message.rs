@@ -1,5 +1,9 @@
 //! Messages as they are recorded: what differs from run to run is replaced by what it is.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::Value;
+
 use super::{normalise, text};
 
 /// What a request that crosses accounts says of its requestor.
@@ -55,6 +59,35 @@ fn without_random(text: &str) -> String {
 
 fn without_random_all(text: &str) -> String {
     text.split('"').map(without_random).collect::<Vec<_>>().join("\"")
+}
+
+/// What a message with a token says, the token's claims in its place.
+pub fn with_token(op: &[u8]) -> Option<String> {
+    let op = String::from_utf8_lossy(op);
+    let (line, body) = op.split_once("\r\n")?;
+    let claims = token_claims(body.trim_end())?;
+    let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    words.pop();
+    for word in words.iter_mut().filter(|word| word.starts_with("$SYS._INBOX.")) {
+        "$SYS._INBOX.<reply>".clone_into(word);
+    }
+    Some(format!("{} <size>\\r\\n{}", words.join(" "), normalise::json_payload(&claims)))
+}
+
+fn token_claims(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(parts.get(1).filter(|_| parts.len() == 3)?).ok()?;
+    let mut claims: Value = serde_json::from_slice(&claims).ok()?;
+    for name in ["exp", "iat", "iss", "jti", "aud"] {
+        if let Some(value) = claims.get_mut(name) {
+            *value = "*".into();
+        }
+    }
+    // A server without a name has its id as one.
+    if let Some(server) = claims.pointer_mut("/nats/server_id/name") {
+        *server = "*".into();
+    }
+    Some(claims.to_string())
 }
 
 /// MSG or HMSG with a JSON payload: without identities, and without the size that depends on them.

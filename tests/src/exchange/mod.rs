@@ -14,10 +14,17 @@
 //! json                           payloads are JSON: ids, times and sizes in them may differ
 //! any-sid                        it does not matter which subscription got a message
 //! any-order                      what comes within one step may come in any order
+//! operator {"nats":{}}           claims that lie over those of the operator of all accounts
+//! account NAME {"nats":{}}       an account of the operator, with claims over those of one without limits
+//! activation NAME EXP IMP {…}    a token of the account EXP (or KEY@EXP) for the account IMP
 //!
 //! A open [info]                  connects client A, reads INFO; with `info` INFO is recorded
 //! A open raw | tls | tls-first   TCP only | INFO, then TLS | TLS, then INFO
 //! A tls [fails]                  starts TLS on the connection [and expects that to fail]
+//! A login ACC USER {…}           `open`, then CONNECT with a JWT that the account ACC (or KEY@ACC) signed for the
+//!                                key USER, with these claims over those of a user without limits; USER `-`: unsigned
+//! A answers {…}                  the last message is a request of auth callout: answers it (see `service`)
+//! update ACC {…}                 new claims for the account; records the answer
 //! A info                         reads an INFO and records it
 //! A join "user":"u"              `open`, then CONNECT, not verbose nor pedantic, with more fields
 //! A rejoin "user":"u"            the same again and again until the server answers a PING
@@ -42,10 +49,14 @@
 //! `\r \n \t \\ \xNN`, `{{x*4096}}` (repeat), `{{nonce}}`, `{{sign:NAME}}` and `{{sign64:NAME}}`
 //! (the signature of that client's nonce by the key NAME), `{{port:A}}` (the port of client A), `{{reply:A}}`
 //! (the reply of the last message to A that had one);
-//! config text may use `{{dir}}`, `{{certs}}`, `{{pin:CERT}}` and `{{nkey:NAME}}`.
+//! claims and sent text may use `{{A:NAME}}` and `{{U:NAME}}` (keys of accounts and users), claims also
+//! `{{activation:NAME}}`, `{{now}}` and `{{now+5}}`;
+//! config text may use `{{A:NAME}}`, `{{U:NAME}}`, `{{dir}}`, `{{certs}}`, `{{pin:CERT}}` and `{{nkey:NAME}}`.
 
 mod message;
 pub mod normalise;
 pub mod run;
 pub mod script;
+mod service;
 pub mod text;
+mod tokens;

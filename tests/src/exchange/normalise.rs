@@ -93,6 +93,9 @@ const VARYING: &[&str] = &[
     "uptime",
     "lang",
     "user_nkey",
+    "jwt",
+    "sig",
+    "issuer_key",
 ];
 
 /// Service latency, and what it measures.

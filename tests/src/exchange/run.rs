@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::script::{Action, Case, ClientAction, Opening, Step};
-use super::{message, normalise, text};
+use super::tokens::Claims;
+use super::{message, normalise, service, text, tokens};
 use crate::certs::Certs;
 use crate::client::NoOp;
+use crate::jwt::{self, Key};
 use crate::nkey::UserKey;
 use crate::{Client, Launch, PATIENCE, Server};
 
@@ -38,6 +40,7 @@ pub fn play(case: &Case, program: &Path) -> Played {
                 if case.any_order {
                     answers.sort();
                 }
+                answers = answers.into_iter().map(|answer| tokens::named(case, answer)).collect();
                 played.answers.push(answers);
             }
             Err(why) => {
@@ -68,7 +71,8 @@ pub fn difference(case: &Case, played: &Played) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-struct Session {
+struct Session<'a> {
+    claims: &'a Claims,
     // Before the certificates, so that the server ends first.
     server: Server,
     certs: OnceLock<Certs>,
@@ -86,14 +90,20 @@ struct Peer {
     port: u16,
     /// The reply of the last message with one.
     reply: String,
+    /// The last message.
+    message: Vec<u8>,
 }
 
-impl Session {
-    fn start(case: &Case, program: &Path) -> Result<Self, String> {
+impl<'a> Session<'a> {
+    fn start(case: &'a Case, program: &Path) -> Result<Self, String> {
         let certs = OnceLock::new();
         let mut launch = Launch::new(program).arg("-D");
-        if let Some(config) = &case.config {
-            launch = launch.config(config_text(config, &certs)?);
+        let mut config = config_text(case.config.as_deref().unwrap_or_default(), &certs)?;
+        if !case.claims.is_empty() {
+            config = case.claims.config()? + &config;
+        }
+        if !config.is_empty() {
+            launch = launch.config(config);
         }
         for arg in &case.args {
             launch = launch.arg(config_text(arg, &certs)?);
@@ -103,6 +113,7 @@ impl Session {
         }
         let server = launch.try_start()?;
         Ok(Self {
+            claims: &case.claims,
             server,
             certs,
             clients: BTreeMap::new(),
@@ -132,6 +143,7 @@ impl Session {
                 self.answers.push(format!("server< {}", normalise::outcome(&outcome)));
                 Ok(())
             }
+            Action::Update { account, claims } => self.update(account, claims),
             Action::Refused => self.wait_until_refused(),
             Action::Exit => {
                 let code = self.server.wait_for_exit(PATIENCE).ok_or("the process goes on")?;
@@ -154,6 +166,8 @@ impl Session {
             ClientAction::Info => self.read_info(name, true),
             ClientAction::Join { fields } => self.join(name, fields),
             ClientAction::Rejoin { fields } => self.rejoin(name, fields),
+            ClientAction::Login { signer, user, claims } => self.login(name, signer, user, claims),
+            ClientAction::Answers { description } => self.answer(name, description),
             ClientAction::Repeat { text } => self.repeat(name, text),
             ClientAction::Send { text } => self.send(name, text),
             ClientAction::Dribble { text } => {
@@ -217,6 +231,44 @@ impl Session {
         Ok(())
     }
 
+    fn login(&mut self, name: &str, signer: &str, user: &str, claims: &str) -> Result<(), String> {
+        self.open(name, Opening::Plain, None, false)?;
+        let key = Key::user(if user == "-" { name } else { user });
+        let token = self.claims.user(signer, if user == "-" { name } else { user }, claims)?;
+        let nonce = &self.peer(name).nonce;
+        let sig = if user == "-" { String::new() } else { key.sign(nonce.as_bytes()) };
+        let fields = format!(r#""headers":true,"no_responders":true,"jwt":"{token}","sig":"{sig}""#);
+        self.send(name, &format!(r#"CONNECT {{"verbose":false,"pedantic":false,{fields}}}\r\n"#))
+    }
+
+    fn answer(&mut self, name: &str, description: &str) -> Result<(), String> {
+        let description = self.claims.json(description)?;
+        let peer = self.peer(name);
+        let (reply, body) = (peer.reply.clone(), service::answer(&peer.message, &description)?);
+        let line = format!("PUB {reply} {}\r\n{body}\r\n", body.len());
+        self.connection(name)?.send(line.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// New claims for an account, as an administrator in the system account pushes them.
+    fn update(&mut self, account: &str, claims: &str) -> Result<(), String> {
+        let token = self.claims.account(account, claims)?;
+        let admin = Key::user("admin");
+        let mut client = Client::open(self.server.address()).map_err(|error| error.to_string())?;
+        jwt::login(&mut client, &self.claims.user("SYS", "admin", "{}")?, Some(&admin), "");
+        client.expect_op("PONG");
+        let subject = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", Key::account(account).public());
+        let request = format!("SUB answer 1\r\nPUB {subject} answer {}\r\n{token}\r\n", token.len());
+        client.send(request.as_bytes()).map_err(|error| error.to_string())?;
+        let answer = client.expect_op("MSG answer");
+        let answer = String::from_utf8_lossy(&answer);
+        let body = answer.split_once("\r\n").map_or("", |(_, body)| body.trim_end());
+        let body: serde_json::Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let told = [&body["data"]["message"], &body["error"]["description"]];
+        let told = told.iter().find_map(|text| text.as_str()).ok_or("an answer that says nothing")?;
+        self.answers.push(format!("server< {told}"));
+        Ok(())
+    }
+
     fn start_tls(&mut self, name: &str, cert: Option<&str>) -> Result<(), String> {
         let config = self.certs.get_or_init(Certs::new).client_config(cert);
         self.connection(name)?;
@@ -251,6 +303,7 @@ impl Session {
         text::unescape(text, &|field| {
             let (what, argument) = field.split_once(':').unwrap_or((field, ""));
             match what {
+                "A" | "U" => Ok(self.claims.field(field)?.unwrap_or_default()),
                 "nonce" => Ok(nonce.to_owned()),
                 "reply" => match self.clients.get(argument) {
                     Some(peer) if !peer.reply.is_empty() => Ok(peer.reply.clone()),
@@ -310,13 +363,19 @@ impl Session {
         {
             self.peer(name).reply = reply;
         }
+        if is_message(op) {
+            self.peer(name).message = op.to_vec();
+        }
         let mut answer = match op.strip_suffix(b"\r\n") {
             None => format!("{name}<< {}", text::escape(op)),
             Some(line) if line.starts_with(b"INFO ") => {
                 let line = String::from_utf8_lossy(line);
                 format!("{name}< {}", normalise::info(&line, self.server.address().port()))
             }
-            Some(op) if self.json && is_message(op) => format!("{name}< {}", message::json(op)),
+            Some(op) if self.json && is_message(op) => {
+                let shown = message::with_token(op).unwrap_or_else(|| message::json(op));
+                format!("{name}< {shown}")
+            }
             Some(op) => {
                 let across = message::is_across_accounts(op);
                 let shown = if across { message::across_accounts(op) } else { text::escape(op) };
@@ -372,6 +431,8 @@ fn config_text(text: &str, certs: &OnceLock<Certs>) -> Result<String, String> {
         filled = filled.replace("{{certs}}", &path);
     }
     filled = fill(&filled, "{{pin:", |name| certs.get_or_init(Certs::new).pin(name))?;
+    filled = fill(&filled, "{{A:", |name| Key::account(name).public())?;
+    filled = fill(&filled, "{{U:", |name| Key::user(name).public())?;
     fill(&filled, "{{nkey:", |name| UserKey::named(name).public())
 }
 

@@ -1,5 +1,7 @@
 //! Reads the files of `tests/exchanges` into cases and steps.
 
+use super::tokens::Claims;
+
 /// The cases of one file, and its lines for writing it again.
 pub struct Script {
     pub cases: Vec<Case>,
@@ -19,6 +21,7 @@ pub struct Case {
     pub any_sid: bool,
     /// What comes in one step may come in any order: it is recorded sorted.
     pub any_order: bool,
+    pub claims: Claims,
     pub steps: Vec<Step>,
 }
 
@@ -39,6 +42,7 @@ pub enum Action {
     NoLog(String),
     Signal(String),
     Reload(String),
+    Update { account: String, claims: String },
     Refused,
     Exit,
 }
@@ -49,6 +53,8 @@ pub enum ClientAction {
     Info,
     Join { fields: String },
     Rejoin { fields: String },
+    Login { signer: String, user: String, claims: String },
+    Answers { description: String },
     Repeat { text: String },
     Send { text: String },
     Dribble { text: String },
@@ -139,6 +145,19 @@ fn unindented(lines: &[String]) -> String {
 }
 
 impl Case {
+    /// Names of keys that answers may show.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.claims.accounts.iter().map(|(name, _)| name.clone()).collect();
+        names.extend(["SYS".to_owned(), "issuer".to_owned()]);
+        for step in &self.steps {
+            if let Action::Client { action: ClientAction::Login { signer, user, .. }, .. } = &step.action {
+                names.extend(signer.split('@').map(str::to_owned));
+                names.push(user.clone());
+            }
+        }
+        names
+    }
+
     fn titled(title: &str) -> Option<Self> {
         let (name, facts) = title.strip_suffix(')')?.split_once(" (")?;
         Some(Self {
@@ -150,6 +169,7 @@ impl Case {
             json: false,
             any_sid: false,
             any_order: false,
+            claims: Claims::default(),
             steps: Vec::new(),
         })
     }
@@ -163,6 +183,9 @@ impl Case {
             "json" => self.json = true,
             "any-sid" => self.any_sid = true,
             "any-order" => self.any_order = true,
+            "operator" | "account" | "activation" => {
+                self.claims.read(word, rest)?;
+            }
             _ => {
                 let last_line = number + block.lines().count();
                 let action = Action::parse(line, block)?;
@@ -182,6 +205,10 @@ impl Action {
             "nolog" => Self::NoLog(rest.to_owned()),
             "signal" => Self::Signal(rest.to_owned()),
             "reload" => Self::Reload(block),
+            "update" => {
+                let (account, claims) = rest.split_once(' ').unwrap_or((rest, "{}"));
+                Self::Update { account: account.to_owned(), claims: claims.to_owned() }
+            }
             "refused" => Self::Refused,
             "exit" => Self::Exit,
             _ => {
@@ -223,6 +250,13 @@ impl ClientAction {
             "info" => Self::Info,
             "join" => Self::Join { fields: rest.to_owned() },
             "rejoin" => Self::Rejoin { fields: rest.to_owned() },
+            "login" => {
+                let mut parts = rest.splitn(3, ' ');
+                let signer = parts.next().unwrap_or_default().to_owned();
+                let user = parts.next().ok_or("expected `login ACCOUNT USER`")?.to_owned();
+                Self::Login { signer, user, claims: parts.next().unwrap_or("{}").to_owned() }
+            }
+            "answers" => Self::Answers { description: rest.to_owned() },
             "repeat" => Self::Repeat { text: format!("{rest}\\r\\n") },
             "dribble" => Self::Dribble { text: format!("{rest}\\r\\n") },
             "sync" => Self::Sync,

@@ -11,15 +11,16 @@ mod request;
 mod response;
 
 use super::context::Context;
-use crate::account::Account;
+use crate::account::{Account, ServiceImports};
 use crate::config::borders;
 use crate::config::options::{
-    AccountOptions, AccountsOptions, ImportKind, ImportOptions, LatencyOptions, ResponseType, ServiceOptions,
+    AccountsOptions, ImportKind, ImportOptions, LatencyOptions, ResponseType, ServiceOptions,
 };
 use crate::routing::Receiver;
 use crate::routing::gate::Gate;
 use crate::routing::subscriptions;
 use crate::runtime::{Mutex, clock, now_ns, tasks};
+use natsd_plugin_api::AccountDefinition;
 use request::RequestGate;
 use response::Responses;
 use std::collections::HashMap;
@@ -36,7 +37,8 @@ const SWEEP_INTERVAL_MIN_NS: u64 = 5_000_000;
 pub struct Crossing {
     /// By account id.
     responses: Mutex<HashMap<u32, Arc<Responses>>>,
-    gates: Mutex<HashMap<String, Gates>>,
+    /// By account id.
+    gates: Mutex<HashMap<u32, Gates>>,
     /// A request waits for its response.
     pub(super) opened: Arc<Notify>,
     started: std::sync::Once,
@@ -73,30 +75,33 @@ impl Default for Crossing {
 impl Context {
     /// Makes the accounts of a configuration, with what they import, at start and on reload.
     pub fn configure_accounts(self: &Arc<Self>, options: &AccountsOptions) {
-        self.accounts.configure(options);
-        let none = AccountOptions::default();
-        for account in self.accounts.all() {
-            let configured = options.accounts.iter().find(|a| a.name == *account.name).unwrap_or(&none);
-            self.configure_services(&account, configured, options);
+        let mut gates = self.crossing.gates.lock();
+        let services = self.accounts.configure(options);
+        self.configure_services(&mut gates, services);
+    }
+
+    /// Makes an account as a plugin defines it, with what it imports, and what others import of it.
+    pub fn define_account(self: &Arc<Self>, name: &str, definition: AccountDefinition) -> Arc<Account> {
+        let mut gates = self.crossing.gates.lock();
+        let (account, services) = self.accounts.define(name, definition);
+        self.configure_services(&mut gates, services);
+        account
+    }
+
+    fn configure_services(self: &Arc<Self>, gates: &mut HashMap<u32, Gates>, all: Vec<ServiceImports>) {
+        for ServiceImports { account, services } in all {
+            if !services.is_empty() || gates.contains_key(&account.id) {
+                self.import_services(gates.entry(account.id).or_default(), &account, services);
+            }
         }
     }
 
-    fn configure_services(
+    fn import_services(
         self: &Arc<Self>,
+        gates: &mut Gates,
         account: &Arc<Account>,
-        configured: &AccountOptions,
-        all: &AccountsOptions,
+        made_of: Vec<(ImportOptions, ServiceOptions)>,
     ) {
-        let services = configured.imports.iter().filter(|i| matches!(i.kind, ImportKind::Service { .. }));
-        let made_of: Vec<(ImportOptions, ServiceOptions)> = services
-            .filter_map(|import| {
-                let exporter = all.accounts.iter().find(|a| a.name == import.account)?;
-                let export = borders::export_of(exporter, &account.name, import)?;
-                Some((import.clone(), export.service.clone()?))
-            })
-            .collect();
-        let mut gates = self.crossing.gates.lock();
-        let gates = gates.entry(account.name.to_string()).or_default();
         if gates.made_of == made_of {
             return;
         }

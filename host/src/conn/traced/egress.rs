@@ -230,7 +230,6 @@ impl Finding<'_, '_> {
 mod tests {
     use super::*;
     use crate::account::Accounts;
-    use crate::config::Options;
     use crate::proto::error::ClosedReason;
     use crate::routing::outbound::STALL_BYTES;
     use crate::routing::receiver::Kind;
@@ -239,7 +238,7 @@ mod tests {
     const SUBJECT: &[u8] = b"a.b";
 
     fn account() -> Arc<Account> {
-        Accounts::new(&Options::default().accounts).global.clone()
+        Accounts::default().global.clone()
     }
 
     /// A connection with one subscription, without a socket.

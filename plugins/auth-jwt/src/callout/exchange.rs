@@ -192,7 +192,7 @@ impl Question<'_> {
                 }
                 let known =
                     realm.lookup(target).await.map_err(|error| self.no_account(target, error.message()))?;
-                (target.to_owned(), known.claims.clone())
+                (target.to_owned(), Account::clone(&known.claims))
             }
         };
         let granted = Granted::new(user, &claims).map_err(|refusal| self.refused(&refusal))?;

@@ -73,7 +73,7 @@ pub struct SigningKey {
 }
 
 /// JWT-013
-#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Export {
     pub name: String,
@@ -81,18 +81,24 @@ pub struct Export {
     #[serde(rename = "type")]
     pub kind: String,
     pub token_req: bool,
-    pub revocations: HashMap<String, i64>,
+    pub revocations: Revocations,
     pub response_type: String,
     pub response_threshold: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_latency: Option<Value>,
+    pub service_latency: Option<ServiceLatency>,
     pub account_token_position: u64,
-    pub advertise: bool,
     pub allow_trace: bool,
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceLatency {
+    /// A percentage, or the text `headers`.
+    pub sampling: Value,
+    pub results: String,
+}
+
 /// JWT-014
-#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Import {
     pub name: String,
@@ -107,7 +113,7 @@ pub struct Import {
     pub allow_trace: bool,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WeightedMapping {
     pub subject: String,
@@ -304,8 +310,11 @@ impl Export {
         if !is_service && self.allow_trace {
             problems.push("AllowTrace only valid for service export".to_owned());
         }
-        if !is_service && self.service_latency.is_some() {
-            problems.push("latency tracking only permitted for services".to_owned());
+        if let Some(latency) = &self.service_latency {
+            if !is_service {
+                problems.push("latency tracking only permitted for services".to_owned());
+            }
+            latency.check(problems);
         }
         if self.response_threshold < 0 {
             problems.push("negative response threshold is invalid".to_owned());
@@ -335,6 +344,18 @@ impl Export {
                     )),
                 }
             }
+        }
+    }
+}
+
+impl ServiceLatency {
+    fn check(&self, problems: &mut Vec<String>) {
+        if crate::borders::sampling(&self.sampling).is_none() {
+            problems.push("sampling percentage needs to be between 1-100".to_owned());
+        }
+        problems.extend(subjects::problem(&self.results));
+        if subjects::has_wildcards(&self.results) {
+            problems.push("results subject can not contain wildcards".to_owned());
         }
     }
 }
