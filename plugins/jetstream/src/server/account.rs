@@ -45,7 +45,7 @@ pub struct StreamHandle {
     pub inbox: Arc<Inbox<Worker>>,
     pub config: RwLock<Arc<StreamConfig>>,
     pub gauges: Arc<Gauges>,
-    task: Mutex<Option<Task<Worker>>>,
+    task: Mutex<Option<Task<Box<Worker>>>>,
     /// By subject.
     subscriptions: Mutex<BTreeMap<String, Subscription>>,
 }
@@ -281,11 +281,11 @@ impl StreamHandle {
         self.subscriptions.lock().clear();
     }
 
-    pub(super) fn started(&self, task: Task<Worker>) {
+    pub(super) fn started(&self, task: Task<Box<Worker>>) {
         *self.task.lock() = Some(task);
     }
 
-    pub(super) fn take_task(&self) -> Option<Task<Worker>> {
+    pub(super) fn take_task(&self) -> Option<Task<Box<Worker>>> {
         self.task.lock().take()
     }
 

@@ -186,7 +186,7 @@ impl Server {
         let (host, name) = (self.host.clone(), account.name.clone());
         let mut worker = Worker::new(host, name, inbox, stream, handle.gauges.clone(), share);
         worker.refresh_watches();
-        let task = self.host.spawn("stream", worker::run(worker));
+        let task = self.host.spawn("stream", worker::run(Box::new(worker)));
         handle.started(task);
         handle.listen(&self.host, &account.name)?;
         account.streams.write().insert(handle.name.clone(), handle.clone());

@@ -251,8 +251,8 @@ impl Worker {
     }
 }
 
-/// Runs until the worker is ended; gives it back then.
-pub async fn run(mut worker: Worker) -> Worker {
+/// Runs until the worker is ended; gives it back then. Boxed, as a task has room for what it takes and what it gives.
+pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
     let inbox = worker.inbox.clone();
     let (mut batch, mut commits) = (Batch::default(), Commits::default());
     let mut alarm = Alarm::new(worker.host.clone());

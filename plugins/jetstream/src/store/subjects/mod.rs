@@ -6,9 +6,10 @@
 //! costs six bytes more each.
 //!
 //! Not here: where the messages are. A store that takes away the first or the last message of a subject is told when
-//! it has to say which one follows.
+//! it has to say which one follows; with `rows` it never has to.
 
 mod order;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use crate::filter::{Filter, is_literal};
 use crate::store::SubjectFacts;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use order::Order;
+use rows::Rows;
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
@@ -40,6 +42,8 @@ pub struct Subjects {
     /// Leaves to use again, linked by `name_at`.
     unused: Option<Id>,
     order: Option<Order>,
+    /// All sequences of subjects with several messages, if that was asked for.
+    rows: Option<Rows>,
     /// How all names begin.
     common: Vec<u8>,
 }
@@ -89,6 +93,12 @@ impl Subjects {
         self.by_name.is_empty()
     }
 
+    /// From now on the sequences of each subject are kept, so that [`Subjects::remove`] knows what follows. Subjects
+    /// that have several messages already are left out until they have one or none.
+    pub fn keep_rows(&mut self) {
+        self.rows.get_or_insert_with(Rows::new);
+    }
+
     /// A message of the subject, behind all others. The name has at most 65,535 bytes.
     pub fn add(&mut self, name: &[u8], seq: u64) -> Added {
         let hash = self.hasher.hash_one(name);
@@ -100,6 +110,14 @@ impl Subjects {
         let before_seq = if leaf.messages == 0 { 0 } else { leaf.last_seq };
         leaf.messages += 1;
         leaf.last_seq = seq;
+        if let Some(rows) = &mut self.rows {
+            match leaf.messages {
+                1 => {}
+                2 => rows.begin(id, leaf.first_seq, seq),
+                _ if rows.has(id) => rows.push(id, seq),
+                _ => {}
+            }
+        }
         Added { id, messages: leaf.messages, before_seq }
     }
 
@@ -107,6 +125,17 @@ impl Subjects {
     pub fn remove(&mut self, id: Id, seq: u64) -> Left {
         let leaf = &mut self.leaves[id as usize];
         leaf.messages = leaf.messages.saturating_sub(1);
+        if let Some(rows) = &mut self.rows
+            && rows.has(id)
+        {
+            if let Some(ends) = rows.remove(id, seq) {
+                (leaf.first_seq, leaf.last_seq) = (ends.first_seq, ends.last_seq);
+            }
+            if leaf.messages <= 1 {
+                rows.end(id);
+            }
+            return Left::Known;
+        }
         match leaf.messages {
             0 => {
                 self.forget(id);
@@ -132,7 +161,8 @@ impl Subjects {
 
     /// Everything goes, and its memory.
     pub fn clear(&mut self) {
-        *self = Self { hasher: self.hasher, ..Self::default() };
+        let rows = self.rows.is_some().then(Rows::new);
+        *self = Self { hasher: self.hasher, rows, ..Self::default() };
     }
 
     fn insert(&mut self, hash: u64, name: &[u8], seq: u64) -> Id {

@@ -37,12 +37,15 @@ fn matching(subjects: &mut Subjects, filter: &Filter) -> BTreeMap<Vec<u8>, Subje
     found
 }
 
-fn remove(subjects: &mut Subjects, model: &mut Model, name: &[u8], seq: u64) {
+/// `sure`: the index must know what follows.
+fn remove(subjects: &mut Subjects, model: &mut Model, name: &[u8], seq: u64, sure: bool) {
     let id = subjects.find(name).unwrap_or_else(|| panic!("{name:?} is there"));
     let seqs = model.0.get_mut(name).unwrap_or_else(|| panic!("{name:?} is there"));
     seqs.remove(&seq);
     let (first, last) = (seqs.first().copied(), seqs.last().copied());
-    match subjects.remove(id, seq) {
+    let left = subjects.remove(id, seq);
+    assert!(!sure || matches!(left, Left::Nothing | Left::Known));
+    match left {
         Left::Nothing => assert_eq!(model.0.remove(name).map(|left| left.len()), Some(0)),
         Left::Known => {}
         Left::First => subjects.set_first(id, first.unwrap_or(0)),
@@ -89,10 +92,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_index_knows_what_a_plain_map_knows(steps in vec(step(), 1..200)) {
+    fn the_index_knows_what_a_plain_map_knows(steps in vec(step(), 1..300), rows_from in 0..100usize) {
         let (mut subjects, mut model) = (Subjects::default(), Model::default());
         let mut stored: Vec<(Vec<u8>, u64)> = Vec::new();
         for (n, step) in steps.into_iter().enumerate() {
+            if n == rows_from {
+                subjects.keep_rows();
+            }
             match step {
                 Step::Add(name) => {
                     let (name, seq) = (name.into_bytes(), n as u64 + 1);
@@ -105,7 +111,7 @@ proptest! {
                 }
                 Step::Remove(index) if !stored.is_empty() => {
                     let (name, seq) = stored.swap_remove(index.index(stored.len()));
-                    remove(&mut subjects, &mut model, &name, seq);
+                    remove(&mut subjects, &mut model, &name, seq, rows_from == 0);
                     prop_assert_eq!(subjects.facts_of(&name), model.facts(&name));
                 }
                 Step::Remove(_) => {}
