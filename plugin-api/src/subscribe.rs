@@ -6,6 +6,10 @@ use crate::error::Result;
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
+/// While a plugin subscribes to this in the system account, the host tells there what became of each message with a
+/// sampled `traceparent`, as it does for `msg_trace` of an account. Nobody is asked whether he may publish there.
+pub const TRACES: &str = "$SYS._TRACES";
+
 /// What to subscribe to, and how the callback is called.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

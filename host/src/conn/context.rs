@@ -12,7 +12,7 @@ use crate::tls::rate::HandshakeRate;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 pub struct Context {
     pub server: ServerFacts,
@@ -29,6 +29,8 @@ pub struct Context {
     pub slow_consumers: AtomicU64,
     pub stale_connections: AtomicU64,
     pub lame_duck: AtomicBool,
+    /// Plugins that are told what becomes of messages with a sampled `traceparent`.
+    pub trace_listeners: AtomicUsize,
     pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
 }
 
@@ -121,6 +123,7 @@ impl Context {
             slow_consumers: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
+            trace_listeners: AtomicUsize::new(0),
             hooks: std::sync::OnceLock::new(),
         }
     }

@@ -15,6 +15,7 @@ use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
 use crate::routing::subscriptions;
 use crate::runtime::{Mutex, tasks};
 use core::net::SocketAddr;
+use natsd_plugin_api::subscribe::TRACES;
 use natsd_plugin_api::{
     AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, Event,
     ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
@@ -45,6 +46,8 @@ pub struct Services {
 struct Subscription {
     receiver: Arc<Receiver>,
     account: Arc<Account>,
+    /// It is told of traces.
+    hears_traces: bool,
 }
 
 /// A watched subject of an account.
@@ -190,18 +193,20 @@ impl HostServices for Services {
             None,
         );
         let number = self.next_id.fetch_add(1, Relaxed) + 1;
-        self.subscriptions.lock().insert(number, Subscription { receiver, account });
+        let hears_traces = subject == TRACES && server.context.accounts.is_system(&account);
+        server.context.trace_listeners.fetch_add(usize::from(hears_traces), Relaxed);
+        self.subscriptions.lock().insert(number, Subscription { receiver, account, hears_traces });
         Ok(number)
     }
 
     fn unsubscribe(&self, subscription: u64) {
-        let Some(Subscription { receiver, account }) = self.subscriptions.lock().remove(&subscription) else {
-            return;
-        };
+        let Some(removed) = self.subscriptions.lock().remove(&subscription) else { return };
+        let Subscription { receiver, account, hears_traces } = removed;
         receiver.out.lock().close(ClosedReason::InternalClient);
         subscriptions::remove_all(&receiver, &account);
         if let Ok(server) = self.server() {
             server.context.registry.free_id(receiver.id);
+            server.context.trace_listeners.fetch_sub(usize::from(hears_traces), Relaxed);
         }
     }
 

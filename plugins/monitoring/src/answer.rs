@@ -1,6 +1,8 @@
 //! What an endpoint answers, and how that looks as an HTTP response.
 
+use crate::dashboard;
 use crate::json;
+use crate::metrics::Form;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -22,22 +24,45 @@ enum Kind {
     Vars,
     Html,
     Text,
-    /// The text format of Prometheus.
-    Metrics,
+    Metrics(Form),
+    Asset(dashboard::Kind),
     NotFound,
 }
 
+type Header = (&'static str, &'static str);
+
+const NO_SNIFF: Header = ("x-content-type-options", "nosniff");
+/// A server of another version has other files.
+const NO_CACHE: Header = ("cache-control", "no-cache");
+const NO_REFERRER: Header = ("referrer-policy", "no-referrer");
+/// Nothing from elsewhere runs in the dashboard, and nobody else shows it.
+const ONLY_ITSELF: Header = (
+    "content-security-policy",
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+
 impl Kind {
-    fn headers(self) -> &'static [(&'static str, &'static str)] {
+    fn headers(self) -> &'static [Header] {
         match self {
             Kind::Json => &[("access-control-allow-origin", "*"), ("content-type", "application/json")],
             Kind::Vars => &[("content-type", "application/json; charset=utf-8")],
             Kind::Html => &[("content-type", "text/html; charset=utf-8")],
             Kind::Text => &[("content-type", "text/plain; charset=utf-8")],
-            Kind::Metrics => &[("content-type", "text/plain; version=0.0.4; charset=utf-8")],
-            Kind::NotFound => {
-                &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")]
+            Kind::Metrics(Form::Text) => &[("content-type", "text/plain; version=0.0.4; charset=utf-8")],
+            Kind::Metrics(Form::OpenMetrics) => {
+                &[("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")]
             }
+            Kind::Asset(dashboard::Kind::Page) => {
+                &[("content-type", "text/html; charset=utf-8"), NO_SNIFF, NO_CACHE, ONLY_ITSELF, NO_REFERRER]
+            }
+            Kind::Asset(dashboard::Kind::Style) => {
+                &[("content-type", "text/css; charset=utf-8"), NO_SNIFF, NO_CACHE]
+            }
+            Kind::Asset(dashboard::Kind::Script) => {
+                &[("content-type", "text/javascript; charset=utf-8"), NO_SNIFF, NO_CACHE]
+            }
+            Kind::NotFound => &[("content-type", "text/plain; charset=utf-8"), NO_SNIFF],
         }
     }
 }
@@ -72,8 +97,12 @@ impl Answer {
         Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, body: text.to_owned() }
     }
 
-    pub fn metrics(text: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Metrics, body: text }
+    pub fn asset(kind: dashboard::Kind, text: &str) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Asset(kind), body: text.to_owned() }
+    }
+
+    pub fn metrics(form: Form, text: String) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Metrics(form), body: text }
     }
 
     /// MON-010

@@ -1,10 +1,12 @@
 //! The keys of monitoring (CFG-049 to CFG-051) and what they come to.
 
+use crate::otel::OtelConfig;
 use natsd_plugin_api::net::ListenOptions;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 use natsd_plugin_api::{Error, ErrorKind, Result, Section};
 
-pub const KEYS: [&str; 5] = ["http", "http_port", "https", "https_port", "http_base_path"];
+pub const KEYS: [&str; 7] =
+    ["http", "http_port", "https", "https_port", "http_base_path", "dashboard", "opentelemetry"];
 
 /// As configured: -1 takes a free port, 0 is off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub struct Config {
     pub http_port: i64,
     pub https_port: i64,
     pub base_path: String,
+    /// The built-in page is shown.
+    pub dashboard: bool,
+    /// Where spans of traced messages go.
+    pub otel: Option<OtelConfig>,
 }
 
 /// What to open.
@@ -41,6 +47,8 @@ impl Config {
                 "http_port" => config.http_port = port(key, value)?,
                 "https_port" => config.https_port = port(key, value)?,
                 "http_base_path" => config.base_path = text(key, value)?,
+                "dashboard" => config.dashboard = flag(key, value)?,
+                "opentelemetry" => config.otel = Some(OtelConfig::read(value)?),
                 _ => {}
             }
         }
@@ -50,6 +58,10 @@ impl Config {
     /// `None` when both ports are 0. What nats-server finds wrong at start only is found here (CFG-050).
     pub fn listen(&self) -> Result<Option<Listen>> {
         let (protocol, port) = match (self.http_port, self.https_port) {
+            (0, 0) if self.dashboard => {
+                let text = "the dashboard needs the monitoring port: add http: \"127.0.0.1:8222\" or remove dashboard";
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
             (0, 0) => return Ok(None),
             (port, 0) => (Protocol::Http, port),
             (0, port) => (Protocol::Https, port),
@@ -73,6 +85,9 @@ impl Config {
             ("HTTPPort", self.http_port.to_string(), new.http_port.to_string()),
             ("HTTPBasePath", self.base_path.clone(), new.base_path.clone()),
             ("HTTPSPort", self.https_port.to_string(), new.https_port.to_string()),
+            ("Dashboard", self.dashboard.to_string(), new.dashboard.to_string()),
+            // With what is sent along, which may be secret.
+            ("OpenTelemetry", String::new(), if self.otel == new.otel { "" } else { "changed" }.to_owned()),
         ]
         .into_iter()
         .find(|(_, old, new)| old != new)
@@ -143,6 +158,10 @@ fn port(key: &str, value: &Value) -> Result<i64> {
     value.as_i64().ok_or_else(|| Error::config(key, format!("expected a port number, got {}", kind(value))))
 }
 
+fn flag(key: &str, value: &Value) -> Result<bool> {
+    value.as_bool().ok_or_else(|| Error::config(key, format!("expected true or false, got {}", kind(value))))
+}
+
 fn text(key: &str, value: &Value) -> Result<String> {
     let text = value.as_str().map(str::to_owned);
     text.ok_or_else(|| Error::config(key, format!("expected a string, got {}", kind(value))))
@@ -192,6 +211,7 @@ mod tests {
             (json!({ "http": true }), "http: expected port or host:port, got a boolean"),
             (json!({ "http_port": "x" }), "http_port: expected a port number, got a string"),
             (json!({ "http_port": 1.5 }), "http_port: expected a port number, got a float"),
+            (json!({ "dashboard": 1 }), "dashboard: expected true or false, got a number"),
             (json!({ "http_base_path": 3 }), "http_base_path: expected a string, got a number"),
         ] {
             assert_eq!(read(keys).unwrap_err().to_string(), text);
@@ -202,6 +222,8 @@ mod tests {
     fn both_protocols_at_once_are_refused_at_start() {
         let both = read(json!({ "http": 1, "https": 2 })).unwrap();
         assert_eq!(both.listen().unwrap_err().to_string(), "can't specify both HTTP (1) and HTTPs (2) ports");
+        let alone = read(json!({ "dashboard": true })).unwrap().listen().unwrap_err().to_string();
+        assert!(alone.starts_with("the dashboard needs the monitoring port"), "{alone}");
         assert!(read(json!({ "http": 70000 })).unwrap().listen().is_err());
         assert_eq!(read(json!({ "http": 0 })).unwrap().listen().unwrap(), None);
         let https = read(json!({ "https_port": 8443 })).unwrap().listen().unwrap().unwrap();

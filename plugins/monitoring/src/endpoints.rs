@@ -1,9 +1,11 @@
 //! The endpoints: which path answers with what.
 
 use crate::answer::Answer;
+use crate::config::Config;
+use crate::dashboard;
 use crate::expvar;
 use crate::health;
-use crate::metrics;
+use crate::metrics::{self, Form};
 use crate::page::{self, Link};
 use crate::params;
 use crate::query::{Query, QueryError, unescape};
@@ -42,21 +44,24 @@ pub struct Endpoints {
     host: Host,
     /// Empty, or a path that starts with a slash and does not end with one.
     base: String,
+    /// The built-in page is shown.
+    dashboard: bool,
     counts: RequestCounts,
 }
 
 impl Endpoints {
-    pub fn new(host: Host, base_path: &str) -> Self {
-        let paths = paths().chain(["/"]);
-        Self { host, base: clean(base_path), counts: RequestCounts::new(paths) }
+    pub fn new(host: Host, config: &Config) -> Self {
+        let counts = RequestCounts::new(paths().chain(["/", dashboard::PATH]));
+        Self { host, base: clean(&config.base_path), dashboard: config.dashboard, counts }
     }
 
     pub fn request_counts(&self) -> Value {
         self.counts.json()
     }
 
-    /// Any method is served the same (MON-003). May take a while: large snapshots do.
-    pub fn answer(&self, path: &str, query: &str) -> Answer {
+    /// Any method is served the same (MON-003). `accept`: which types the client takes. May take a while: large
+    /// snapshots do.
+    pub fn answer(&self, path: &str, query: &str, accept: &str) -> Answer {
         let query = Query::parse(query);
         let Some(path) = self.endpoint(path) else { return Answer::not_found() };
         // Counted first: /varz shows itself (MON-015).
@@ -90,11 +95,14 @@ impl Endpoints {
                 Ok(value) => Answer::vars(&value),
                 Err(error) => Answer::bad_request(error),
             },
-            "/metrics" => match metrics::text(&self.host) {
-                Ok(text) => Answer::metrics(text),
-                Err(error) => Answer::bad_request(error),
-            },
-            _ => Answer::not_found(),
+            "/metrics" => {
+                let form = Form::wanted(accept);
+                match metrics::text(&self.host, form) {
+                    Ok(text) => Answer::metrics(form, text),
+                    Err(error) => Answer::bad_request(error),
+                }
+            }
+            path => dashboard::file(path).unwrap_or_else(Answer::not_found),
         }
     }
 
@@ -106,13 +114,15 @@ impl Endpoints {
         }
         match path.strip_prefix(&self.base)? {
             "/subscriptionsz" => Some("/subsz"),
-            path => paths().find(|known| *known == path),
+            path => paths().chain(dashboard::paths().filter(|_| self.dashboard)).find(|known| *known == path),
         }
     }
 
     fn page(&self) -> Answer {
         let version = self.host.identity().map(|identity| identity.version).unwrap_or_default();
-        Answer::page(page::html(&version, &self.base, &LINKS))
+        let links: Vec<Link> =
+            LINKS.into_iter().chain(self.dashboard.then_some((dashboard::PATH, "Dashboard"))).collect();
+        Answer::page(page::html(&version, &self.base, &links))
     }
 
     fn snapshot(&self, kind: &str, params: Result<Value, QueryError>) -> Answer {

@@ -1,5 +1,5 @@
 //! Monitoring: what the server knows of itself as JSON, for people, probes and scrapers, over HTTP (MON-001) and
-//! in the system account (EVT-001, SYS-001).
+//! in the system account (EVT-001, SYS-001); and the traces of messages, by OTLP.
 //!
 //! The data comes from the host's snapshots and from other plugins; this crate is what stands in front of them.
 //! Reading order: `config` says where to listen, `serve` accepts and speaks HTTP, `endpoints` answers; `events`
@@ -7,15 +7,17 @@
 
 mod answer;
 mod config;
+mod dashboard;
 mod endpoints;
 mod events;
 mod expvar;
 mod health;
 mod json;
 mod metrics;
+mod otel;
 mod page;
-mod params;
-mod query;
+pub mod params;
+pub mod query;
 mod requests;
 mod serve;
 mod stats;
@@ -25,11 +27,12 @@ mod time;
 use config::Config;
 use endpoints::Endpoints;
 use events::Events;
-use natsd_plugin_api::serde_json::{Map, Value};
+use natsd_plugin_api::serde_json::{self, Map, Value};
 use natsd_plugin_api::{
     Apply, Error, Health, Host, Manifest, Plugin, Registrar, Registration, Result, Section, export_plugin,
     tracing,
 };
+use otel::Otel;
 use requests::Requests;
 use serve::Serving;
 use std::sync::{Arc, OnceLock};
@@ -40,6 +43,8 @@ pub struct Monitoring {
     endpoints: Arc<Endpoints>,
     /// Set once it listens.
     serving: OnceLock<Serving>,
+    /// Set once it sends spans.
+    otel: OnceLock<Otel>,
     events: Events,
     requests: Requests,
     /// Set once it watches.
@@ -61,11 +66,11 @@ impl Plugin for Monitoring {
 
     fn create(host: Host, section: &Section) -> Result<Self> {
         let config = Config::read(section)?;
-        let endpoints = Arc::new(Endpoints::new(host.clone(), &config.base_path));
+        let endpoints = Arc::new(Endpoints::new(host.clone(), &config));
         let events = Events::new(host.clone());
         let requests = Requests::new(host.clone(), events.clone());
-        let (serving, watching) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { host, config, endpoints, serving, events, requests, watching })
+        let (serving, watching, otel) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self { host, config, endpoints, serving, otel, events, requests, watching })
     }
 
     async fn start(self: Arc<Self>, register: Registrar) -> Result<()> {
@@ -74,6 +79,11 @@ impl Plugin for Monitoring {
         let _ = self.watching.set(watching);
         self.requests.serve_all()?;
         events::timers::start(&self.host, &self.events);
+        if let Some(config) = &self.config.otel {
+            // `start` is called once.
+            let _ = self.otel.set(Otel::start(&self.host, config)?);
+            tracing::info!("Sending spans of traced messages to {}", config.address);
+        }
         let Some(listen) = self.config.listen().map_err(cannot_start)? else { return Ok(()) };
         let serving = Serving::open(&self.host, &listen, &self.endpoints).await.map_err(cannot_start)?;
         tracing::info!("Starting {} monitor on {}", listen.protocol.scheme(), serving.shown_address());
@@ -112,6 +122,9 @@ impl Plugin for Monitoring {
     /// query's `kind` picks one.
     fn introspect(&self, query: &Value) -> Result<Value> {
         let mut varz = self.config.varz(self.serving.get().map(Serving::host));
+        if let Some(otel) = self.otel.get() {
+            varz.insert("natsd".to_owned(), serde_json::json!({ "opentelemetry": otel.facts() }));
+        }
         varz.insert("http_req_stats".to_owned(), self.endpoints.request_counts());
         let listeners: Vec<Value> = self.serving.get().map(Serving::facts).into_iter().collect();
         let mut parts = Map::new();

@@ -1,4 +1,4 @@
-//! `/metrics`: the numbers of the endpoints in the text format of Prometheus, with the names that the Prometheus
+//! `/metrics`: the numbers of the endpoints in the text formats of Prometheus and OpenMetrics, with the names that the Prometheus
 //! exporter for NATS gives them, so that its dashboards and alerts go on working without it.
 //!
 //! `gnatsd_*` come from varz, connz, subsz, routez, leafz, accstatz and healthz; `jetstream_*` from jsz (see
@@ -10,6 +10,7 @@ mod text;
 use crate::time::millis;
 use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{Host, Result};
+pub use text::Form;
 use text::{Labels, Metrics};
 
 /// Strings that become a label of a metric that is always 1.
@@ -31,7 +32,7 @@ const LEFT_OUT: [&str; 10] = [
 ];
 
 /// Everything, as one text.
-pub fn text(host: &Host) -> Result<String> {
+pub fn text(host: &Host, form: Form) -> Result<String> {
     let ask = |kind: &str, params: Value| -> Result<Value> {
         Ok(serde_json::from_str(&host.snapshot(kind, &params)?)?)
     };
@@ -50,7 +51,7 @@ pub fn text(host: &Host) -> Result<String> {
     let server_name = varz["server_name"].as_str().unwrap_or_default();
     jetstream::jsz(&mut metrics, &jsz, server_name, &labels);
     plugins(&mut metrics, host, &labels)?;
-    Ok(metrics.into_text())
+    Ok(metrics.into_text(form))
 }
 
 /// Every number below, its path as its name.
@@ -137,7 +138,7 @@ fn plugins(metrics: &mut Metrics, host: &Host, labels: &Labels) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Labels, Metrics, flatten};
+    use super::{Form, Labels, Metrics, flatten};
     use natsd_plugin_api::serde_json::json;
 
     #[test]
@@ -149,7 +150,7 @@ mod tests {
         });
         let mut metrics = Metrics::default();
         flatten(&mut metrics, "gnatsd_varz", "", &varz, &Labels::new());
-        let text = metrics.into_text();
+        let text = metrics.into_text(Form::Text);
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,

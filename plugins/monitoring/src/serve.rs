@@ -4,6 +4,7 @@ use crate::config::{Listen, Protocol};
 use crate::endpoints::Endpoints;
 use crate::stream::{HttpStream, HttpTimer};
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -105,9 +106,12 @@ async fn serve(host: Host, stream: ByteStream, endpoints: Arc<Endpoints>) {
         let (host, endpoints) = (host.clone(), endpoints.clone());
         async move {
             let uri = request.uri().clone();
+            let accept =
+                request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let accept = accept.to_owned();
             // Snapshots of large servers take long; the server's own threads have better things to do.
-            let answer =
-                host.blocking(move || endpoints.answer(uri.path(), uri.query().unwrap_or_default())).await;
+            let work = move || endpoints.answer(uri.path(), uri.query().unwrap_or_default(), &accept);
+            let answer = host.blocking(work).await;
             Ok::<_, Infallible>(match answer {
                 Ok(answer) => answer.response(),
                 Err(error) => failed(&error),

@@ -2,14 +2,29 @@
 
 /// Milliseconds since 1970 of a time in UTC.
 pub fn millis(text: &str) -> Option<i64> {
+    let (seconds, fraction) = parts(text)?;
+    Some(seconds * 1000 + digits(fraction, 3)?)
+}
+
+/// The same in nanoseconds; of times before 1970 there are none.
+pub fn nanos(text: &str) -> Option<u64> {
+    let (seconds, fraction) = parts(text)?;
+    u64::try_from(seconds.checked_mul(1_000_000_000)? + digits(fraction, 9)?).ok()
+}
+
+/// Whole seconds since 1970, and the digits of the rest.
+fn parts(text: &str) -> Option<(i64, &str)> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let [year, month, day] = numbers(date, '-')?;
     let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));
     let [hour, minute, second] = numbers(whole, ':')?;
     let seconds = ((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
-    // Three digits, what is missing is 0.
-    let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
-    Some(seconds * 1000 + digits.parse::<i64>().ok()?)
+    Some((seconds, fraction))
+}
+
+/// So many digits; what is missing is 0.
+fn digits(fraction: &str, count: usize) -> Option<i64> {
+    fraction.chars().chain(std::iter::repeat('0')).take(count).collect::<String>().parse().ok()
 }
 
 fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
@@ -27,7 +42,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::millis;
+    use super::{millis, nanos};
 
     #[test]
     fn times_are_read_to_the_millisecond() {
@@ -41,5 +56,6 @@ mod tests {
         ] {
             assert_eq!(millis(text), expected, "{text}");
         }
+        assert_eq!(nanos("1970-01-01T00:00:01.000000007Z"), Some(1_000_000_007));
     }
 }

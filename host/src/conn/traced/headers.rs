@@ -21,6 +21,8 @@ pub const ORIGIN_ACCOUNT: &[u8] = b"Nats-Trace-Origin-Account";
 pub struct TraceHeaders<'h> {
     pub fields: Vec<(&'h [u8], &'h [u8])>,
     pub trigger: Trigger<'h>,
+    /// There is a sampled `traceparent`, whatever the trigger.
+    pub is_sampled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl<'h> TraceHeaders<'h> {
             None if sampled => Trigger::Traceparent,
             None => return None,
         };
-        Some(TraceHeaders { fields, trigger })
+        Some(TraceHeaders { fields, trigger, is_sampled: sampled })
     }
 
     pub fn first(&self, name: &[u8]) -> Option<&'h [u8]> {

@@ -11,6 +11,7 @@ mod headers;
 use super::process::Pass;
 use super::publish::{is_reserved, item};
 use super::session::Session;
+use crate::account::Account;
 use crate::proto::error::ErrText;
 use crate::proto::parse::PubLine;
 use crate::routing::chunk::{Chunk, Span};
@@ -21,7 +22,9 @@ use crate::runtime::unix_ns;
 use egress::Egress;
 use event::{Encoding, Event, Request, Server, Step, text, timestamp};
 use headers::{TraceHeaders, Trigger};
+use natsd_plugin_api::subscribe::TRACES;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 const OVERSIZED: &str = "maximum payload exceeded";
 
@@ -37,7 +40,10 @@ enum Plan {
 
 /// A trace in the making.
 struct Trace {
-    destination: Vec<u8>,
+    /// `None`: only plugins are told.
+    destination: Option<Vec<u8>>,
+    /// Plugins are told as well.
+    is_heard: bool,
     only: bool,
     encoding: Option<Encoding>,
     request: Request,
@@ -48,7 +54,14 @@ impl Session {
     /// The check for every message with headers: cheap, and never wrong when it says no.
     #[inline]
     pub(super) fn may_be_traced(&self, block: &[u8]) -> bool {
-        headers::has_destination(block) || (self.limits.msg_trace && headers::has_sampled_traceparent(block))
+        headers::has_destination(block)
+            || ((self.limits.msg_trace || self.has_trace_listeners())
+                && headers::has_sampled_traceparent(block))
+    }
+
+    #[inline]
+    fn has_trace_listeners(&self) -> bool {
+        self.context.trace_listeners.load(Relaxed) > 0
     }
 
     /// Handles a message that may ask for a trace; false: it is to be handled as any other.
@@ -108,24 +121,33 @@ impl Session {
             );
             return not_traced(Plan::Disable);
         }
+        let is_heard = self.has_trace_listeners() && asked.is_sampled;
         let destination = match asked.trigger {
-            Trigger::Destination(destination) => destination.to_vec(),
+            Trigger::Destination(destination) => Some(destination.to_vec()),
             Trigger::Traceparent => match &pass.account.limits().msg_trace {
+                None if is_heard => None,
                 None => return Plan::Ignore,
-                Some((_, percent)) if random_below(100) >= u64::from(*percent) => return Plan::Disable,
-                Some((destination, _)) => destination.as_bytes().to_vec(),
+                Some((_, percent)) if random_below(100) >= u64::from(*percent) => match is_heard {
+                    true => None,
+                    false => return Plan::Disable,
+                },
+                Some((destination, _)) => Some(destination.as_bytes().to_vec()),
             },
         };
-        if !crate::subject::is_valid_literal(&destination) {
-            let shown = crate::proto::quote::Quoted(&destination);
-            let label = pass.me.label();
-            crate::log::error!("{label} - Destination {shown} is not valid, won't be able to trace events");
-            return not_traced(Plan::Ignore);
-        }
-        let allowed = self.permissions.as_ref().is_none_or(|p| p.may_publish(&destination));
-        if !allowed || is_reserved(&destination, self.flags.system_account) {
-            self.refuse(pass, ErrText::PublishPermission { subject: &destination });
-            return Plan::Drop;
+        if let Some(destination) = &destination {
+            if !crate::subject::is_valid_literal(destination) {
+                let shown = crate::proto::quote::Quoted(destination);
+                let label = pass.me.label();
+                crate::log::error!(
+                    "{label} - Destination {shown} is not valid, won't be able to trace events"
+                );
+                return not_traced(Plan::Ignore);
+            }
+            let allowed = self.permissions.as_ref().is_none_or(|p| p.may_publish(destination));
+            if !allowed || is_reserved(destination, self.flags.system_account) {
+                self.refuse(pass, ErrText::PublishPermission { subject: destination });
+                return Plan::Drop;
+            }
         }
         let ingress = Step::In {
             ts: timestamp(unix_ns()),
@@ -138,6 +160,7 @@ impl Session {
         };
         Plan::Trace(Trace {
             destination,
+            is_heard,
             only,
             encoding: asked.encoding(),
             request: Request::new(&asked.fields, parsed.size_bytes),
@@ -226,22 +249,26 @@ impl Session {
         }
     }
 
-    /// Publishes an event in the publisher's account, as the server itself (CORE-295).
+    /// Publishes an event in the publisher's account, as the server itself (CORE-295), and tells plugins.
     fn publish_event(&self, trace: Trace) {
         // As with the reference, no events without a system account.
-        if self.context.accounts.system().is_none() {
-            return;
-        }
+        let Some(system) = self.context.accounts.system() else { return };
         let options = self.context.options.load();
         let server = Server::new(&self.context, &options, unix_ns());
         let event = Event { server, request: trace.request, events: trace.steps };
-        match event.message(trace.encoding) {
+        let publish = |account: &Arc<Account>, destination: &[u8], encoding| match event.message(encoding) {
             Ok((headers, payload)) => {
-                let account = self.connection.account.read().clone();
-                let message = Message { headers: &headers, ..Message::new(&trace.destination, &payload) };
-                crate::routing::publish::publish(&account, &[message], |_| {});
+                let message = Message { headers: &headers, ..Message::new(destination, &payload) };
+                crate::routing::publish::publish(account, &[message], |_| {});
             }
             Err(e) => crate::log::error!("A trace event could not be written: {e}"),
+        };
+        if trace.is_heard {
+            publish(&system, TRACES.as_bytes(), None);
+        }
+        if let Some(destination) = &trace.destination {
+            let account = self.connection.account.read().clone();
+            publish(&account, destination, trace.encoding);
         }
     }
 }

@@ -124,7 +124,8 @@ const DEFAULT_AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shown without a `tls` block.
 const DEFAULT_TLS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `plugins`: fields of plugins. Their numbers are added to the host's, everything else stands in its place.
+/// `plugins`: fields of plugins. Their numbers are added to the host's, what is in
+/// their blocks to its blocks, everything else stands in its place.
 pub fn varz(server: &ServerFacts<'_>, context: &Context, plugins: &[Value]) -> Value {
     let options = context.options.load();
     let mut fields = Map::new();
@@ -286,6 +287,10 @@ fn add(fields: &mut Map<String, Value>, plugin: &Value) {
     for (name, value) in
         plugin.as_object().into_iter().flatten().filter(|(name, _)| ORDER.contains(&name.as_str()))
     {
+        if let (Some(Value::Object(own)), Value::Object(more)) = (fields.get_mut(name), value) {
+            own.extend(more.clone());
+            continue;
+        }
         let sum = fields.get(name).and_then(Value::as_i64).zip(value.as_i64()).map(|(own, more)| own + more);
         fields.insert(name.clone(), sum.map_or_else(|| value.clone(), Value::from));
     }

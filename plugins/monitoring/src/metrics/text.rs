@@ -1,4 +1,4 @@
-//! Metrics with their labels, and the text format that Prometheus reads.
+//! Metrics with their labels, and the text formats that Prometheus and OpenMetrics read.
 
 use natsd_plugin_api::serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ impl Metrics {
         }
     }
 
-    pub fn into_text(self) -> String {
+    pub fn into_text(self, form: Form) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
         for (name, samples) in self.gauges {
@@ -34,7 +34,38 @@ impl Metrics {
                 };
             }
         }
+        if form == Form::OpenMetrics {
+            text.push_str("# EOF\n");
+        }
         text
+    }
+}
+
+/// The two differ in their names and in how they end: there are only gauges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    OpenMetrics,
+}
+
+impl Form {
+    /// By the request's `Accept`: the form that is wanted more; the old one if there is nothing between them.
+    pub fn wanted(accept: &str) -> Self {
+        let weight = |wanted: &str| {
+            let of_type = accept.split(',').filter_map(|part| {
+                let mut fields = part.split(';').map(str::trim);
+                fields.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+                let weight =
+                    fields.find_map(|field| field.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+                weight.filter(|weight: &f32| (0.0..=1.0).contains(weight))
+            });
+            of_type.fold(0.0, f32::max)
+        };
+        if weight("application/openmetrics-text") > weight("text/plain") {
+            Form::OpenMetrics
+        } else {
+            Form::Text
+        }
     }
 }
 
@@ -56,7 +87,7 @@ impl Labels {
 
 #[cfg(test)]
 mod tests {
-    use super::{Labels, Metrics};
+    use super::{Form, Labels, Metrics};
     use natsd_plugin_api::serde_json::json;
 
     #[test]
@@ -68,9 +99,26 @@ mod tests {
         metrics.gauge("n", &labels.with("b", "2"), &json!(1));
         metrics.gauge("o", &Labels::new(), &json!("text"));
         assert_eq!(
-            metrics.into_text(),
+            metrics.into_text(Form::Text),
             "# TYPE m gauge\nm 0.5\n# TYPE n gauge\nn{a=\"x\\\"\\\\\\n\"} 18446744073709551615\n\
              n{a=\"x\\\"\\\\\\n\",b=\"2\"} 1\n"
         );
+    }
+
+    #[test]
+    fn the_form_is_the_one_that_is_wanted_more() {
+        let both =
+            "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for (accept, form) in [
+            (both, Form::OpenMetrics),
+            ("application/openmetrics-text", Form::OpenMetrics),
+            ("text/plain, application/openmetrics-text;q=0.9", Form::Text),
+            ("application/openmetrics-text;q=2", Form::Text),
+            ("*/*", Form::Text),
+            ("", Form::Text),
+        ] {
+            assert_eq!(Form::wanted(accept), form, "{accept}");
+        }
+        assert_eq!(Metrics::default().into_text(Form::OpenMetrics), "# EOF\n");
     }
 }
