@@ -36,9 +36,6 @@ fn read(section: &Section) -> Result<Config> {
     let unsupported = |place: &str, what: &str| {
         Err(Error::config(place, format_args!("natsd's JetStream does not support {what} yet: remove this")))
     };
-    if config.encryption.is_some() {
-        return unsupported("jetstream.key", "encryption");
-    }
     if config.default_domains.values().any(|domain| !domain.is_empty()) {
         return unsupported("default_js_domain", "leaf nodes");
     }

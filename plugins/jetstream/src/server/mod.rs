@@ -16,7 +16,7 @@ pub mod worker;
 
 use crate::config::Config;
 use crate::store::StoreEngine;
-use crate::store::file::{FileEngine, Options, Threads};
+use crate::store::file::{FileEngine, Keys, Options, Threads};
 use crate::store::memory::MemoryEngine;
 use crate::stream::BatchLimits;
 use crate::wire::Storage;
@@ -167,7 +167,14 @@ impl Server {
             };
             let clock = host.clone();
             let threads = Threads { spawn: &spawn, clock: Arc::new(move || clock.monotonic_ns()) };
-            let options = Options { sync: config.sync, random: host.random_u64() };
+            let entropy = host.clone();
+            let keys = config.encryption.as_ref().map(|encryption| Keys {
+                current: encryption.key.clone(),
+                previous: encryption.previous_key.clone(),
+                cipher: encryption.cipher,
+                entropy: Arc::new(move |buffer| entropy.random(buffer)),
+            });
+            let options = Options { sync: config.sync, random: host.random_u64(), keys };
             let vfs = Arc::new(host.files());
             FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), options, Some(threads))
         });

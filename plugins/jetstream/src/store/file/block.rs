@@ -1,16 +1,18 @@
 //! A block: a file with messages in the order of their sequences, and what is kept of it in memory.
 
 use super::files::Slot;
-use super::record::{self, Bad, Record};
+use super::record::{self, Bad, Codec, Record};
+use super::seal::{PLAIN, Seal};
+use super::state_log::{BlockFacts, Fact};
 use crate::store::{Flags, NewMessage};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Larger blocks are closed and a new one begun.
 pub const SIZE_MAX: u64 = 8 * 1024 * 1024;
-/// Magic (8), salt (8), first sequence (8), base time (8), hash (8).
+/// Magic (7), cipher (1), salt (8), first sequence (8), base time (8), hash (8).
 pub const HEADER: usize = 40;
-const MAGIC: &[u8; 8] = b"natsdbk1";
+const MAGIC: &[u8; 7] = b"natsdbk";
 
 /// Kinds of records; the upper half of the byte holds the message's flags.
 const MESSAGE: u8 = 1;
@@ -25,7 +27,7 @@ const NONE: u32 = u32::MAX;
 pub struct Block {
     pub number: u64,
     pub slot: Arc<Slot>,
-    pub salt: u64,
+    pub codec: Codec,
     pub base_time_ns: i64,
     pub first_seq: u64,
     /// `first_seq - 1` while it is empty.
@@ -42,6 +44,8 @@ pub struct Block {
     dead: Vec<u64>,
     /// Flags of all its messages together.
     pub flags: Flags,
+    /// What the file has above this does not count.
+    pub cut_above: u64,
 }
 
 /// A message in a block, as views of a buffer.
@@ -57,27 +61,28 @@ pub struct Parsed {
 /// A record of a block.
 pub enum Entry<'a> {
     Message { seq: u64, time_ns: i64, flags: Flags, subject: &'a [u8], headers: &'a [u8], payload: &'a [u8] },
-    Skip { count: u64, time_ns: i64 },
+    Skip { first: u64, count: u64, time_ns: i64 },
     Erased { seq: u64 },
 }
 
 impl Block {
     /// A new block, and the header of its file.
-    pub fn new(number: u64, slot: Arc<Slot>, salt: u64, first_seq: u64, time_ns: i64) -> (Self, Vec<u8>) {
+    pub fn new(number: u64, slot: Arc<Slot>, codec: Codec, first_seq: u64, time_ns: i64) -> (Self, Vec<u8>) {
         let mut header = MAGIC.to_vec();
-        for value in [salt, first_seq, time_ns as u64] {
+        header.push(codec.cipher());
+        for value in [codec.salt, first_seq, time_ns as u64] {
             header.extend_from_slice(&value.to_le_bytes());
         }
         let hash = xxhash_rust::xxh3::xxh3_64(&header);
         header.extend_from_slice(&hash.to_le_bytes());
-        (Self::with(number, slot, salt, first_seq, time_ns), header)
+        (Self::with(number, slot, codec, first_seq, time_ns), header)
     }
 
-    fn with(number: u64, slot: Arc<Slot>, salt: u64, first_seq: u64, time_ns: i64) -> Self {
+    fn with(number: u64, slot: Arc<Slot>, codec: Codec, first_seq: u64, time_ns: i64) -> Self {
         Self {
             number,
             slot,
-            salt,
+            codec,
             base_time_ns: time_ns,
             first_seq,
             last_seq: first_seq - 1,
@@ -88,25 +93,62 @@ impl Block {
             offsets: Some(Vec::new()),
             dead: Vec::new(),
             flags: Flags::default(),
+            cut_above: u64::MAX,
         }
     }
 
-    /// Reads the header of a file.
-    pub fn open(number: u64, slot: Arc<Slot>, content: &[u8]) -> Option<Self> {
-        let header = content.get(..HEADER)?;
-        let value = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&header[at..at + 8]);
-            u64::from_le_bytes(bytes)
+    /// What the state log is to say of it.
+    pub fn fact(&self) -> Fact<'static> {
+        let facts = BlockFacts {
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            salt: self.codec.salt,
+            base_time_ns: self.base_time_ns,
+            cipher: self.codec.cipher(),
         };
-        let right = &header[..8] == MAGIC && value(32) == xxhash_rust::xxh3::xxh3_64(&header[..32]);
-        (right && value(16) > 0).then(|| Self::with(number, slot, value(8), value(16), value(24) as i64))
+        Fact::Block { number: self.number, facts }
+    }
+
+    /// A file whose header is as the state log says.
+    pub fn known(
+        number: u64,
+        slot: Arc<Slot>,
+        facts: &BlockFacts,
+        seals: &dyn Fn(u8) -> Option<Arc<Seal>>,
+    ) -> Option<Self> {
+        let seal = match facts.cipher {
+            PLAIN => None,
+            cipher => Some(seals(cipher)?),
+        };
+        let codec = Codec { salt: facts.salt, seal };
+        Some(Self::with(number, slot, codec, facts.first_seq, facts.base_time_ns))
+    }
+
+    /// Reads the header of a file. `seals` finds the key for a cipher.
+    pub fn open(
+        number: u64,
+        slot: Arc<Slot>,
+        content: &[u8],
+        seals: &dyn Fn(u8) -> Option<Arc<Seal>>,
+    ) -> Option<Self> {
+        let header = content.get(..HEADER)?;
+        let value = |at: usize| header[at..].first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+        let right = &header[..7] == MAGIC && value(32)? == xxhash_rust::xxh3::xxh3_64(&header[..32]);
+        let (salt, first_seq, time_ns) = (value(8)?, value(16)?, value(24)? as i64);
+        if !right || first_seq == 0 {
+            return None;
+        }
+        let seal = match header[7] {
+            PLAIN => None,
+            cipher => Some(seals(cipher)?),
+        };
+        Some(Self::with(number, slot, Codec { salt, seal }, first_seq, time_ns))
     }
 
     /// Encodes a message at the end of `out`, which lies in the file from `base` on.
     pub fn encode(&self, out: &mut Vec<u8>, base: u64, seq: u64, message: &NewMessage<'_>) {
         let kind = if message.headers.is_empty() { MESSAGE } else { MESSAGE_WITH_HEADERS };
-        record::push(out, base, self.salt, kind | message.flags.0 << 4, |out| {
+        self.codec.push(out, base, kind | message.flags.0 << 4, |out| {
             record::push_varint(out, seq - self.first_seq);
             push_time(out, message.time_ns, self.base_time_ns);
             record::push_bytes(out, message.subject);
@@ -117,8 +159,9 @@ impl Block {
         });
     }
 
-    pub fn encode_skip(&self, out: &mut Vec<u8>, base: u64, count: u64, time_ns: i64) {
-        record::push(out, base, self.salt, SKIP, |out| {
+    pub fn encode_skip(&self, out: &mut Vec<u8>, base: u64, first: u64, count: u64, time_ns: i64) {
+        record::push(out, base, self.codec.salt, SKIP, |out| {
+            record::push_varint(out, first - self.first_seq);
             record::push_varint(out, count);
             push_time(out, time_ns, self.base_time_ns);
         });
@@ -127,7 +170,7 @@ impl Block {
     /// A record of the same length without any of the content.
     pub fn erased(&self, at: u64, len: usize, seq: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(len);
-        record::push(&mut out, at, self.salt, ERASED, |out| {
+        record::push(&mut out, at, self.codec.salt, ERASED, |out| {
             record::push_varint(out, seq - self.first_seq);
             // `out` begins with the record's head: the whole is as long as it was.
             out.resize(len, 0);
@@ -135,15 +178,23 @@ impl Block {
         out
     }
 
+    /// The body of a record that lies at `at`, in `buffer` if it had to be decrypted.
+    pub fn body<'a>(&self, record: &Record<'a>, at: u64, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        match record.kind & 15 {
+            SKIP | ERASED => Some(record.body),
+            _ => self.codec.body(record, at, buffer),
+        }
+    }
+
     /// What a record says; `None` when it makes no sense.
-    pub fn entry<'a>(&self, record: &Record<'a>) -> Option<Entry<'a>> {
-        let mut body = record.body;
-        let flags = Flags(record.kind >> 4);
-        let kind = record.kind & 15;
+    pub fn entry<'a>(&self, kind: u8, mut body: &'a [u8]) -> Option<Entry<'a>> {
+        let flags = Flags(kind >> 4);
+        let kind = kind & 15;
         match kind {
             SKIP => {
+                let first = self.first_seq + record::take_varint(&mut body)?;
                 let count = record::take_varint(&mut body)?;
-                Some(Entry::Skip { count, time_ns: take_time(&mut body, self.base_time_ns)? })
+                Some(Entry::Skip { first, count, time_ns: take_time(&mut body, self.base_time_ns)? })
             }
             ERASED => Some(Entry::Erased { seq: self.first_seq + record::take_varint(&mut body)? }),
             MESSAGE | MESSAGE_WITH_HEADERS => {
@@ -159,18 +210,28 @@ impl Block {
 
     /// The message at the start of `bytes`, which lie at `at` in the file.
     pub fn parse(&self, bytes: &Bytes, at: u64) -> Result<Parsed, Bad> {
-        let record = record::read(bytes, 0, at, self.salt)?;
-        match self.entry(&record) {
+        let record = record::read(bytes, 0, at, self.codec.salt)?;
+        let bad = Bad::Content { len: record.len };
+        let mut buffer = Vec::new();
+        let opened = self.body(&record, at, &mut buffer).ok_or(bad)?;
+        let body = if std::ptr::eq(opened, record.body) { bytes.slice_ref(opened) } else { buffer.into() };
+        match self.entry(record.kind, &body) {
             Some(Entry::Message { seq, time_ns, flags, subject, headers, payload }) => Ok(Parsed {
                 seq,
                 time_ns,
                 flags,
-                subject: bytes.slice_ref(subject),
-                headers: if headers.is_empty() { Bytes::new() } else { bytes.slice_ref(headers) },
-                payload: if payload.is_empty() { Bytes::new() } else { bytes.slice_ref(payload) },
+                subject: body.slice_ref(subject),
+                headers: if headers.is_empty() { Bytes::new() } else { body.slice_ref(headers) },
+                payload: if payload.is_empty() { Bytes::new() } else { body.slice_ref(payload) },
             }),
-            _ => Err(Bad::Content { len: record.len }),
+            _ => Err(bad),
         }
+    }
+
+    /// What a damaged record may have said, if it lets itself be read.
+    pub fn guess<'a>(&self, bytes: &'a [u8]) -> Option<Entry<'a>> {
+        let body = bytes.get(record::HEAD..).filter(|_| self.codec.seal.is_none())?;
+        self.entry(*bytes.get(6)?, body)
     }
 
     /// Notes a message at an offset.
@@ -202,8 +263,7 @@ impl Block {
         if self.is_dead(seq) {
             return None;
         }
-        let offset = *self.offsets.as_ref()?.get((seq - self.first_seq) as usize)?;
-        (offset != NONE).then_some(u64::from(offset))
+        self.raw_offset(seq)
     }
 
     pub fn is_dead(&self, seq: u64) -> bool {
@@ -221,16 +281,38 @@ impl Block {
         self.live -= 1;
     }
 
+    /// What is above does not count any more.
+    pub fn cut(&mut self, last_seq: u64) {
+        if self.last_seq > last_seq {
+            self.last_seq = last_seq;
+            self.cut_above = self.cut_above.min(last_seq);
+        }
+    }
+
+    /// Where a message lies or lay.
+    pub fn raw_offset(&self, seq: u64) -> Option<u64> {
+        let offset = *self.offsets.as_ref()?.get((seq - self.first_seq) as usize)?;
+        (offset != NONE).then_some(u64::from(offset))
+    }
+
+    /// The file was written anew.
+    pub fn replace(&mut self, codec: Codec, size: u64) {
+        (self.codec, self.size, self.offsets) = (codec, size, None);
+    }
+
     /// Removed sequences as ranges, first and last.
     pub fn dead_ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for seq in self.first_seq..=self.last_seq {
-            if !self.is_dead(seq) {
-                continue;
-            }
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == seq => *last = seq,
-                _ => ranges.push((seq, seq)),
+        for (word, bits) in self.dead.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
+                let seq = self.first_seq + word as u64 * 64 + bit;
+                if seq > self.last_seq {
+                    break;
+                }
+                match ranges.last_mut() {
+                    Some((_, last)) if *last + 1 == seq => *last = seq,
+                    _ => ranges.push((seq, seq)),
+                }
             }
         }
         ranges

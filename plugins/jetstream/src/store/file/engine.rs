@@ -5,15 +5,17 @@ use super::files::{Disk, Slot, failed};
 use super::io::{Clock, Salts};
 use super::log::{self, Log};
 use super::place::{self, FileName, Home};
+use super::record::Codec;
 use super::recovery;
-use super::replay;
+use super::replay::{self, Ends};
+use super::seal::{Keys, Seal};
 use super::state_log::{self, Fact};
 use super::stream::{FileStore, Shared, StateLog};
 use super::writer::Writer;
 use crate::config::Sync;
 use crate::store::vfs::Vfs;
 use crate::store::{StoreEngine, StoreError, StoreSettings, StoredStream, StreamStore};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use natsd_plugin_api::tracing;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -27,15 +29,17 @@ pub struct FileEngine {
     shared: Arc<Shared>,
     root: String,
     /// How much of the files counts, as the log had it at the start.
-    ends: Mutex<HashMap<(u64, FileName), u64>>,
+    ends: Mutex<Ends>,
 }
 
 /// How the file store is to work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub sync: Sync,
     /// Seeds the salts of files.
     pub random: u64,
+    /// For encryption at rest.
+    pub keys: Option<Keys>,
 }
 
 /// What the store needs of the host to write beside the tasks of streams.
@@ -60,7 +64,7 @@ impl FileEngine {
             xxhash_rust::xxh3::xxh3_64(&value.to_le_bytes())
         });
         let replayed = replay::replay(&*vfs, root)?;
-        let log = start_log(&*vfs, root, options.sync, &replayed, &salts, threads.is_none())?;
+        let log = start_log(&*vfs, root, &options, &replayed, &salts, threads.is_none())?;
         let disk = Arc::new(Disk::new(vfs));
         let next_id = Arc::new(AtomicU64::new(replayed.next_id));
         let clock = threads.as_ref().map(|threads| threads.clock.clone());
@@ -71,7 +75,8 @@ impl FileEngine {
             (threads.spawn)(Box::new(move || thread.run()));
             (threads.spawn)(Box::new(move || keeper.run()));
         }
-        let shared = Arc::new(Shared { disk, writer, salts, next_id, streams: Mutex::default() });
+        let shared =
+            Arc::new(Shared { disk, writer, salts, next_id, keys: options.keys, streams: Mutex::default() });
         Ok(Self { shared, root: root.to_owned(), ends: Mutex::new(replayed.ends) })
     }
 }
@@ -80,15 +85,20 @@ impl FileEngine {
 fn start_log(
     vfs: &dyn Vfs,
     root: &str,
-    sync: Sync,
+    options: &Options,
     replayed: &replay::Replayed,
     salts: &Salts,
     inline: bool,
 ) -> Result<Option<Log>, StoreError> {
     let (generation, next_id) = (replayed.generation, replayed.next_id);
-    if sync == Sync::Always {
+    if options.sync == Sync::Always {
         let size_max = if inline { SEGMENT_MAX_INLINE } else { log::SEGMENT_MAX };
-        return Log::start(vfs, root, generation, size_max, || salts(), next_id).map(Some);
+        let mut log = Log::start(vfs, root, generation, size_max, || salts(), next_id)?;
+        if options.keys.is_some() {
+            // What was logged before there was a key lies there still.
+            log.finish(salts(), next_id)?;
+        }
+        return Ok(Some(log));
     }
     let there = vfs.list(root).map_err(|error| failed(root, &error))?;
     for path in [log::path(root, 0), log::path(root, 1)] {
@@ -174,16 +184,20 @@ impl FileEngine {
     fn make(&self, base: &str, settings: &StoreSettings, meta: &[u8]) -> Result<FileStore, StoreError> {
         let id = self.shared.next_id.fetch_add(1, Relaxed);
         let home = Arc::new(Home::new(&self.root, &format!("{base}.{id}"), id));
-        let salt = self.shared.salt();
-        let mut content = state_log::header(salt);
-        state_log::push(&mut content, 0, salt, 0, &Fact::Meta(meta));
+        let keys = self.shared.keys.as_ref().filter(|keys| !keys.current.is_empty());
+        let seed = keys.map(Keys::draw).unwrap_or_default();
+        let seal = keys.and_then(|keys| Seal::of(keys.wanted(), &seed)).map(Arc::new);
+        let sealed = keys.and_then(|keys| keys.seal(base, &seed));
+        let codec = Codec { salt: self.shared.salt(), seal: seal.clone() };
+        let mut content = state_log::header(codec.salt, sealed.as_ref());
+        state_log::push(&mut content, 0, &codec, 0, &Fact::Meta(meta));
         let first_seq = settings.first_seq.max(1);
         let floor = Fact::Floor {
             first_seq: if first_seq > 1 { first_seq } else { 0 },
             last_seq: first_seq - 1,
             last_time_ns: 0,
         };
-        state_log::push(&mut content, 0, salt, 1, &floor);
+        state_log::push(&mut content, 0, &codec, 1, &floor);
         let slot = Slot::new(&home, FileName::State(1));
         let size = content.len() as u64;
         let create = Op::Create { slot: slot.clone(), content: content.into() };
@@ -198,9 +212,18 @@ impl FileEngine {
             done: None,
         };
         self.shared.writer.commit(job).wait_blocking()?;
-        let log =
-            StateLog { slot, generation: 1, salt, size, next_number: 2, short_size: size, open: Vec::new() };
+        let log = StateLog {
+            slot,
+            generation: 1,
+            codec,
+            size,
+            next_number: 2,
+            short_size: size,
+            outdated: false,
+            open: Vec::new(),
+        };
         let mut store = FileStore::new(self.shared.clone(), home, *settings, log);
+        (store.seed, store.seal) = (seed, seal);
         store.meta = meta.to_vec().into();
         Ok(store)
     }

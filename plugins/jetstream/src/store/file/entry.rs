@@ -26,6 +26,9 @@ const WRITE: u64 = 0;
 const CREATE: u64 = 1;
 const KNOWN: u64 = 2;
 const REMOVE: u64 = 3;
+const REWRITE: u64 = 4;
+/// Bits of a tag that say which of them.
+const TAG_BITS: u32 = 3;
 
 pub type Done = oneshot::Sender<Result<(), StoreError>>;
 
@@ -37,6 +40,12 @@ pub enum Op {
         content: Bytes,
     },
     Write {
+        slot: Arc<Slot>,
+        at: u64,
+        content: Bytes,
+    },
+    /// Over what is there: the file does not end behind that.
+    Rewrite {
         slot: Arc<Slot>,
         at: u64,
         content: Bytes,
@@ -66,13 +75,23 @@ pub struct Job {
 impl Op {
     pub fn slot(&self) -> &Arc<Slot> {
         match self {
-            Self::Create { slot, .. } | Self::Write { slot, .. } | Self::Remove { slot } => slot,
+            Self::Create { slot, .. }
+            | Self::Write { slot, .. }
+            | Self::Rewrite { slot, .. }
+            | Self::Remove { slot } => slot,
         }
+    }
+
+    /// Whether its content is so large that it goes to its file at once.
+    pub fn is_direct(&self, direct_min: usize) -> bool {
+        self.content().len() >= direct_min && !matches!(self, Self::Rewrite { .. })
     }
 
     pub fn content(&self) -> &[u8] {
         match self {
-            Self::Create { content, .. } | Self::Write { content, .. } => content,
+            Self::Create { content, .. } | Self::Write { content, .. } | Self::Rewrite { content, .. } => {
+                content
+            }
             Self::Remove { .. } => &[],
         }
     }
@@ -85,7 +104,7 @@ impl Job {
 
     /// The most that it takes in the log; contents from `direct_min` on are not in it.
     pub fn log_bytes(&self, direct_min: usize) -> usize {
-        let contents = self.ops.iter().map(|op| op.content().len()).filter(|len| *len < direct_min);
+        let contents = self.ops.iter().filter(|op| !op.is_direct(direct_min)).map(|op| op.content().len());
         let once = contents.sum::<usize>() + self.ops.len() * OVERHEAD + self.home.place.len() + 2 * OVERHEAD;
         2 * once
     }
@@ -131,14 +150,14 @@ pub fn push_known(out: &mut Vec<u8>, place: &Place, op: &Op) {
     push_record(out, place, &slot.home, !named, false, |out| {
         let end = if let Op::Write { at, .. } = op { *at } else { 0 };
         mark_known(slot, place.generation);
-        push_varint(out, slot.name.pack() << 2 | KNOWN);
+        push_varint(out, slot.name.pack() << TAG_BITS | KNOWN);
         push_varint(out, end);
     });
 }
 
 fn push_op(out: &mut Vec<u8>, op: &Op, generation: u64, direct_min: usize) {
     let slot = op.slot();
-    let tag = slot.name.pack() << 2;
+    let tag = slot.name.pack() << TAG_BITS;
     let known = |out: &mut Vec<u8>, end: u64| {
         push_varint(out, tag | KNOWN);
         push_varint(out, end);
@@ -153,6 +172,11 @@ fn push_op(out: &mut Vec<u8>, op: &Op, generation: u64, direct_min: usize) {
         Op::Write { at, content, .. } if content.len() >= direct_min => known(out, at + content.len() as u64),
         Op::Write { at, content, .. } => {
             push_varint(out, tag | WRITE);
+            push_varint(out, *at);
+            push_bytes(out, content);
+        }
+        Op::Rewrite { at, content, .. } => {
+            push_varint(out, tag | REWRITE);
             push_varint(out, *at);
             push_bytes(out, content);
         }
@@ -199,6 +223,11 @@ pub enum LoggedOp<'a> {
         at: u64,
         content: &'a [u8],
     },
+    Rewrite {
+        file: FileName,
+        at: u64,
+        content: &'a [u8],
+    },
     /// The file has its content up to here, and it was synced.
     Known {
         file: FileName,
@@ -221,25 +250,39 @@ impl<'a> Logged<'a> {
         let mut ops = Vec::new();
         while !body.is_empty() {
             let tag = take_varint(&mut body)?;
-            let file = FileName::unpack(tag >> 2);
-            ops.push(match tag & 3 {
+            let file = FileName::unpack(tag >> TAG_BITS)?;
+            ops.push(match tag & ((1 << TAG_BITS) - 1) {
                 WRITE => {
                     let at = take_varint(&mut body)?;
                     LoggedOp::Write { file, at, content: take_bytes(&mut body)? }
                 }
                 CREATE => LoggedOp::Create { file, content: take_bytes(&mut body)? },
                 KNOWN => LoggedOp::Known { file, end: take_varint(&mut body)? },
-                _ => LoggedOp::Remove { file },
+                REWRITE => {
+                    let at = take_varint(&mut body)?;
+                    LoggedOp::Rewrite { file, at, content: take_bytes(&mut body)? }
+                }
+                REMOVE => LoggedOp::Remove { file },
+                _ => return None,
             });
         }
         Some(Self { id, place, gone: flags & GONE != 0, ops })
     }
 }
 
-/// Every good record of a segment, from `from` on. Answers how many places could not be read, with good records
-/// behind them: what comes after the last good one is the rest of an earlier use, or a torn write.
-pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut(Logged<'a>)) -> u64 {
-    let (mut at, mut damaged) = (from, 0);
+/// How a segment could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// Places that could not be read, with good records behind them.
+    pub damaged: u64,
+    /// Behind the last good record is the beginning of another.
+    pub is_cut_short: bool,
+}
+
+/// Every good record of a segment, from `from` on. What comes after the last good one is the rest of an earlier use,
+/// or a torn write.
+pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut(Logged<'a>)) -> Scanned {
+    let (mut at, mut scanned) = (from, Scanned::default());
     while at < content.len() {
         match record::read(content, at, 0, salt) {
             Ok(record) => {
@@ -252,14 +295,17 @@ pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut
             }
             Err(bad) => match resync(content, at, bad, salt) {
                 Some(next) => {
-                    damaged += 1;
+                    scanned.damaged += 1;
                     at = next;
                 }
-                None => break,
+                None => {
+                    scanned.is_cut_short = bad != Bad::Head;
+                    break;
+                }
             },
         }
     }
-    damaged
+    scanned
 }
 
 fn resync(content: &[u8], bad_at: usize, bad: Bad, salt: u64) -> Option<usize> {
@@ -308,7 +354,7 @@ mod tests {
         let all = |content: &[u8]| {
             let mut seen = Vec::new();
             let damaged = scan(content, 0, 5, &mut |logged| seen.push(format!("{logged:?}")));
-            (seen, damaged)
+            (seen, damaged.damaged)
         };
         let (seen, damaged) = all(&out);
         assert_eq!((seen.len(), damaged), (6, 0));

@@ -20,6 +20,8 @@ const OPEN_MAX: usize = 384;
 pub struct Slot {
     pub home: Arc<Home>,
     pub name: FileName,
+    /// The file that is always written with it.
+    pub copy: Option<Arc<Self>>,
     file: Mutex<Option<Arc<dyn VfsFile>>>,
     /// The file is there.
     made: AtomicBool,
@@ -37,6 +39,7 @@ impl Slot {
         Arc::new(Self {
             home: home.clone(),
             name,
+            copy: name.copy().map(|name| Self::new(home, name)),
             file: Mutex::default(),
             made: AtomicBool::new(false),
             removed: AtomicBool::new(false),
@@ -50,6 +53,7 @@ impl Slot {
     pub fn found(home: &Arc<Home>, name: FileName) -> Arc<Self> {
         let slot = Self::new(home, name);
         slot.made.store(true, Relaxed);
+        slot.copy.iter().for_each(|copy| copy.made.store(true, Relaxed));
         slot
     }
 
@@ -73,6 +77,7 @@ impl Slot {
     pub fn remove(&self) {
         self.removed.store(true, Release);
         self.close();
+        self.copy.iter().for_each(|copy| copy.remove());
     }
 
     /// Gives the descriptor back; the next use opens it again.

@@ -174,7 +174,7 @@ impl Io {
     /// Puts a job into the buffer, and its large contents into their files.
     fn take_in(&mut self, job: &Job, ready: &mut Ready) -> Result<usize, StoreError> {
         let mut direct_min = if job.content_bytes() > JOB_MAX { 1 } else { DIRECT_MIN };
-        if job.ops.iter().any(|op| op.content().len() >= direct_min) {
+        if job.ops.iter().any(|op| op.is_direct(direct_min)) {
             match self.write_directly(job, direct_min, ready) {
                 // The log may still have room.
                 Err(StoreError::Full { .. }) if job.content_bytes() < JOB_MAX => direct_min = usize::MAX,
@@ -230,14 +230,21 @@ impl Io {
     fn note(&mut self, job: Job, direct_min: usize) {
         let Job { home, ops, written, number, gone, .. } = job;
         for op in ops {
+            if op.is_direct(direct_min) {
+                continue;
+            }
             match op {
-                Op::Create { content, .. } | Op::Write { content, .. } if content.len() >= direct_min => {}
                 Op::Create { slot, content } => self.pending.push(slot, 0, content),
-                Op::Write { slot, at, content } => self.pending.push(slot, at, content),
+                Op::Write { slot, at, content } | Op::Rewrite { slot, at, content } => {
+                    self.pending.push(slot, at, content);
+                }
                 Op::Remove { slot } => {
                     slot.remove();
                     self.dirty.note_names(&self.root, &slot);
-                    self.keeper.push(Chore::DeleteFile(slot));
+                    let copy = slot.copy.clone();
+                    [Some(slot), copy].into_iter().flatten().for_each(|slot| {
+                        self.keeper.push(Chore::DeleteFile(slot));
+                    });
                 }
             }
         }
@@ -270,7 +277,7 @@ impl Io {
 
     /// Large contents go to their files, are synced there, and the log says no more than that.
     fn write_directly(&mut self, job: &Job, direct_min: usize, ready: &mut Ready) -> Result<(), StoreError> {
-        let large = || job.ops.iter().filter(|op| op.content().len() >= direct_min);
+        let large = || job.ops.iter().filter(|op| op.is_direct(direct_min));
         if let Some(log) = &self.log {
             let generation = log.generation();
             let unknown = large().filter(|op| op.slot().known.load(Relaxed) != generation);
@@ -290,6 +297,7 @@ impl Io {
                 dirty.note_names(&self.root, slot);
             }
             dirty.files.push(slot.clone());
+            dirty.files.extend(slot.copy.clone());
         }
         let lasting: Vec<Arc<Slot>> = dirty.files.clone();
         dirty.files.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -324,7 +332,7 @@ impl Io {
         let generation = self.log.as_ref().map_or(self.turn, Log::generation);
         let mut writes = std::mem::take(&mut self.pending.writes);
         // Those of a file together, in their order.
-        writes.sort_by_key(|write| Arc::as_ptr(&write.slot) as usize);
+        writes.sort_by_key(|write| (write.slot.home.id, write.slot.name));
         let mut done = 0;
         let mut failed = Ok(());
         for run in writes.chunk_by(|a, b| Arc::ptr_eq(&a.slot, &b.slot)) {
@@ -336,6 +344,7 @@ impl Io {
                 }
                 if mark_dirty(slot, generation) {
                     self.dirty.files.push(slot.clone());
+                    self.dirty.files.extend(slot.copy.clone());
                 }
             }
             done += run.len();
@@ -467,5 +476,9 @@ fn write(
             file.set_size(0).map_err(|error| slot.failed(&error))?;
         }
     }
-    file.write_all_at(at, content).map_err(|error| slot.failed(&error))
+    file.write_all_at(at, content).map_err(|error| slot.failed(&error))?;
+    match &slot.copy {
+        Some(copy) => write(disk, root, copy, at, content, dirty),
+        None => Ok(()),
+    }
 }

@@ -4,7 +4,7 @@
 //! written to one log for all streams (`log`, `entry`) and synced there, once for all that came meanwhile; the files
 //! of streams follow later, without a sync. `writer` decides who writes and when, `io` does it, `keeper` syncs files
 //! and deletes beside that, so that segments of the log can be used again. `replay` does what the log says after a
-//! start, `recovery` then reads a stream's files. `stream` is what a stream's task sees, `engine` finds streams.
+//! start, `recovery` and `rebuild` then read a stream's files, `seal` encrypts them. `stream` is what a stream's task sees, `engine` finds streams.
 
 mod asking;
 mod block;
@@ -17,10 +17,12 @@ mod log;
 mod noting;
 mod place;
 mod reading;
+mod rebuild;
 mod record;
 mod recovery;
 mod removing;
 mod replay;
+mod seal;
 mod state_log;
 mod stream;
 #[cfg(test)]
@@ -28,3 +30,4 @@ mod tests;
 mod writer;
 
 pub use engine::{FileEngine, Options, Threads};
+pub use seal::Keys;

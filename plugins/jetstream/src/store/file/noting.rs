@@ -3,14 +3,15 @@
 use super::entry::Op;
 use super::files::Slot;
 use super::place::FileName;
+use super::record::Codec;
 use super::state_log::{self, Fact};
-use super::stream::{FileStore, StateLog};
+use super::stream::FileStore;
 
 impl FileStore {
     pub(super) fn note(&mut self, fact: &Fact<'_>) {
-        let StateLog { open, size, salt, next_number, .. } = &mut self.log;
-        state_log::push(open, *size, *salt, *next_number, fact);
-        self.log.next_number += 1;
+        let log = &mut self.log;
+        state_log::push(&mut log.open, log.size, &log.codec, log.next_number, fact);
+        log.next_number += 1;
     }
 
     pub(super) fn floor(&self) -> Fact<'static> {
@@ -21,20 +22,39 @@ impl FileStore {
         }
     }
 
+    /// What a block has, so that a recovery knows what it should find there.
+    pub(super) fn note_block(&mut self, at: usize) {
+        let fact = self.blocks[at].fact();
+        self.note(&fact);
+    }
+
     /// All facts anew, into a file of the next generation.
     pub(super) fn shorten_log(&mut self) {
-        let generation = self.log.generation + 1;
-        let slot = Slot::new(&self.home, FileName::State(generation));
-        let salt = self.shared.salt();
-        let mut out = state_log::header(salt);
-        let mut number = 0;
+        let old = self.log.slot.clone();
+        let content = self.next_log();
+        self.ops.push(Op::Create { slot: self.log.slot.clone(), content: content.into() });
+        self.ops.push(Op::Remove { slot: old });
+    }
+
+    /// Goes on with a log of the next generation, which begins with what is given back.
+    pub(super) fn next_log(&mut self) -> Vec<u8> {
+        self.log.generation += 1;
+        self.log.slot = Slot::new(&self.home, FileName::State(self.log.generation));
+        self.log.codec = Codec { salt: self.shared.salt(), seal: self.seal.clone() };
+        let mut out = state_log::header(self.log.codec.salt, self.sealed().as_ref());
+        let (codec, mut number) = (self.log.codec.clone(), 0);
         let mut push = |out: &mut Vec<u8>, fact: &Fact<'_>| {
-            state_log::push(out, 0, salt, number, fact);
+            state_log::push(out, 0, &codec, number, fact);
             number += 1;
         };
         push(&mut out, &Fact::Meta(&self.meta));
+        // Before what they would take: facts count in their order.
+        for block in self.blocks.iter().filter(|block| block.cut_above < u64::MAX) {
+            push(&mut out, &Fact::Truncated { last_seq: block.cut_above, next_block: block.number + 1 });
+        }
         push(&mut out, &self.floor());
         for block in &self.blocks {
+            push(&mut out, &block.fact());
             for (first, last) in block.dead_ranges() {
                 push(&mut out, &Fact::Dead(first, last));
             }
@@ -48,14 +68,16 @@ impl FileStore {
                 push(&mut out, &Fact::Change(name, change));
             }
         }
-        let old = std::mem::replace(&mut self.log.slot, slot.clone());
-        self.log.generation = generation;
-        self.log.salt = salt;
         self.log.size = out.len() as u64;
         self.log.short_size = self.log.size;
         self.log.next_number = number;
+        self.log.outdated = false;
         self.log.open.clear();
-        self.ops.push(Op::Create { slot, content: out.into() });
-        self.ops.push(Op::Remove { slot: old });
+        out
+    }
+
+    fn sealed(&self) -> Option<super::seal::Sealed> {
+        self.seal.as_ref()?;
+        self.shared.keys.as_ref()?.seal(self.home.base(), &self.seed)
     }
 }

@@ -35,6 +35,11 @@ impl Home {
 }
 
 impl Home {
+    /// The place without the id.
+    pub fn base(&self) -> &str {
+        self.place.rsplit_once('.').map_or(&self.place, |(base, _)| base)
+    }
+
     /// One that is there.
     pub fn found(root: &str, place: &str, id: u64) -> Self {
         Self { made: AtomicBool::new(true), ..Self::new(root, place, id) }
@@ -46,6 +51,8 @@ impl Home {
 pub enum FileName {
     Block(u64),
     State(u64),
+    /// The same as the state log of that number.
+    Copy(u64),
 }
 
 impl FileName {
@@ -53,6 +60,7 @@ impl FileName {
         match self {
             Self::Block(number) => format!("{dir}/{number}.blk"),
             Self::State(number) => format!("{dir}/state.{number}"),
+            Self::Copy(number) => format!("{dir}/copy.{number}"),
         }
     }
 
@@ -60,18 +68,36 @@ impl FileName {
         if let Some(number) = name.strip_suffix(".blk") {
             return number.parse().ok().map(Self::Block);
         }
+        if let Some(number) = name.strip_prefix("copy.") {
+            return number.parse().ok().map(Self::Copy);
+        }
         name.strip_prefix("state.")?.parse().ok().map(Self::State)
+    }
+
+    /// The file that is always written with it.
+    pub fn copy(self) -> Option<Self> {
+        match self {
+            Self::State(number) => Some(Self::Copy(number)),
+            _ => None,
+        }
     }
 
     pub fn pack(self) -> u64 {
         match self {
-            Self::Block(number) => number << 1,
-            Self::State(number) => number << 1 | 1,
+            Self::Block(number) => number << 2,
+            Self::State(number) => number << 2 | 1,
+            Self::Copy(number) => number << 2 | 2,
         }
     }
 
-    pub fn unpack(packed: u64) -> Self {
-        if packed & 1 == 0 { Self::Block(packed >> 1) } else { Self::State(packed >> 1) }
+    /// `None` when no file has that number.
+    pub fn unpack(packed: u64) -> Option<Self> {
+        match packed & 3 {
+            0 => Some(Self::Block(packed >> 2)),
+            1 => Some(Self::State(packed >> 2)),
+            2 => Some(Self::Copy(packed >> 2)),
+            _ => None,
+        }
     }
 }
 
@@ -144,9 +170,9 @@ mod tests {
             assert_eq!(unescape(&escaped), name);
             assert_eq!(stream_of(&format!("{escaped}.17")).unwrap(), (name.to_owned(), 17));
         }
-        for file in [FileName::Block(7), FileName::State(1)] {
+        for file in [FileName::Block(7), FileName::State(1), FileName::Copy(2)] {
             assert_eq!(FileName::parse(file.path("x").strip_prefix("x/").unwrap()), Some(file));
-            assert_eq!(FileName::unpack(file.pack()), file);
+            assert_eq!(FileName::unpack(file.pack()), Some(file));
         }
         assert_eq!(FileName::parse("7.blk.tmp"), None);
     }

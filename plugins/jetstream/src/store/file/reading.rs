@@ -24,8 +24,10 @@ impl FileStore {
         let content = self.content(at)?;
         let block = &mut self.blocks[at];
         let mut offsets = Vec::new();
-        super::recovery::scan(block, &content, &mut |offset, entry| {
-            if let block::Entry::Message { seq, .. } | block::Entry::Erased { seq } = entry {
+        super::rebuild::scan(block, &content, &mut |offset, entry| {
+            if let block::Entry::Message { seq, .. } = entry
+                && (block.first_seq + offsets.len() as u64..=block.last_seq).contains(&seq)
+            {
                 offsets.resize((seq - block.first_seq) as usize, u32::MAX);
                 offsets.push(offset as u32);
             }
@@ -36,7 +38,7 @@ impl FileStore {
     }
 
     /// A block's file as it will be: with what is not in it yet.
-    fn content(&mut self, at: usize) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn content(&mut self, at: usize) -> Result<Vec<u8>, StoreError> {
         let block = &self.blocks[at];
         let number = block.number;
         let mut content = vec![0; block.size as usize];
@@ -81,13 +83,6 @@ impl FileStore {
         }
     }
 
-    /// Damage took a message: it counts as lost and is not served again.
-    pub(super) fn lose(&mut self, at: usize, seq: u64) {
-        self.blocks[at].kill(seq);
-        self.state.messages = self.state.messages.saturating_sub(1);
-        self.state.lost_seqs.push(seq);
-    }
-
     /// The record at an offset: from the tail, the window, or the file.
     pub(super) fn bytes(&mut self, at: usize, offset: u64) -> Result<Bytes, StoreError> {
         let block = &self.blocks[at];
@@ -122,7 +117,7 @@ impl FileStore {
             let got = read_fully(&self.blocks[at].slot, &*file, offset, &mut buffer)?;
             buffer.truncate(got);
             let needed = record_len(&buffer);
-            if needed <= got || got < want || needed > record::SIZE_MAX + record::HEAD {
+            if needed <= got || got < want || needed > record::LEN_MAX {
                 self.window = Window { block: number, at: offset, content: buffer.into() };
                 return Ok(self.window.content.clone());
             }

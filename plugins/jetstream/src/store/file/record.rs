@@ -3,12 +3,16 @@
 //! The hash is seeded with the file's salt and the record's place, so bytes of another file or place never pass. The
 //! check of the length lets a reader step over a damaged record to the next one.
 
+use super::seal::{PLAIN, Seal, TAG, nonce};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Length (4), its check (2), kind (1), hash (8).
 pub const HEAD: usize = 15;
 /// SD-013.
 pub const SIZE_MAX: usize = 32 * 1024 * 1024;
+/// No record is longer: lengths and a tag come to its content.
+pub const LEN_MAX: usize = SIZE_MAX + 128;
 
 /// A record as it lies in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +34,53 @@ pub enum Bad {
     Short,
 }
 
-/// Adds a record at the end of `out`, which lies in the file from `base` on.
+/// What a file's records are written and read with.
+#[derive(Clone, Default)]
+pub struct Codec {
+    pub salt: u64,
+    /// Encrypts the bodies.
+    pub seal: Option<Arc<Seal>>,
+}
+
+impl Codec {
+    /// The letter for the file's header.
+    pub fn cipher(&self) -> u8 {
+        self.seal.as_ref().map_or(PLAIN, |seal| seal.cipher)
+    }
+
+    /// Adds a record at the end of `out`, which lies in the file from `base` on.
+    pub fn push(&self, out: &mut Vec<u8>, base: u64, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEAD]);
+        body(out);
+        if let Some(seal) = &self.seal {
+            let nonce = nonce(self.salt, base + start as u64);
+            // Without a tag the record cannot be opened, which is as it should be.
+            let tag = seal.lock(&nonce, &[kind], &mut out[start + HEAD..]).unwrap_or_default();
+            out.extend_from_slice(&tag);
+        }
+        finish(out, start, base, self.salt, kind);
+    }
+
+    /// The body of a record that lies at `at`, in `buffer` if it had to be decrypted.
+    pub fn body<'a>(&self, record: &Record<'a>, at: u64, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let Some(seal) = &self.seal else { return Some(record.body) };
+        let (body, tag) = record.body.split_last_chunk::<TAG>()?;
+        buffer.clear();
+        buffer.extend_from_slice(body);
+        seal.unlock(&nonce(self.salt, at), &[record.kind], buffer, tag).then_some(&**buffer)
+    }
+}
+
+/// Adds a record at the end of `out`, which lies in the file from `base` on. Not encrypted.
 pub fn push(out: &mut Vec<u8>, base: u64, salt: u64, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     body(out);
+    finish(out, start, base, salt, kind);
+}
+
+fn finish(out: &mut [u8], start: usize, base: u64, salt: u64, kind: u8) {
     let len = (out.len() - start) as u32;
     let at = base + start as u64;
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
@@ -53,8 +99,7 @@ pub fn read(buffer: &[u8], at: usize, base: u64, salt: u64) -> Result<Record<'_>
     let place = base + at as u64;
     let len = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
     let size = len as usize;
-    if !(HEAD..=SIZE_MAX + HEAD).contains(&size)
-        || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]])
+    if !(HEAD..=LEN_MAX).contains(&size) || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]])
     {
         return Err(Bad::Head);
     }

@@ -1,10 +1,11 @@
 //! Removing: one message, those that match, all below or above a sequence.
 
+use super::block;
 use super::entry::Op;
 use super::reading::record_len;
 use super::state_log::Fact;
 use super::stream::{FileStore, Window, size_bytes};
-use crate::store::{Flags, Purge, Removed, StoreError, StreamStore};
+use crate::store::{Flags, Purge, Removed, StoreError, StreamStore, SubjectFacts};
 use bytes::Bytes;
 
 impl FileStore {
@@ -36,7 +37,7 @@ impl FileStore {
         let len = record_len(&self.bytes(at, offset)?);
         let block = &self.blocks[at];
         let content: Bytes = block.erased(offset, len, seq).into();
-        self.ops.push(Op::Write { slot: block.slot.clone(), at: offset, content });
+        self.ops.push(Op::Rewrite { slot: block.slot.clone(), at: offset, content });
         self.erases = true;
         self.window = Window::default();
         Ok(())
@@ -131,6 +132,8 @@ impl FileStore {
             }
         }
         self.find_first()?;
+        let first_seq = self.state.first_seq;
+        self.state.lost_seqs.retain(|lost| *lost >= first_seq);
         let floor = self.floor();
         self.note(&floor);
         Ok(())
@@ -144,9 +147,90 @@ impl FileStore {
         }
         self.seal();
         self.state.last_seq = self.state.last_seq.min(seq);
-        self.blocks.iter_mut().for_each(|block| block.last_seq = block.last_seq.min(seq));
+        while self.blocks.last().is_some_and(|block| block.first_seq > seq) {
+            self.drop_block(self.blocks.len() - 1);
+        }
+        self.blocks.iter_mut().for_each(|block| block.cut(seq));
+        // What the files have above does not count; what comes now does.
+        self.starts_block = true;
+        self.state.lost_seqs.retain(|lost| *lost <= seq);
         let next_block = self.next_block;
         self.note(&Fact::Truncated { last_seq: seq, next_block });
         self.find_first()
+    }
+
+    /// After a recovery: when the first message was stored.
+    pub(super) fn first_time(&mut self) -> Result<(), StoreError> {
+        if self.state.messages > 0 { self.find_first() } else { Ok(()) }
+    }
+
+    /// Damage took a message: it counts as lost and is not served again.
+    pub(super) fn lose(&mut self, at: usize, seq: u64) {
+        let block = &mut self.blocks[at];
+        if block.is_dead(seq) {
+            return;
+        }
+        let offset = block.offset(seq);
+        block.kill(seq);
+        let path = block.slot.path();
+        natsd_plugin_api::tracing::error!("{path}: message {seq} is damaged and lost");
+        let lost = &mut self.state.lost_seqs;
+        if let Err(place) = lost.binary_search(&seq) {
+            lost.insert(place, seq);
+        }
+        self.state.messages = self.state.messages.saturating_sub(1);
+        if !offset.is_some_and(|offset| self.take_off_damaged(at, offset, seq)) {
+            self.recount();
+        }
+        if seq == self.state.first_seq {
+            // Nothing better is known if that fails too.
+            let _ = self.find_first();
+        }
+    }
+
+    /// Takes a damaged message off its subject and the size, if it still says what they are.
+    fn take_off_damaged(&mut self, at: usize, offset: u64, seq: u64) -> bool {
+        let Ok(bytes) = self.bytes(at, offset) else { return false };
+        let block = &self.blocks[at];
+        let next = (seq + 1..=block.last_seq).find_map(|next| block.raw_offset(next)).unwrap_or(block.size);
+        let len = (next.saturating_sub(offset) as usize).min(bytes.len());
+        let Some(block::Entry::Message { seq: said, subject, headers, payload, .. }) =
+            block.guess(&bytes[..len])
+        else {
+            return false;
+        };
+        let facts = self.subjects.get(subject).copied().unwrap_or_default();
+        let is_right = said == seq && facts.messages > 0 && (facts.first_seq..=facts.last_seq).contains(&seq);
+        if !is_right {
+            return false;
+        }
+        let subject = Bytes::copy_from_slice(subject);
+        self.state.bytes =
+            self.state.bytes.saturating_sub(size_bytes(subject.len(), headers.len(), payload.len()));
+        self.forget_subject(&subject, seq).is_ok()
+    }
+
+    /// Counts everything again.
+    fn recount(&mut self) {
+        let mut subjects: hashbrown::HashMap<Box<[u8]>, SubjectFacts> = hashbrown::HashMap::new();
+        let (mut messages, mut bytes) = (0, 0);
+        for at in 0..self.blocks.len() {
+            let Ok(content) = self.content(at) else { continue };
+            let block = &self.blocks[at];
+            super::rebuild::scan(block, &content, &mut |_, entry| {
+                let block::Entry::Message { seq, subject, headers, payload, .. } = entry else { return };
+                if block.is_dead(seq) || seq > block.last_seq {
+                    return;
+                }
+                messages += 1;
+                bytes += size_bytes(subject.len(), headers.len(), payload.len());
+                let facts = subjects
+                    .entry_ref(subject)
+                    .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
+                facts.messages += 1;
+                facts.last_seq = seq;
+            });
+        }
+        (self.subjects, self.state.messages, self.state.bytes) = (subjects, messages, bytes);
     }
 }

@@ -18,10 +18,16 @@ pub struct Replayed {
     /// Of the newest segment.
     pub generation: u64,
     pub next_id: u64,
-    /// How much of a file counts: what is behind that was never answered.
-    pub ends: HashMap<(u64, FileName), u64>,
-    /// Places of the log that could not be read.
-    pub damaged: u64,
+    pub ends: Ends,
+}
+
+/// How much of the files counts.
+#[derive(Default)]
+pub struct Ends {
+    /// What is behind that was never answered.
+    pub files: HashMap<(u64, FileName), u64>,
+    /// The log ends with something that cannot be read: there may have been more.
+    pub is_cut_short: bool,
 }
 
 /// Reads both segments and brings the files of all streams up to date, durably.
@@ -49,20 +55,20 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
     let mut work = Work::new(vfs, root)?;
     replayed.next_id = replayed.next_id.max(work.last_id + 1);
     for (header, path, content) in &segments {
-        let damaged = entry::scan(content, DATA as usize, header.salt, &mut |logged| {
+        let scanned = entry::scan(content, DATA as usize, header.salt, &mut |logged| {
             replayed.next_id = replayed.next_id.max(logged.id + 1);
             work.look(&logged);
         });
-        if damaged > 0 {
-            tracing::warn!("{path}: {damaged} damaged places");
-            replayed.damaged += damaged;
+        if scanned.damaged > 0 {
+            tracing::warn!("{path}: {} damaged places", scanned.damaged);
         }
+        replayed.ends.is_cut_short |= scanned.is_cut_short;
     }
     for (header, _, content) in &segments {
         let mut result = Ok(());
         entry::scan(content, DATA as usize, header.salt, &mut |logged| {
             if result.is_ok() {
-                result = work.redo(&logged, &mut replayed.ends);
+                result = work.redo(&logged, &mut replayed.ends.files);
             }
         });
         result?;
@@ -116,6 +122,7 @@ impl<'a> Work<'a> {
         for op in &logged.ops {
             if let LoggedOp::Remove { file } = op {
                 self.removed.insert((logged.id, *file));
+                self.removed.extend(file.copy().map(|copy| (logged.id, copy)));
             }
         }
     }
@@ -137,6 +144,12 @@ impl<'a> Work<'a> {
                     *known = end.max(*known);
                     continue;
                 }
+                LoggedOp::Rewrite { file, at, content } => {
+                    if !self.removed.contains(&(logged.id, file)) {
+                        self.write(logged.id, file, at, content)?;
+                    }
+                    continue;
+                }
                 LoggedOp::Remove { .. } => continue,
             };
             if self.removed.contains(&(logged.id, file)) {
@@ -145,6 +158,9 @@ impl<'a> Work<'a> {
             let known = ends.entry((logged.id, file)).or_default();
             *known = (at + content.len() as u64).max(*known);
             self.write(logged.id, file, at, content)?;
+            if let Some(copy) = file.copy() {
+                self.write(logged.id, copy, at, content)?;
+            }
         }
         Ok(())
     }
@@ -196,7 +212,7 @@ impl<'a> Work<'a> {
 
     /// What is there already may still not be durable either.
     fn sync(&mut self) -> Result<(), StoreError> {
-        for (_, (path, file)) in self.files.drain() {
+        for (_, (path, file)) in std::mem::take(&mut self.files) {
             file.sync().map_err(|error| failed(&path, &error))?;
         }
         Ok(())

@@ -1,15 +1,17 @@
-//! The second file of a stream: everything but messages. Metadata, consumers with their state and changes, removed
-//! sequences. It grows by records and is written anew, shorter, when most of it is outdated.
+//! The second file of a stream, and its copy: everything but messages. Metadata, consumers with their state and
+//! changes, removed sequences. It grows by records and is written anew, shorter, when most of it is outdated.
 //!
-//! Each record lies there twice, so that one damaged place costs nothing.
+//! It lies there twice, so that damage to one file costs nothing, however much of it is gone.
 
-use super::record::{self, push_bytes, push_varint, take_bytes, take_varint};
+use super::record::{self, Codec, push_bytes, push_varint, take_bytes, take_varint};
+use super::seal::{NONCE, PLAIN, SEED, Sealed, TAG};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Magic (8), salt (8).
-pub const HEADER: usize = 16;
-const MAGIC: &[u8; 8] = b"natsdst1";
+/// Magic (7), cipher (1), salt (8), [nonce, sealed key of the stream, tag], hash (8).
+const MAGIC: &[u8; 7] = b"natsdst";
+const HEADER_PLAIN: usize = 24;
+const HEADER_SEALED: usize = HEADER_PLAIN + NONCE + SEED + TAG;
 
 const META: u8 = 1;
 const CONSUMER: u8 = 2;
@@ -19,6 +21,7 @@ const CONSUMER_GONE: u8 = 5;
 const DEAD: u8 = 6;
 const FLOOR: u8 = 7;
 const TRUNCATED: u8 = 8;
+const BLOCK: u8 = 9;
 
 /// A consumer as it is kept for the next writing anew.
 #[derive(Clone, Debug, Default)]
@@ -50,22 +53,68 @@ pub enum Fact<'a> {
         last_seq: u64,
         next_block: u64,
     },
+    /// A block has the sequences from first to last; none yet when the last is below.
+    Block {
+        number: u64,
+        facts: BlockFacts,
+    },
 }
 
-pub fn header(salt: u64) -> Vec<u8> {
+/// What stands at the start of a block, and how far it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockFacts {
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub salt: u64,
+    pub base_time_ns: i64,
+    pub cipher: u8,
+}
+
+/// The start of a file.
+pub fn header(salt: u64, sealed: Option<&Sealed>) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
+    header.push(sealed.map_or(PLAIN, |sealed| sealed.cipher));
     header.extend_from_slice(&salt.to_le_bytes());
+    if let Some(sealed) = sealed {
+        header.extend_from_slice(&sealed.nonce);
+        header.extend_from_slice(&sealed.seed);
+        header.extend_from_slice(&sealed.tag);
+    }
+    let hash = xxhash_rust::xxh3::xxh3_64(&header);
+    header.extend_from_slice(&hash.to_le_bytes());
     header
 }
 
-/// Adds a fact, twice. `number` orders facts: the copies have the same.
-pub fn push(out: &mut Vec<u8>, base: u64, salt: u64, number: u64, fact: &Fact<'_>) {
-    for _ in 0..2 {
-        push_once(out, base, salt, number, fact);
-    }
+/// What the start of a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub salt: u64,
+    pub sealed: Option<Sealed>,
+    len: usize,
 }
 
-fn push_once(out: &mut Vec<u8>, base: u64, salt: u64, number: u64, fact: &Fact<'_>) {
+pub fn read_header(content: &[u8]) -> Option<Header> {
+    let cipher = *content.get(7)?;
+    let len = if cipher == PLAIN { HEADER_PLAIN } else { HEADER_SEALED };
+    let (said, hash) = content.get(..len)?.split_last_chunk::<8>()?;
+    if &content[..7] != MAGIC || xxhash_rust::xxh3::xxh3_64(said).to_le_bytes() != *hash {
+        return None;
+    }
+    let salt = u64::from_le_bytes(*said[8..].first_chunk()?);
+    let sealed = match cipher {
+        PLAIN => None,
+        _ => Some(Sealed {
+            cipher,
+            nonce: *said[16..].first_chunk()?,
+            seed: *said[16 + NONCE..].first_chunk()?,
+            tag: *said[16 + NONCE + SEED..].first_chunk()?,
+        }),
+    };
+    Some(Header { salt, sealed, len })
+}
+
+/// Adds a fact. `number` orders facts.
+pub fn push(out: &mut Vec<u8>, base: u64, codec: &Codec, number: u64, fact: &Fact<'_>) {
     let kind = match fact {
         Fact::Meta(_) => META,
         Fact::Consumer(..) => CONSUMER,
@@ -75,8 +124,9 @@ fn push_once(out: &mut Vec<u8>, base: u64, salt: u64, number: u64, fact: &Fact<'
         Fact::Dead(..) => DEAD,
         Fact::Floor { .. } => FLOOR,
         Fact::Truncated { .. } => TRUNCATED,
+        Fact::Block { .. } => BLOCK,
     };
-    record::push(out, base, salt, kind, |out| {
+    codec.push(out, base, kind, |out| {
         push_varint(out, number);
         match fact {
             Fact::Meta(meta) => out.extend_from_slice(meta),
@@ -98,6 +148,14 @@ fn push_once(out: &mut Vec<u8>, base: u64, salt: u64, number: u64, fact: &Fact<'
                 push_varint(out, *last_seq);
                 push_varint(out, *next_block);
             }
+            Fact::Block { number, facts } => {
+                push_varint(out, *number);
+                push_varint(out, facts.first_seq);
+                push_varint(out, facts.last_seq + 1 - facts.first_seq);
+                out.extend_from_slice(&facts.salt.to_le_bytes());
+                out.extend_from_slice(&facts.base_time_ns.to_le_bytes());
+                out.push(facts.cipher);
+            }
         }
     });
 }
@@ -105,7 +163,6 @@ fn push_once(out: &mut Vec<u8>, base: u64, salt: u64, number: u64, fact: &Fact<'
 /// What a state log says, all facts taken together.
 #[derive(Debug, Default)]
 pub struct Found {
-    pub salt: u64,
     pub meta: Option<Bytes>,
     pub consumers: BTreeMap<String, Kept>,
     pub dead: Vec<(u64, u64)>,
@@ -113,52 +170,53 @@ pub struct Found {
     pub last_seq: u64,
     pub last_time_ns: i64,
     pub truncations: Vec<(u64, u64)>,
+    /// Blocks by their number.
+    pub blocks: BTreeMap<u64, BlockFacts>,
     /// Good bytes from the start.
     pub size: u64,
     pub next_number: u64,
-    /// Places that could not be read.
+    /// Places that could not be read in one file or the other.
     pub damaged: u64,
 }
 
-/// Reads a whole file; `None` when it is none.
-pub fn read(content: &[u8]) -> Option<Found> {
-    let header = content.get(..HEADER)?;
-    if &header[..8] != MAGIC {
-        return None;
-    }
-    let mut salt = [0; 8];
-    salt.copy_from_slice(&header[8..]);
-    let salt = u64::from_le_bytes(salt);
-    let mut found = Found { salt, size: HEADER as u64, ..Found::default() };
-    let mut at = HEADER;
-    while at < content.len() {
-        match record::read(content, at, 0, salt) {
+/// Reads the facts behind the header from both files: what is good in one of them.
+pub fn read(files: [&[u8]; 2], header: &Header, codec: &Codec) -> Found {
+    let mut found = Found { size: header.len as u64, ..Found::default() };
+    let (mut at, end) = (header.len, files[0].len().max(files[1].len()));
+    let mut buffer = Vec::new();
+    while at < end {
+        let records = files.map(|file| record::read(file, at, 0, codec.salt));
+        found.damaged += u64::from(records[0].is_ok() != records[1].is_ok());
+        let [first, second] = records;
+        match first.or(second) {
             Ok(record) => {
+                match codec.body(&record, at as u64, &mut buffer) {
+                    Some(body) => drop(found.take(record.kind, body)),
+                    None => found.damaged += 1,
+                }
                 at += record.len;
                 found.size = at as u64;
-                found.take(record.kind, record.body);
             }
-            Err(bad) => match record::resync(content, at, bad, 0, salt) {
-                Some(next) => {
-                    found.damaged += 1;
-                    at = next;
+            Err(bad) => {
+                let next = files.map(|file| record::resync(file, at, bad, 0, codec.salt));
+                match next.into_iter().flatten().min() {
+                    Some(next) => {
+                        found.damaged += 1;
+                        at = next;
+                    }
+                    // The end of what was written before a crash.
+                    None => break,
                 }
-                // The end of what was written before a crash.
-                None => break,
-            },
+            }
         }
     }
-    Some(found)
+    found
 }
 
 impl Found {
     fn take(&mut self, kind: u8, mut body: &[u8]) -> Option<()> {
         let number = take_varint(&mut body)?;
-        if number < self.next_number {
-            // The second copy.
-            return Some(());
-        }
-        self.next_number = number + 1;
+        self.next_number = self.next_number.max(number + 1);
         match kind {
             META => self.meta = Some(Bytes::copy_from_slice(body)),
             CONSUMER | CONSUMER_STATE | CONSUMER_CHANGE | CONSUMER_GONE => {
@@ -180,7 +238,10 @@ impl Found {
             }
             DEAD => {
                 let first = take_varint(&mut body)?;
-                self.dead.push((first, first.checked_add(take_varint(&mut body)?)?));
+                let last = first.checked_add(take_varint(&mut body)?)?;
+                self.dead.push((first, last));
+                // It was there once, and its block may be gone.
+                self.last_seq = self.last_seq.max(last);
             }
             FLOOR => {
                 self.first_seq = self.first_seq.max(take_varint(&mut body)?);
@@ -191,6 +252,25 @@ impl Found {
                 let last_seq = take_varint(&mut body)?;
                 self.truncations.push((last_seq, take_varint(&mut body)?));
                 self.last_seq = self.last_seq.min(last_seq);
+                self.first_seq = self.first_seq.min(last_seq + 1);
+                self.dead.retain(|(first, _)| *first <= last_seq);
+                self.dead.iter_mut().for_each(|(_, last)| *last = last_seq.min(*last));
+                self.blocks.retain(|_, facts| facts.first_seq <= last_seq);
+                self.blocks.values_mut().for_each(|facts| facts.last_seq = last_seq.min(facts.last_seq));
+            }
+            BLOCK => {
+                let (block, first_seq) = (take_varint(&mut body)?, take_varint(&mut body)?);
+                let last_seq = first_seq.checked_add(take_varint(&mut body)?)?.checked_sub(1)?;
+                let (salt, rest) = body.split_first_chunk::<8>()?;
+                let (time, rest) = rest.split_first_chunk::<8>()?;
+                let facts = BlockFacts {
+                    first_seq,
+                    last_seq,
+                    salt: u64::from_le_bytes(*salt),
+                    base_time_ns: i64::from_le_bytes(*time),
+                    cipher: *rest.first()?,
+                };
+                self.blocks.insert(block, facts);
             }
             _ => {}
         }

@@ -5,7 +5,8 @@ use super::entry::{Job, Op};
 use super::files::{Disk, Slot};
 use super::io::Salts;
 use super::place::{FileName, Home};
-use super::record;
+use super::record::{self, Codec};
+use super::seal::{Keys, SEED, Seal};
 use super::state_log::{Fact, Kept};
 use super::writer::Writer;
 use crate::filter::Filter;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub writer: Arc<Writer>,
     pub salts: Salts,
     pub next_id: Arc<AtomicU64>,
+    /// `None`: nothing is encrypted, and what is cannot be read.
+    pub keys: Option<Keys>,
     /// Streams that are there, as the folder and the start of the name.
     pub streams: Mutex<HashSet<String>>,
 }
@@ -59,6 +62,13 @@ pub struct FileStore {
     pub(super) consumers: BTreeMap<String, Kept>,
     pub(super) found: Vec<StoredConsumer>,
     pub(super) log: StateLog,
+    /// What the stream's key is made of, and the key; `None`: it is not encrypted.
+    pub(super) seed: [u8; SEED],
+    pub(super) seal: Option<Arc<Seal>>,
+    /// What the last recovery found: nothing has to be noted at the end if nothing came.
+    pub(super) noted_last_seq: u64,
+    /// The next message begins a block: no place of an encrypted file is written twice, not even after a crash.
+    pub(super) starts_block: bool,
     /// Of the last block: what was appended since the last commit, from `open_at` on.
     pub(super) open: Vec<u8>,
     pub(super) open_at: u64,
@@ -86,11 +96,13 @@ pub(super) struct Tail {
 pub(super) struct StateLog {
     pub slot: Arc<Slot>,
     pub generation: u64,
-    pub salt: u64,
+    pub codec: Codec,
     pub size: u64,
     pub next_number: u64,
     /// After it was last written anew.
     pub short_size: u64,
+    /// It is to be written anew.
+    pub outdated: bool,
     /// Facts since the last commit.
     pub open: Vec<u8>,
 }
@@ -127,6 +139,10 @@ impl FileStore {
             consumers: BTreeMap::new(),
             found: Vec::new(),
             log,
+            seed: [0; SEED],
+            seal: None,
+            noted_last_seq: 0,
+            starts_block: false,
             open: Vec::new(),
             open_at: 0,
             tail: VecDeque::new(),
@@ -147,19 +163,21 @@ impl FileStore {
 
     /// The block for the next message.
     fn last_block(&mut self, time_ns: i64, more: u64) -> usize {
-        let fits = self.blocks.last().is_some_and(|block| {
+        let fits = self.blocks.last().filter(|_| !self.starts_block).is_some_and(|block| {
             block.size + self.open_len() + more <= block::SIZE_MAX && block.last_seq == self.state.last_seq
         });
         if !fits {
             self.seal();
             let slot = Slot::new(&self.home, FileName::Block(self.next_block));
-            let salt = self.shared.salt();
+            let codec = Codec { salt: self.shared.salt(), seal: self.seal.clone() };
             let (block, header) =
-                Block::new(self.next_block, slot.clone(), salt, self.state.last_seq + 1, time_ns);
+                Block::new(self.next_block, slot.clone(), codec, self.state.last_seq + 1, time_ns);
             self.next_block += 1;
+            self.starts_block = false;
             self.ops.push(Op::Create { slot, content: header.into() });
             self.open_at = block.size;
             self.blocks.push(block);
+            self.note_block(self.blocks.len() - 1);
         }
         self.blocks.len() - 1
     }
@@ -191,20 +209,22 @@ impl FileStore {
     /// The last block is full.
     pub(super) fn seal(&mut self) {
         self.flush();
-        if let Some(number) = self.blocks.last().map(|block| block.number) {
-            self.remember(number);
-        }
-        self.drop_last_if_dead();
-    }
-
-    fn drop_last_if_dead(&mut self) {
-        if self.blocks.last().is_some_and(|block| block.live == 0) {
-            self.drop_block(self.blocks.len() - 1);
+        match self.blocks.last() {
+            Some(block) if block.live == 0 => self.drop_block(self.blocks.len() - 1),
+            Some(block) => {
+                self.remember(block.number);
+                self.note_block(self.blocks.len() - 1);
+            }
+            None => {}
         }
     }
 
     pub(super) fn drop_block(&mut self, at: usize) {
         let block = self.blocks.remove(at);
+        if block.last_seq >= block.first_seq {
+            // Else what it skipped would be missed.
+            self.note(&Fact::Dead(block.first_seq, block.last_seq));
+        }
         self.ops.push(Op::Remove { slot: block.slot });
     }
 
@@ -308,10 +328,12 @@ impl StreamStore for FileStore {
         self.state.last_seq += count;
         self.state.last_time_ns = self.state.last_time_ns.max(time_ns);
         if count <= SKIP_MAX
+            && !self.starts_block
             && let Some(block) = self.blocks.last_mut()
             && block.last_seq + count == self.state.last_seq
         {
-            block.encode_skip(&mut self.open, self.open_at, count, time_ns);
+            let first = block.last_seq + 1;
+            block.encode_skip(&mut self.open, self.open_at, first, count, time_ns);
             block.fill_to(self.state.last_seq + 1);
         } else {
             let floor = self.floor();
@@ -446,7 +468,9 @@ impl StreamStore for FileStore {
             self.log.size += content.len() as u64;
             self.ops.push(Op::Write { slot: self.log.slot.clone(), at, content });
         }
-        if self.log.size > STATE_LOG_BYTES.max(4 * self.log.short_size) {
+        // Nothing else is to be committed: a fresh one can wait.
+        let is_outdated = self.log.outdated && !self.ops.is_empty();
+        if is_outdated || self.log.size > STATE_LOG_BYTES.max(4 * self.log.short_size) {
             self.shorten_log();
         }
         self.trim_tail();
@@ -457,14 +481,18 @@ impl StreamStore for FileStore {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
+        self.flush();
+        let is_noted = self.noted_last_seq == self.state.last_seq;
+        if !is_noted && !self.blocks.is_empty() {
+            self.note_block(self.blocks.len() - 1);
+        }
         self.commit().wait_blocking()
     }
 
     fn destroy(&mut self) -> Result<(), StoreError> {
         self.ops.clear();
         self.hand_over(true).wait_blocking()?;
-        let base = self.home.place.rsplit_once('.').map_or("", |(base, _)| base);
-        self.shared.streams.lock().remove(base);
+        self.shared.streams.lock().remove(self.home.base());
         Ok(())
     }
 }

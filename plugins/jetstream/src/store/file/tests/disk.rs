@@ -19,18 +19,22 @@ struct Inner {
     power: Arc<Power>,
 }
 
-/// Calls until nothing works any more.
-struct Power(AtomicI64);
+struct Power {
+    /// Calls until nothing works any more.
+    calls: AtomicI64,
+    /// Bytes by which files may still grow.
+    room: AtomicI64,
+}
 
 impl Default for Power {
     fn default() -> Self {
-        Self(AtomicI64::new(i64::MAX))
+        Self { calls: AtomicI64::new(i64::MAX), room: AtomicI64::new(i64::MAX) }
     }
 }
 
 impl Power {
     fn use_some(&self) -> Result<()> {
-        match self.0.fetch_sub(1, Relaxed) {
+        match self.calls.fetch_sub(1, Relaxed) {
             left if left > 0 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(5).into()),
         }
@@ -61,13 +65,18 @@ fn parent(path: &str) -> &str {
 impl Disk {
     /// After so many changing calls the power goes.
     pub fn cut_power_after(&self, calls: i64) {
-        self.0.lock().power.0.store(calls, Relaxed);
+        self.0.lock().power.calls.store(calls, Relaxed);
+    }
+
+    /// Files may grow by so many bytes together.
+    pub fn set_room(&self, bytes: i64) {
+        self.0.lock().power.room.store(bytes, Relaxed);
     }
 
     /// The power goes: names and content that were not synced are there or not.
     pub fn crash(&self, random: &mut dyn FnMut() -> u64) {
         let mut inner = self.0.lock();
-        inner.power.0.store(i64::MAX, Relaxed);
+        inner.power.calls.store(i64::MAX, Relaxed);
         inner.files = inner.durable.clone();
         for file in inner.files.values() {
             let mut state = file.state.lock();
@@ -242,6 +251,11 @@ impl VfsFile for MemoryFile {
             put(&mut state.now, at as usize, part);
             state.writes.push((at as usize, part.to_vec()));
             return Err(error);
+        }
+        let grows = (at as usize + content.len()).saturating_sub(state.now.len()) as i64;
+        if grows > 0 && self.power.room.fetch_sub(grows, Relaxed) < grows {
+            self.power.room.fetch_add(grows, Relaxed);
+            return Err(io::Error::from_raw_os_error(28).into());
         }
         put(&mut state.now, at as usize, content);
         state.writes.push((at as usize, content.to_vec()));

@@ -1,9 +1,10 @@
 //! Damage, crashes, removals.
 
+use super::crashes::Random;
 use super::disk::Disk;
 use super::{add, commit, create, engine, reopen};
 use crate::filter::Filter;
-use crate::store::{StoreEngine, StoreError, StreamStore};
+use crate::store::{Commit, NewMessage, StoreEngine, StoreError, StreamStore};
 use std::sync::Arc;
 
 const MESSAGES: u64 = 200;
@@ -23,6 +24,7 @@ fn filled(closes: bool) -> Arc<Disk> {
     commit(&mut *store).unwrap();
     if closes {
         store.close().unwrap();
+        engine.close().unwrap();
     }
     disk.copy()
 }
@@ -78,6 +80,98 @@ fn a_flipped_bit_anywhere_costs_at_most_what_it_hit() {
             assert!(store.next(&Filter::all(), 0).unwrap().is_some());
         }
     }
+}
+
+#[test]
+fn a_file_cut_anywhere_loses_at_most_what_was_cut() {
+    for closes in [true, false] {
+        let disk = filled(closes);
+        let mut random = Random(5);
+        for round in 0..100 {
+            let files: Vec<(String, usize)> = disk.files();
+            let (path, size) = &files[round % files.len()];
+            let left = if round % 3 == 0 { 0 } else { random.below(*size as u64) as usize };
+            let copy = disk.copy();
+            copy.change(path, |content| content.truncate(left));
+            let what = format!("{path} cut from {size} to {left}, closed {closes}");
+            let engine = engine(&copy, 7);
+            let mut store = reopen(&engine);
+            let lost = store.state().lost_seqs;
+            assert!(lost.is_empty() || path.ends_with(".blk"), "{what}: {lost:?}");
+            assert!(closes || lost.is_empty(), "{what}: the log has all of it, but {lost:?}");
+            assert_eq!(store.state().last_seq, MESSAGES, "{what}");
+            for seq in (10..=MESSAGES).filter(|seq| *seq != 20) {
+                let there = store.load(seq).unwrap();
+                assert_eq!(there.is_none(), lost.contains(&seq), "{what}: {seq}");
+            }
+            assert_eq!(store.take_consumers().len(), 1, "{what}");
+            assert_eq!(add(&mut *store, "s.1", b"more"), MESSAGES + 1);
+            commit(&mut *store).unwrap();
+        }
+    }
+}
+
+/// It was still counted in its subject once.
+#[test]
+fn a_message_that_is_found_damaged_when_it_is_read_counts_nowhere() {
+    let disk = filled(true);
+    let engine = engine(&disk, 7);
+    let mut store = reopen(&engine);
+    let (before, facts) = (store.state(), store.subject(b"s.3").unwrap());
+    let path = disk.files().into_iter().map(|(path, _)| path).find(|path| path.ends_with(".blk")).unwrap();
+    disk.change(&path, |content| {
+        let at = content.windows(11).position(|part| part == b"payload 192").unwrap();
+        content[at] ^= 1;
+    });
+    assert!(matches!(store.load(192), Err(StoreError::Damaged { .. })));
+    let after = store.state();
+    assert_eq!(after.lost_seqs, [192]);
+    assert_eq!((after.messages, after.bytes), (before.messages - 1, before.bytes - 30 - 3 - 11));
+    assert_eq!(store.subject(b"s.3").unwrap().messages, facts.messages - 1);
+    assert_eq!(store.load(192).unwrap(), None);
+    assert!(store.deleted().contains(&192));
+}
+
+#[test]
+fn a_full_disk_refuses_messages_until_there_is_space_again() {
+    let disk = Arc::new(Disk::default());
+    let engine = engine(&disk, 5);
+    let mut store = create(&engine);
+    disk.set_room(2_000_000);
+    let (mut stored, mut refused) = (0, 0);
+    for round in 0..3000 {
+        let time_ns = store.state().last_time_ns + 1000;
+        let payload = vec![b'x'; if round % 50 == 7 { 300_000 } else { 2000 }];
+        let message = NewMessage { subject: b"a", payload: &payload, time_ns, ..NewMessage::default() };
+        match store.append(&message) {
+            Ok(appended) => {
+                stored = appended.seq;
+                // What was taken may wait for space.
+                if let Commit::Waiting(mut waiting) = store.commit()
+                    && let Ok(done) = waiting.try_recv()
+                {
+                    done.unwrap();
+                }
+            }
+            Err(StoreError::Full { .. }) => {
+                refused += 1;
+                assert_eq!(store.load(1).unwrap().unwrap().payload.len(), 2000, "reads go on");
+                match refused {
+                    5 => disk.set_room(3_000_000),
+                    10 => disk.set_room(i64::MAX / 2),
+                    _ => {}
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(refused >= 10 && stored > 500, "{refused} refused, {stored} stored");
+    assert!(engine.trouble().is_empty());
+    commit(&mut *store).unwrap();
+    drop((store, engine));
+    let mut store = reopen(&super::engine(&disk, 9));
+    assert_eq!((store.state().messages, store.state().lost_seqs), (stored, Vec::new()));
+    assert!(store.load(stored).unwrap().is_some());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod disk;
+mod encryption;
 mod faults;
 
 use super::{FileEngine, Options};
@@ -15,7 +16,7 @@ pub const ROOT: &str = "js";
 
 /// Without a thread that writes: a commit is done when it was asked for.
 pub fn engine(disk: &Arc<Disk>, random: u64) -> FileEngine {
-    FileEngine::open(disk.clone(), ROOT, Options { sync: Sync::Always, random }, None).unwrap()
+    FileEngine::open(disk.clone(), ROOT, Options { sync: Sync::Always, random, keys: None }, None).unwrap()
 }
 
 pub fn create(engine: &FileEngine) -> Box<dyn StreamStore> {

@@ -1,0 +1,294 @@
+//! What is in the blocks of a stream after a start: each is read whole, every record checked, and what cannot be
+//! read is stepped over and counted.
+
+use super::block::{self, Block, Entry};
+use super::files::Slot;
+use super::place::FileName;
+use super::record::{self, Bad};
+use super::recovery::cut;
+use super::replay::Ends;
+use super::seal::Seal;
+use super::state_log::Found;
+use super::stream::{FileStore, size_bytes};
+use crate::store::{StoreError, SubjectFacts};
+use natsd_plugin_api::tracing;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+type Seals<'a> = &'a dyn Fn(u8) -> Option<Arc<Seal>>;
+
+/// Every good entry of a block's file with its place. Answers where the good part ends, and the bytes that could
+/// not be read before that.
+pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)) -> (u64, u64) {
+    let (mut at, mut end, mut lost) = (block::HEADER, block::HEADER, 0);
+    let salt = block.codec.salt;
+    let mut buffer = Vec::new();
+    while at < content.len() {
+        match record::read(content, at, 0, salt) {
+            Ok(record) => {
+                let body = block.body(&record, at as u64, &mut buffer);
+                match body.and_then(|body| block.entry(record.kind, body)) {
+                    Some(entry) => visit(at as u64, entry),
+                    None => lost += record.len as u64,
+                }
+                at += record.len;
+                end = at;
+            }
+            Err(bad) => match record::resync(content, at, bad, 0, salt) {
+                Some(next) => {
+                    lost += (next - at) as u64;
+                    at = next;
+                }
+                None => {
+                    // A whole record with a wrong hash at the end is damage, the rest of one is a torn write.
+                    if let Bad::Content { len } = bad {
+                        lost += len as u64;
+                        end = at + len;
+                    }
+                    break;
+                }
+            },
+        }
+    }
+    (end as u64, lost)
+}
+
+/// Reads all blocks of a stream.
+pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_>) -> Result<(), StoreError> {
+    let names = store.shared.disk.list(&store.home.path)?;
+    let block = |name: &String| match FileName::parse(name) {
+        Some(FileName::Block(number)) => Some(number),
+        _ => None,
+    };
+    let mut numbers: BTreeSet<u64> = names.iter().filter_map(block).collect();
+    let mut dead = found.dead.clone();
+    dead.sort_unstable();
+    let mut rebuild = Rebuild { store, found, dead: merge(dead), ends, seals };
+    for number in &numbers {
+        rebuild.block(*number)?;
+    }
+    for (number, facts) in &found.blocks {
+        if !numbers.contains(number) {
+            let cut_above = rebuild.cut_above(*number);
+            let last_seq = facts.last_seq.min(cut_above);
+            rebuild.lose(facts.first_seq, last_seq);
+            rebuild.store.state.last_seq = rebuild.store.state.last_seq.max(last_seq);
+        }
+    }
+    numbers.extend(found.blocks.keys());
+    store.state.lost_seqs.sort_unstable();
+    store.state.lost_seqs.dedup();
+    // Below the number that a truncation knew nothing new may come.
+    let truncated = found.truncations.iter().map(|(_, next_block)| *next_block).max();
+    store.next_block = numbers.last().map_or(1, |last| last + 1).max(truncated.unwrap_or(1));
+    let first_live = store.blocks.iter().find(|block| block.live > 0);
+    match first_live {
+        None => {
+            store.state.first_seq = if store.state.last_seq == 0 { 0 } else { store.state.last_seq + 1 };
+        }
+        Some(block) => {
+            let first = (block.first_seq..=block.last_seq).find(|&seq| block.offset(seq).is_some());
+            store.state.first_seq = first.unwrap_or(block.first_seq);
+        }
+    }
+    store.go_on();
+    // What would be added to a block that was cut would not count.
+    store.starts_block |= store.blocks.last().is_some_and(|block| block.cut_above < u64::MAX);
+    store.first_time()?;
+    // Only the last blocks keep their offsets in memory.
+    let many = store.blocks.len().saturating_sub(2);
+    for block in &mut store.blocks[..many] {
+        block.offsets = None;
+        block.slot.close();
+    }
+    Ok(())
+}
+
+/// Ranges that neither touch nor overlap, ascending.
+fn merge(sorted: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    let mut merged: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
+    for (first, last) in sorted {
+        match merged.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+struct Rebuild<'a> {
+    store: &'a mut FileStore,
+    found: &'a Found,
+    /// Removed sequences.
+    dead: Vec<(u64, u64)>,
+    ends: &'a Ends,
+    seals: Seals<'a>,
+}
+
+impl Rebuild<'_> {
+    /// What a block of that number has above this was cut off.
+    fn cut_above(&self, number: u64) -> u64 {
+        let cuts = self.found.truncations.iter().filter(|(_, next_block)| number < *next_block);
+        cuts.map(|(last_seq, _)| *last_seq).min().unwrap_or(u64::MAX)
+    }
+
+    fn is_gone(&self, seq: u64) -> bool {
+        let after = self.dead.partition_point(|(first, _)| *first <= seq);
+        seq < self.found.first_seq || self.dead[..after].last().is_some_and(|(_, last)| *last >= seq)
+    }
+
+    /// What should be there and is not.
+    fn lose(&mut self, first: u64, last: u64) {
+        for seq in first..=last {
+            if !self.is_gone(seq) {
+                self.store.state.lost_seqs.push(seq);
+            }
+        }
+    }
+
+    fn block(&mut self, number: u64) -> Result<(), StoreError> {
+        let counts = self.ends.files.get(&(self.store.home.id, FileName::Block(number))).copied();
+        let slot = Slot::found(&self.store.home, FileName::Block(number));
+        let path = slot.path();
+        let mut content = self.store.shared.disk.read(&path)?;
+        let there = content.len();
+        let facts = self.found.blocks.get(&number);
+        let open = || {
+            Block::open(number, slot.clone(), &content, self.seals).or_else(|| {
+                let known = Block::known(number, slot.clone(), facts?, self.seals)?;
+                tracing::warn!("{path}: the header is damaged; the state log has what it said");
+                Some(known)
+            })
+        };
+        let (Some(mut block), Some(reader)) = (open(), open()) else {
+            if counts.is_none_or(|counts| counts > block::HEADER as u64) && there > block::HEADER {
+                tracing::error!("{path}: the header is damaged; the file is left alone");
+                self.store.state.lost_bytes += there as u64;
+            }
+            return Ok(());
+        };
+        if let Some(counts) = counts.filter(|counts| there as u64 > *counts) {
+            // Large contents come to their file before the log says that they count. If the log is damaged at its
+            // end, that may have been said there.
+            let is_unsure = self.ends.is_cut_short;
+            content.truncate(if is_unsure {
+                whole(&reader, &content, counts as usize)
+            } else {
+                counts as usize
+            });
+        }
+        let mut entries = Entries {
+            cut_above: self.cut_above(number),
+            expected: reader.first_seq,
+            block: &mut block,
+            gaps: Vec::new(),
+        };
+        let (end, lost_bytes) = scan(&reader, &content, &mut |at, entry| self.take(&mut entries, at, &entry));
+        // The state log knows of more than there is: the end was lost.
+        if let Some(facts) = facts {
+            let last_seq = facts.last_seq.min(entries.cut_above);
+            if last_seq >= entries.expected {
+                entries.gaps.push((entries.expected, last_seq));
+                entries.block.fill_to(last_seq + 1);
+                self.store.state.last_seq = self.store.state.last_seq.max(last_seq);
+            }
+        }
+        let gaps = entries.gaps;
+        let before = self.store.state.lost_seqs.len();
+        gaps.into_iter().for_each(|(first, last)| self.lose(first, last));
+        let is_damaged = lost_bytes > 0 || self.store.state.lost_seqs.len() > before;
+        if is_damaged {
+            self.store.state.lost_bytes += lost_bytes;
+            tracing::warn!("{path}: {lost_bytes} bytes are damaged and left out");
+        }
+        block.size = end;
+        block.cut_above = self.cut_above(number);
+        if (end as usize) < there {
+            cut(&self.store.shared, &path, end)?;
+        }
+        if block.live == 0 && !is_damaged && self.found.last_seq >= block.last_seq {
+            // Everything in it is gone, and the state log knows its last sequence.
+            if let Err(error) = self.store.shared.disk.vfs.remove_file(&path) {
+                tracing::warn!("{path} could not be removed: {error}");
+            }
+            return Ok(());
+        }
+        self.store.blocks.push(block);
+        Ok(())
+    }
+
+    fn take(&mut self, entries: &mut Entries<'_>, offset: u64, entry: &Entry<'_>) {
+        let last = match *entry {
+            Entry::Message { seq, time_ns, flags, subject, headers, payload } => {
+                if seq < entries.expected || seq > entries.cut_above {
+                    return;
+                }
+                entries.miss_until(seq);
+                entries.block.add(seq, offset, time_ns, flags);
+                let store = &mut *self.store;
+                store.state.last_time_ns = store.state.last_time_ns.max(time_ns);
+                if self.is_gone(seq) {
+                    entries.block.kill(seq);
+                } else {
+                    let store = &mut *self.store;
+                    store.state.messages += 1;
+                    store.state.bytes += size_bytes(subject.len(), headers.len(), payload.len());
+                    let facts = store
+                        .subjects
+                        .entry_ref(subject)
+                        .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
+                    facts.messages += 1;
+                    facts.last_seq = seq;
+                }
+                seq
+            }
+            Entry::Skip { first, count, time_ns } => {
+                let last = first.saturating_add(count.saturating_sub(1)).min(entries.cut_above);
+                if first < entries.expected || last < first {
+                    return;
+                }
+                entries.miss_until(first);
+                entries.block.fill_to(last + 1);
+                self.store.state.last_time_ns = self.store.state.last_time_ns.max(time_ns);
+                last
+            }
+            Entry::Erased { seq } => {
+                if seq < entries.expected || seq > entries.cut_above {
+                    return;
+                }
+                entries.miss_until(seq);
+                entries.block.fill_to(seq + 1);
+                seq
+            }
+        };
+        entries.expected = entries.expected.max(last + 1);
+        self.store.state.last_seq = self.store.state.last_seq.max(last);
+    }
+}
+
+/// The entries of a block on their way into a store.
+struct Entries<'a> {
+    block: &'a mut Block,
+    /// What is above was cut off.
+    cut_above: u64,
+    /// The next sequence, if none is missing.
+    expected: u64,
+    gaps: Vec<(u64, u64)>,
+}
+
+impl Entries<'_> {
+    fn miss_until(&mut self, seq: u64) {
+        if seq > self.expected {
+            self.gaps.push((self.expected, seq - 1));
+        }
+    }
+}
+
+/// Up to where the records behind `from` are good, one after the other.
+fn whole(block: &Block, content: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Ok(record) = record::read(content, at, 0, block.codec.salt) {
+        at += record.len;
+    }
+    at
+}
