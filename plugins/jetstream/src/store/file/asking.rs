@@ -2,7 +2,11 @@
 
 use super::stream::FileStore;
 use crate::filter::Filter;
-use crate::store::{Flags, Message, StoreError, SubjectFacts};
+use crate::store::{Flags, Message, StoreError};
+use std::ops::ControlFlow;
+
+/// Sequences that are looked at before the index of subjects is asked.
+const LOOKED_AT: u64 = 256;
 
 impl FileStore {
     pub(super) fn next_match(&mut self, filter: &Filter, from: u64) -> Result<Option<Message>, StoreError> {
@@ -10,30 +14,58 @@ impl FileStore {
         if from > self.state.last_seq {
             return Ok(None);
         }
+        if self.subjects.are_all_in(filter) {
+            return self.scan_next(&|_| true, Flags::default(), from);
+        }
+        let meant = |subject: &[u8]| filter.matches(subject);
         if let Some(subject) = filter.literal() {
-            let Some(facts) = self.subjects.get(subject) else { return Ok(None) };
-            if facts.last_seq < from {
+            let facts = self.subjects.facts_of(subject);
+            if facts.messages == 0 || facts.last_seq < from {
                 return Ok(None);
             }
             from = from.max(facts.first_seq);
             if facts.messages == 1 || from == facts.last_seq {
                 from = facts.last_seq;
             }
+            return self.scan_next(&meant, Flags::default(), from);
         }
-        self.scan_next(&|subject| filter.matches(subject), Flags::default(), from)
+        // Where matches are frequent the next one is near, and nothing else needs to be asked.
+        let near = self.scan_until(&meant, Flags::default(), from, from + LOOKED_AT)?;
+        if near.is_some() || from + LOOKED_AT > self.state.last_seq {
+            return Ok(near);
+        }
+        from += LOOKED_AT;
+        let (mut best, mut both) = (None::<u64>, false);
+        self.subjects.each_match(filter, |_, _, facts| {
+            if facts.first_seq >= from {
+                best = Some(best.map_or(facts.first_seq, |best| best.min(facts.first_seq)));
+            } else {
+                both |= facts.last_seq >= from;
+            }
+            ControlFlow::Continue(())
+        });
+        match best {
+            Some(best) if !both => self.scan_next(&meant, Flags::default(), best),
+            None if !both => Ok(None),
+            _ => self.scan_next(&meant, Flags::default(), from),
+        }
     }
 
     pub(super) fn last_match(&mut self, filter: &Filter, up_to: u64) -> Result<Option<Message>, StoreError> {
         let mut up_to = up_to.min(self.state.last_seq);
         if let Some(subject) = filter.literal() {
-            let Some(facts) = self.subjects.get(subject) else { return Ok(None) };
-            if facts.first_seq > up_to {
+            let facts = self.subjects.facts_of(subject);
+            if facts.messages == 0 || facts.first_seq > up_to {
                 return Ok(None);
             }
             up_to = up_to.min(facts.last_seq);
         } else if !filter.is_all() && up_to == self.state.last_seq {
-            let matching = self.subjects.iter().filter(|(subject, _)| filter.matches(subject));
-            let Some(last) = matching.map(|(_, facts)| facts.last_seq).max() else { return Ok(None) };
+            let mut last = None;
+            self.subjects.each_match(filter, |_, _, facts| {
+                last = last.max(Some(facts.last_seq));
+                ControlFlow::Continue(())
+            });
+            let Some(last) = last else { return Ok(None) };
             up_to = last;
         }
         self.scan_last(&|subject| filter.matches(subject), up_to)
@@ -45,20 +77,20 @@ impl FileStore {
         up_to: u64,
         max: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let matching: Vec<(Box<[u8]>, SubjectFacts)> = self
-            .subjects
-            .iter()
-            .filter(|(subject, facts)| facts.first_seq <= up_to && filter.matches(subject))
-            .map(|(subject, facts)| (subject.clone(), *facts))
-            .collect();
-        if matching.len() > max {
-            return Err(StoreError::TooMany { max });
-        }
-        let mut seqs = Vec::with_capacity(matching.len());
-        for (subject, facts) in matching {
+        let (mut seqs, mut earlier) = (Vec::new(), Vec::new());
+        self.subjects.each_match(filter, |_, subject, facts| {
             if facts.last_seq <= up_to {
                 seqs.push(facts.last_seq);
-            } else if let Some(message) = self.scan_last(&|s| *s == *subject, up_to)? {
+            } else if facts.first_seq <= up_to {
+                earlier.push(subject.to_vec());
+            }
+            if seqs.len() + earlier.len() > max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if seqs.len() + earlier.len() > max {
+            return Err(StoreError::TooMany { max });
+        }
+        for subject in earlier {
+            if let Some(message) = self.scan_last(&|s| *s == *subject, up_to)? {
                 seqs.push(message.seq);
             }
         }
@@ -72,7 +104,7 @@ impl FileStore {
         from: u64,
         last_per_subject: bool,
     ) -> Result<u64, StoreError> {
-        if filter.is_all() && !last_per_subject {
+        if self.subjects.are_all_in(filter) && !last_per_subject {
             if from <= self.state.first_seq {
                 return Ok(self.state.messages);
             }
@@ -91,11 +123,9 @@ impl FileStore {
         }
         let mut count = 0;
         let mut scan = Vec::new();
-        for (subject, facts) in self.subjects.iter().filter(|(subject, _)| filter.matches(subject)) {
+        self.subjects.each_match(filter, |_, subject, facts| {
             if facts.last_seq < from {
-                continue;
-            }
-            if last_per_subject {
+            } else if last_per_subject {
                 count += 1;
             } else if facts.first_seq >= from {
                 count += facts.messages;
@@ -103,9 +133,10 @@ impl FileStore {
                 // The first is below, the last is not.
                 count += 1;
             } else {
-                scan.push(subject.clone());
+                scan.push(Box::<[u8]>::from(subject));
             }
-        }
+            ControlFlow::Continue(())
+        });
         if scan.is_empty() {
             return Ok(count);
         }

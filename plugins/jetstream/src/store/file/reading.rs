@@ -140,12 +140,23 @@ impl FileStore {
         flags: Flags,
         from: u64,
     ) -> Result<Option<Message>, StoreError> {
+        self.scan_until(meant, flags, from, u64::MAX)
+    }
+
+    /// The same, below a sequence.
+    pub(super) fn scan_until(
+        &mut self,
+        meant: &dyn Fn(&[u8]) -> bool,
+        flags: Flags,
+        from: u64,
+        below: u64,
+    ) -> Result<Option<Message>, StoreError> {
         let flagged = flags != Flags::default();
         let mut at = self.blocks.partition_point(|block| block.last_seq < from);
-        while at < self.blocks.len() {
+        while at < self.blocks.len() && self.blocks[at].first_seq < below {
             let block = &self.blocks[at];
             if block.live > 0 && (!flagged || block.flags.intersects(flags)) {
-                for seq in from.max(block.first_seq)..=self.blocks[at].last_seq {
+                for seq in from.max(block.first_seq)..=block.last_seq.min(below - 1) {
                     let message = match self.read(at, seq) {
                         Ok(Some(message)) => message,
                         // What damage took is left out.

@@ -10,7 +10,7 @@ use super::replay::Ends;
 use super::seal::Seal;
 use super::state_log::Found;
 use super::stream::{FileStore, size_bytes};
-use crate::store::{StoreError, SubjectFacts};
+use crate::store::StoreError;
 use natsd_plugin_api::tracing;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -233,12 +233,7 @@ impl Rebuild<'_> {
                     let store = &mut *self.store;
                     store.state.messages += 1;
                     store.state.bytes += size_bytes(subject.len(), headers.len(), payload.len());
-                    let facts = store
-                        .subjects
-                        .entry_ref(subject)
-                        .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
-                    facts.messages += 1;
-                    facts.last_seq = seq;
+                    store.subjects.add(subject, seq);
                 }
                 seq
             }

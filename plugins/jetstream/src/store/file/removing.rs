@@ -5,7 +5,8 @@ use super::entry::Op;
 use super::reading::record_len;
 use super::state_log::Fact;
 use super::stream::{FileStore, Window, size_bytes};
-use crate::store::{Flags, Purge, Removed, StoreError, StreamStore, SubjectFacts};
+use crate::store::subjects::{Left, Subjects};
+use crate::store::{Flags, Purge, Removed, StoreError, StreamStore};
 use bytes::Bytes;
 
 impl FileStore {
@@ -45,31 +46,17 @@ impl FileStore {
 
     /// The message of a subject is gone; its first and last are found again.
     pub(super) fn forget_subject(&mut self, subject: &[u8], seq: u64) -> Result<(), StoreError> {
-        let Some(facts) = self.subjects.get_mut(subject) else { return Ok(()) };
-        facts.messages -= 1;
-        if facts.messages == 0 {
-            self.subjects.remove(subject);
-            return Ok(());
-        }
-        if facts.messages == 1 {
-            // The other end is the one that is left: nothing has to be searched.
-            let left = if facts.first_seq == seq { facts.last_seq } else { facts.first_seq };
-            if left != seq && (facts.first_seq == seq || facts.last_seq == seq) {
-                (facts.first_seq, facts.last_seq) = (left, left);
-                return Ok(());
+        let Some(id) = self.subjects.find(subject) else { return Ok(()) };
+        match self.subjects.remove(id, seq) {
+            Left::First => {
+                let next = self.scan_next(&|s| s == subject, Flags::default(), seq + 1)?;
+                next.iter().for_each(|next| self.subjects.set_first(id, next.seq));
             }
-        }
-        let (first, last) = (facts.first_seq == seq, facts.last_seq == seq);
-        if first {
-            let next = self.scan_next(&|s| s == subject, Flags::default(), seq + 1)?;
-            if let (Some(facts), Some(next)) = (self.subjects.get_mut(subject), next) {
-                facts.first_seq = next.seq;
+            Left::Last => {
+                let before = self.scan_last(&|s| s == subject, seq - 1)?;
+                before.iter().for_each(|before| self.subjects.set_last(id, before.seq));
             }
-        } else if last {
-            let before = self.scan_last(&|s| s == subject, seq - 1)?;
-            if let (Some(facts), Some(before)) = (self.subjects.get_mut(subject), before) {
-                facts.last_seq = before.seq;
-            }
+            Left::Nothing | Left::Known => {}
         }
         Ok(())
     }
@@ -199,7 +186,7 @@ impl FileStore {
         else {
             return false;
         };
-        let facts = self.subjects.get(subject).copied().unwrap_or_default();
+        let facts = self.subjects.facts_of(subject);
         let is_right = said == seq && facts.messages > 0 && (facts.first_seq..=facts.last_seq).contains(&seq);
         if !is_right {
             return false;
@@ -212,7 +199,7 @@ impl FileStore {
 
     /// Counts everything again.
     fn recount(&mut self) {
-        let mut subjects: hashbrown::HashMap<Box<[u8]>, SubjectFacts> = hashbrown::HashMap::new();
+        let mut subjects = Subjects::default();
         let (mut messages, mut bytes) = (0, 0);
         for at in 0..self.blocks.len() {
             let Ok(content) = self.content(at) else { continue };
@@ -224,11 +211,7 @@ impl FileStore {
                 }
                 messages += 1;
                 bytes += size_bytes(subject.len(), headers.len(), payload.len());
-                let facts = subjects
-                    .entry_ref(subject)
-                    .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
-                facts.messages += 1;
-                facts.last_seq = seq;
+                subjects.add(subject, seq);
             });
         }
         (self.subjects, self.state.messages, self.state.bytes) = (subjects, messages, bytes);

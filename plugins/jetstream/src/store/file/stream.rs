@@ -10,14 +10,16 @@ use super::seal::{Keys, SEED, Seal};
 use super::state_log::{Fact, Kept};
 use super::writer::Writer;
 use crate::filter::Filter;
+use crate::store::subjects::Subjects;
 use crate::store::{
     Appended, Commit, Flags, Message, NewMessage, Purge, Removed, StoreError, StoreSettings, StoreState,
     StoredConsumer, StreamStore, SubjectFacts,
 };
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
@@ -57,7 +59,7 @@ pub struct FileStore {
     pub(super) state: StoreState,
     pub(super) blocks: Vec<Block>,
     pub(super) next_block: u64,
-    pub(super) subjects: HashMap<Box<[u8]>, SubjectFacts>,
+    pub(super) subjects: Subjects,
     pub(super) meta: Bytes,
     pub(super) consumers: BTreeMap<String, Kept>,
     pub(super) found: Vec<StoredConsumer>,
@@ -134,7 +136,7 @@ impl FileStore {
             state,
             blocks: Vec::new(),
             next_block: 1,
-            subjects: HashMap::new(),
+            subjects: Subjects::default(),
             meta: Bytes::new(),
             consumers: BTreeMap::new(),
             found: Vec::new(),
@@ -292,7 +294,7 @@ impl StreamStore for FileStore {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError> {
         let (subject, headers, payload) =
             (message.subject.len(), message.headers.len(), message.payload.len());
-        if subject + headers + payload > record::SIZE_MAX {
+        if subject + headers + payload > record::SIZE_MAX || subject > usize::from(u16::MAX) {
             return Err(StoreError::TooLarge);
         }
         if let Some(error) = self.shared.writer.refusal() {
@@ -312,13 +314,8 @@ impl StreamStore for FileStore {
             self.state.first_seq = seq;
             self.state.first_time_ns = message.time_ns;
         }
-        let facts = self
-            .subjects
-            .entry_ref(message.subject)
-            .or_insert_with(|| SubjectFacts { first_seq: seq, ..SubjectFacts::default() });
-        facts.messages += 1;
-        facts.last_seq = seq;
-        Ok(Appended { seq, size_bytes, subject_messages: facts.messages })
+        let subject_messages = self.subjects.add(message.subject, seq).messages;
+        Ok(Appended { seq, size_bytes, subject_messages })
     }
 
     fn skip(&mut self, count: u64, time_ns: i64) -> Result<(), StoreError> {
@@ -393,7 +390,7 @@ impl StreamStore for FileStore {
     }
 
     fn subject(&mut self, subject: &[u8]) -> Result<SubjectFacts, StoreError> {
-        Ok(self.subjects.get(subject).copied().unwrap_or_default())
+        Ok(self.subjects.facts_of(subject))
     }
 
     fn subjects(
@@ -401,10 +398,10 @@ impl StreamStore for FileStore {
         filter: &Filter,
         visit: &mut dyn FnMut(&[u8], SubjectFacts),
     ) -> Result<(), StoreError> {
-        self.subjects
-            .iter()
-            .filter(|(subject, _)| filter.matches(subject))
-            .for_each(|(subject, facts)| visit(subject, *facts));
+        self.subjects.each_match(filter, |_, subject, facts| {
+            visit(subject, facts);
+            ControlFlow::Continue(())
+        });
         Ok(())
     }
 
