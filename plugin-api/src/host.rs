@@ -201,6 +201,12 @@ impl Host {
         import::interest_count(&self.tables, account, subject, queue)
     }
 
+    /// How many subscriptions of the account are to exactly this subject, wildcards not counted: without a queue
+    /// name those of no group, else the members of that group. Since 1.5.
+    pub fn exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        import::interest_count_exact(&self.tables, account, subject, queue)
+    }
+
     /// Calls `changed` after each subscription that matches the subject (without wildcards) has come or gone. It
     /// runs on the thread of whoever subscribed, and must not block. Since 1.1.
     pub fn watch_interest(

@@ -17,6 +17,8 @@ pub struct JetStream {
     client: Client,
     inbox: String,
     next: u64,
+    /// The number of the last subscription.
+    listening: u64,
 }
 
 /// A message as it came.
@@ -57,7 +59,7 @@ impl JetStream {
         let mut client = Client::join(address, &fields).map_err(|_| Lost)?;
         let inbox = format!("_INBOX.{name}");
         client.send(format!("SUB {inbox}.> 1\r\n").as_bytes()).map_err(|_| Lost)?;
-        Ok(Self { client, inbox, next: 0 })
+        Ok(Self { client, inbox, next: 0, listening: 1 })
     }
 
     pub fn set_patience(&mut self, patience: Duration) {
@@ -66,6 +68,13 @@ impl JetStream {
 
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         self.client.send(bytes).map_err(|_| Lost)
+    }
+
+    /// Messages on the subject come as well.
+    pub fn listen(&mut self, subject: &str) -> Result<(), Lost> {
+        self.listening += 1;
+        let line = format!("SUB {subject} {}\r\n", self.listening);
+        self.send(line.as_bytes())
     }
 
     /// A subject of the inbox that was not used before.

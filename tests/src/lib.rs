@@ -23,6 +23,7 @@ pub mod monitored;
 pub mod nkey;
 pub mod plugins;
 pub mod requests;
+pub mod schemas;
 pub mod sealed;
 pub mod server;
 pub mod shape;

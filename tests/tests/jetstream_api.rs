@@ -26,7 +26,7 @@ macro_rules! topics {
     };
 }
 
-topics!(bodies, streams, updates, origins, consumers, messages, lists, account);
+topics!(bodies, streams, updates, origins, consumers, messages, lists, account, advisories, deliveries);
 
 fn reference(topic: &str) {
     let Some(program) = server::reference() else {
@@ -37,7 +37,7 @@ fn reference(topic: &str) {
         return check(topic, &program);
     }
     let script = script(topic);
-    let seen: Vec<_> = script.cases.iter().map(|case| case.play(&program, true)).collect();
+    let seen: Vec<_> = script.cases.iter().flat_map(|case| case.play(&program, true)).collect();
     std::fs::write(file(topic), script.with_answers(&seen)).unwrap();
 }
 
@@ -48,8 +48,7 @@ fn check(topic: &str, program: &Path) {
     for case in script.cases.iter().filter(|case| case.name.contains(&only)) {
         let seen = case.play(program, false);
         played += seen.len();
-        let differences =
-            case.requests.iter().zip(&seen).filter_map(|(request, seen)| request.difference(seen));
+        let differences = case.steps.iter().zip(&seen).filter_map(|(step, seen)| step.difference(seen));
         let differences: Vec<String> = differences.collect();
         if !differences.is_empty() {
             count += differences.len();

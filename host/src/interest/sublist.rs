@@ -148,6 +148,16 @@ impl Sublist {
         count
     }
 
+    /// Subscriptions to exactly this subject: without a queue name those of no group, else of that group.
+    pub fn count_exact_interest(&self, subject: &[u8], queue: &[u8]) -> usize {
+        let mut count = 0;
+        self.trie.matches(subject, |number, sub| {
+            let name = if sub.queue == 0 { b"" } else { self.trie.queue_name(sub.queue) };
+            count += usize::from(name == queue && self.trie.subject(number) == subject);
+        });
+        count
+    }
+
     pub fn has_interest(&self, subject: &[u8]) -> bool {
         let mut any = false;
         self.trie.matches(subject, |_, _| any = true);

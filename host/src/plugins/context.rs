@@ -254,6 +254,10 @@ impl HostSide for Lent {
         self.0.services()?.count_interest(account, subject, queue)
     }
 
+    fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        self.0.services()?.count_exact_interest(account, subject, queue)
+    }
+
     fn watch_interest(&self, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
         let context = &self.0;
         let services = context.services()?;

@@ -73,6 +73,7 @@ pub trait HostServices: Send + Sync + 'static {
     /// Matching subscriptions; with a queue name only members of that group.
     fn count_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64>;
     /// Calls `changed` with one empty message after a matching subscription came or went.
+    fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64>;
     fn watch_interest(&self, account: &str, subject: &[u8], changed: Arc<Subscriber>) -> Result<u64>;
     fn unwatch_interest(&self, watch: u64);
 

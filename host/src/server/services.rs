@@ -216,6 +216,12 @@ impl HostServices for Services {
         Ok(count as u64)
     }
 
+    fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        let account = self.account_named(account)?;
+        let count = account.sublist.read().count_exact_interest(subject, queue);
+        Ok(count as u64)
+    }
+
     fn watch_interest(&self, account: &str, subject: &[u8], changed: Arc<Subscriber>) -> Result<u64> {
         if !crate::subject::is_valid_literal(subject) {
             return Err(Error::new(

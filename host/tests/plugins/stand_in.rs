@@ -104,6 +104,11 @@ impl HostServices for StandIn {
         Ok(subscriptions.values().filter(|(wanted, _)| wanted.as_bytes() == subject).count() as u64)
     }
 
+    fn count_exact_interest(&self, _: &str, subject: &[u8], _: &[u8]) -> Result<u64> {
+        let subscriptions = self.subscriptions.lock().unwrap();
+        Ok(subscriptions.values().filter(|(wanted, _)| wanted.as_bytes() == subject).count() as u64)
+    }
+
     fn watch_interest(&self, _: &str, _: &[u8], _: Arc<Subscriber>) -> Result<u64> {
         Err(Error::unsupported("nothing can be watched here"))
     }

@@ -152,6 +152,13 @@ pub fn interest_count(tables: &Tables, account: &str, subject: &[u8], queue: &[u
     answer(unsafe { count(tables.host, account.into(), subject.into(), queue.into()) })
 }
 
+pub fn interest_count_exact(tables: &Tables, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+    let count = interest(tables)?.count_exact();
+    let count = count.ok_or_else(|| Error::unsupported("this natsd does not count exact interest"))?;
+    // SAFETY: as above.
+    answer(unsafe { count(tables.host, account.into(), subject.into(), queue.into()) })
+}
+
 pub fn interest_watch(tables: &Tables, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
     let watch = interest(tables)?.watch();
     // SAFETY: as above.

@@ -189,6 +189,9 @@ pub struct InterestTable {
     pub watch: unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, u8>, FfiSink) -> Answer<u64>,
     #[sabi(last_prefix_field)]
     pub unwatch: unsafe extern "C" fn(Host, u64),
+    /// As `count`, but only subscriptions to exactly this subject; without a queue group only those of no group.
+    /// Since 1.5.
+    pub count_exact: unsafe extern "C" fn(Host, RStr<'_>, RSlice<'_, u8>, RSlice<'_, u8>) -> Answer<u64>,
 }
 interface!(InterestTableRef, "natsd.interest/1");
 

@@ -30,6 +30,12 @@ pub struct StreamFacts {
 pub trait Interest {
     /// Whether a message on the subject would reach anyone; with a queue name, whether a member of that group.
     fn has(&self, subject: &[u8], queue: &[u8]) -> bool;
+
+    /// Whether someone listens to exactly this subject: who listens to everything does not take what a consumer
+    /// pushes (JC-115). Without a queue name only who is in no group counts.
+    fn has_exact(&self, subject: &[u8], queue: &[u8]) -> bool {
+        self.has(subject, queue)
+    }
 }
 
 impl Context<'_> {

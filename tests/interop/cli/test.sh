@@ -3,6 +3,8 @@
 
 # shellcheck source=harness.sh
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
+# shellcheck source=jetstream.sh
+source "$(dirname "${BASH_SOURCE[0]}")/jetstream.sh"
 
 # Messaging, on every transport.
 
@@ -249,6 +251,9 @@ for transport in tls tls_first wss; do
 done
 check client_certificate
 check backup_and_restore tcp
+for test in streams pull_consumers push_consumers key_value object_store services jetstream_bench; do
+  check "$test"
+done
 check context
 
 echo "cli: $passed passed, $failed failed"

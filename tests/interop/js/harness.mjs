@@ -26,7 +26,7 @@ process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 class Server {
   constructor(folder, transport, conf, env) {
     Object.assign(this, { folder, transport });
-    this.env = { ...process.env, NATS_PORT: "-1", WEBSOCKET_PORT: "-1", ...env };
+    this.env = { ...process.env, NATS_PORT: "-1", WEBSOCKET_PORT: "-1", JETSTREAM_DIR: folder, ...env };
     this.config = path.join(folder, "server.conf");
     fs.writeFileSync(this.config, conf);
   }

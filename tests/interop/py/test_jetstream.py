@@ -1,10 +1,13 @@
 """JetStream as nats-py uses it: streams, consumers of all kinds, key-value, object store."""
 
 import asyncio
+import datetime
+import json
 import uuid
 
 import nats.errors
 import nats.js.errors
+import nats.micro
 import pytest
 from harness import SECONDS
 from nats.js import api
@@ -183,3 +186,88 @@ async def test_everything_is_there_after_a_restart(serve, connect):
     assert [message.data for message in await again.fetch(6, timeout=SECONDS)] == [
         str(n).encode() for n in range(4, 10)
     ]
+
+
+async def test_direct_gets_and_headers(js):
+    js = await js()
+    await js.add_stream(name="DIRECT", subjects=["direct.>"], allow_direct=True)
+    for n in range(3):
+        await js.publish("direct.a", str(n).encode(), headers={"Kind": "test"})
+    message = await js.get_msg("DIRECT", subject="direct.a", direct=True)
+    assert (message.seq, message.data, message.headers["Kind"]) == (3, b"2", "test")
+    following = await js.get_msg("DIRECT", seq=2, subject="direct.>", direct=True, next=True)
+    assert following.seq == 2
+    with pytest.raises(nats.js.errors.NotFoundError):
+        await js.get_msg("DIRECT", seq=9, direct=True)
+
+
+async def test_expectations(js):
+    js = await js()
+    await js.add_stream(name="EXPECT", subjects=["expect"])
+    await js.publish("expect", b"1")
+    await js.publish("expect", b"2", headers={api.Header.EXPECTED_LAST_SEQUENCE: "1"})
+    with pytest.raises(nats.js.errors.APIError) as refused:
+        await js.publish("expect", b"3", headers={api.Header.EXPECTED_LAST_SEQUENCE: "1"})
+    assert refused.value.err_code == 10071
+    with pytest.raises(nats.js.errors.APIError) as refused:
+        await js.publish("expect", b"3", stream="OTHER")
+    assert refused.value.err_code == 10060
+
+
+async def test_a_consumer_filters_pauses_and_starts_where_it_should(js):
+    js = await js()
+    await js.add_stream(name="WHERE", subjects=["where.>"])
+    for n in range(6):
+        await js.publish(f"where.{n % 2}", str(n).encode())
+    config = api.ConsumerConfig(
+        durable_name="late",
+        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=3,
+        filter_subject="where.1",
+        ack_policy=api.AckPolicy.EXPLICIT,
+    )
+    await js.add_consumer("WHERE", config)
+    subscription = await js.pull_subscribe_bind(consumer="late", stream="WHERE")
+    assert [message.data for message in await subscription.fetch(2, timeout=SECONDS)] == [b"3", b"5"]
+    last = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT, filter_subject="where.>")
+    newest = await js.pull_subscribe("where.>", config=last)
+    assert [message.data for message in await newest.fetch(2, timeout=SECONDS)] == [b"4", b"5"]
+    until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).isoformat()
+    assert (await js.pause_consumer("WHERE", "late", until)).paused
+    assert not (await js.resume_consumer("WHERE", "late")).paused
+    assert [info.name for info in await js.consumers_info("WHERE") if info.config.durable_name] == ["late"]
+    assert await js.delete_consumer("WHERE", "late")
+
+
+async def test_mirrors_and_sources(js):
+    js = await js()
+    await js.add_stream(name="ORIGIN", subjects=["origin.>"])
+    for n in range(5):
+        await js.publish(f"origin.{n}", b"x")
+    await js.add_stream(name="MIRROR", mirror=api.StreamSource(name="ORIGIN"))
+    source = api.StreamSource(name="ORIGIN", filter_subject="origin.3")
+    await js.add_stream(name="SOURCED", sources=[source])
+    for name, count in (("MIRROR", 5), ("SOURCED", 1)):
+        async with asyncio.timeout(SECONDS):
+            while (await js.stream_info(name)).state.messages < count:
+                await asyncio.sleep(0.02)
+    assert (await js.get_msg("MIRROR", seq=4)).subject == "origin.3"
+    assert (await js.get_msg("SOURCED", seq=1)).subject == "origin.3"
+
+
+async def test_services_are_found_and_asked(serve, connect):
+    server = await serve("tcp", "jetstream")
+    client = await connect(server)
+    service = await nats.micro.add_service(client.nc, name="echo", version="1.2.3")
+
+    async def again(request):
+        await request.respond(request.data)
+
+    await service.add_endpoint(name="again", subject="say.again", handler=again)
+    other = (await connect(server)).nc
+    assert (await other.request("say.again", b"hello", timeout=SECONDS)).data == b"hello"
+    info = json.loads((await other.request("$SRV.INFO.echo", b"", timeout=SECONDS)).data)
+    assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["say.again"]
+    stats = json.loads((await other.request("$SRV.STATS.echo", b"", timeout=SECONDS)).data)
+    assert stats["endpoints"][0]["num_requests"] == 1
+    await service.stop()

@@ -57,6 +57,11 @@ pub trait HostSide: Send + Sync + 'static {
         let _ = (account, subject, queue);
         Err(no_interest())
     }
+    /// Since 1.5.
+    fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
+        let _ = (account, subject, queue);
+        Err(no_interest())
+    }
     fn watch_interest(&self, account: &str, subject: &[u8], sink: FfiSink) -> Result<u64> {
         let _ = (account, subject, sink);
         Err(no_interest())
@@ -325,8 +330,24 @@ unsafe extern "C" fn unsubscribe(host: *const (), subscription: u64) {
     guarded_or((), || unsafe { side(host) }.unsubscribe(subscription))
 }
 
-static INTEREST: &WithMetadata<InterestTable> =
-    &WithMetadata::new(InterestTable { count: count_interest, watch: watch_interest, unwatch });
+static INTEREST: &WithMetadata<InterestTable> = &WithMetadata::new(InterestTable {
+    count: count_interest,
+    watch: watch_interest,
+    unwatch,
+    count_exact: count_exact_interest,
+});
+
+unsafe extern "C" fn count_exact_interest(
+    host: *const (),
+    account: RStr<'_>,
+    subject: RSlice<'_, u8>,
+    queue: RSlice<'_, u8>,
+) -> RResult<u64, FfiError> {
+    guarded(|| {
+        // SAFETY: see above.
+        unsafe { side(host) }.count_exact_interest(account.as_str(), subject.as_slice(), queue.as_slice())
+    })
+}
 
 unsafe extern "C" fn count_interest(
     host: *const (),

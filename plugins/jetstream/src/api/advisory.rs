@@ -26,6 +26,8 @@ pub enum Action {
 }
 
 impl Advisory {
+    pub const AUDIT_SUBJECT: &str = "$JS.EVENT.ADVISORY.API";
+
     fn new(subject: String, kind: &'static str, fields: Value) -> Self {
         let fields = match fields {
             Value::Object(fields) => fields,
@@ -62,7 +64,7 @@ impl Advisory {
             fields["request"] = String::from_utf8_lossy(request).into();
         }
         fields["response"] = String::from_utf8_lossy(response).into();
-        Self::new(format!("{PREFIX}.API"), "io.nats.jetstream.advisory.v1.api_audit", fields)
+        Self::new(Self::AUDIT_SUBJECT.to_owned(), "io.nats.jetstream.advisory.v1.api_audit", fields)
     }
 
     pub fn snapshot_create(stream: &str, state: &StreamState, client: &Value) -> Self {

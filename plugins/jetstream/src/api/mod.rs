@@ -9,6 +9,6 @@ pub mod json;
 pub mod level;
 pub mod limits;
 pub mod reply;
-mod shapes;
+pub(crate) mod shapes;
 pub mod subject;
 pub mod validate;

@@ -53,6 +53,23 @@ pub static MSG_GET: Struct = Struct {
     ],
 };
 
+/// `CONSUMER.MSG.NEXT` (JC-120): nats-server has no name for it.
+pub static CONSUMER_NEXT: Struct = Struct {
+    name: "",
+    fields: &[
+        ("expires", Shape::Int(Int::Duration)),
+        ("batch", INT),
+        ("max_bytes", INT),
+        ("no_wait", Bool),
+        ("idle_heartbeat", Shape::Int(Int::Duration)),
+        ("group", Text),
+        ("min_pending", INT64),
+        ("min_ack_pending", INT64),
+        ("id", Text),
+        ("priority", INT),
+    ],
+};
+
 pub static STREAM_SNAPSHOT: Struct = Struct {
     name: "JSApiStreamSnapshotRequest",
     fields: &[

@@ -238,17 +238,25 @@ impl<'a> Request<'a> {
         )
     }
 
-    /// Whether a successful one is counted and told in an audit advisory (JS-012).
-    pub fn is_audited(&self) -> bool {
-        !matches!(
-            self,
-            Self::MsgGet { .. }
-                | Self::DirectGet { .. }
-                | Self::DirectGetLast { .. }
-                | Self::ConsumerNext { .. }
-                | Self::ConsumerReset { .. }
-        )
+    /// Whether an answer is counted and told in an audit advisory (JS-012).
+    pub fn audited(&self) -> Audited {
+        match self {
+            Self::MsgGet { .. } => Audited::Errors,
+            Self::DirectGet { .. }
+            | Self::DirectGetLast { .. }
+            | Self::ConsumerNext { .. }
+            | Self::ConsumerReset { .. } => Audited::Never,
+            _ => Audited::Always,
+        }
     }
+}
+
+/// Which answers are counted and told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audited {
+    Always,
+    Errors,
+    Never,
 }
 
 impl<'a> ConsumerPath<'a> {

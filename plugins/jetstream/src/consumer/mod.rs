@@ -258,7 +258,18 @@ impl Consumer {
             return Err(error::CONSUMER_NAME_EXIST);
         }
         let refiltered = !config.filters().eq(self.config.filters());
+        let waits_otherwise =
+            config.ack_wait != self.config.ack_wait || config.backoff != self.config.backoff;
+        let sent_ns =
+            |consumer: &Self, seq, deadline_ns: i64| deadline_ns.saturating_sub(consumer.wait_ns(seq));
+        let sent: Vec<(u64, i64)> = match waits_otherwise {
+            true => self.pending.iter().map(|(&seq, at)| (seq, sent_ns(self, seq, at.deadline_ns))).collect(),
+            false => Vec::new(),
+        };
         self.config = config;
+        for (seq, sent_ns) in sent {
+            self.wait_from(seq, sent_ns);
+        }
         if let Some(push) = &mut self.push {
             push.configure(&self.config);
         }
@@ -303,7 +314,7 @@ impl Consumer {
     }
 
     fn groups(&self) -> Vec<PriorityGroupState> {
-        if self.config.priority_policy != PriorityPolicy::PinnedClient {
+        if self.config.priority_policy == PriorityPolicy::None {
             return Vec::new();
         }
         let state = |group: &String| PriorityGroupState {
@@ -367,6 +378,7 @@ impl Consumer {
             self.forget(seq);
             self.raise_floor();
             self.changes.acknowledged(seq);
+            self.last_ack_ns = ctx.now_ns;
         }
     }
 
@@ -377,6 +389,9 @@ impl Consumer {
             let first = ctx.store.state().first_seq;
             if self.next_seq < first {
                 self.next_seq = first;
+                // What is gone counts as passed.
+                self.delivered.stream_seq = first - 1;
+                self.raise_floor();
             }
             self.recount(ctx)
         });

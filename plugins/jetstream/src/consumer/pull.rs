@@ -3,6 +3,8 @@
 use super::Consumer;
 use super::deliver::Target;
 use super::push::idle_heartbeat;
+use crate::api::json::decode_leniently;
+use crate::api::shapes::CONSUMER_NEXT;
 use crate::context::{Context, unique_id};
 use crate::duration;
 use crate::outbox::{Content, Post};
@@ -10,7 +12,7 @@ use crate::store::Loaded;
 use crate::stream::headers;
 use crate::wire::{ApiError, PriorityPolicy, error};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::collections::VecDeque;
 
 /// What natsd's API can do (JS-006).
@@ -240,7 +242,9 @@ impl Consumer {
         if body.no_wait {
             let ready = self.num_pending + self.again.len() as u64;
             let wanted: u64 = self.pulls.waiting.iter().map(|request| request.remaining).sum();
-            if ready == 0 && body.expires <= 0 {
+            let stands_by = self.pulls.pin.as_ref().is_some_and(|pin| pin.id != body.id);
+            let gets_none = ready == 0 || stands_by || self.paused_until(ctx.now_ns).is_some();
+            if gets_none && body.expires <= 0 {
                 return Err("404 No Messages".to_owned());
             }
             if wanted > 0 && ready < wanted {
@@ -410,20 +414,25 @@ impl Consumer {
         Some(at)
     }
 
-    pub(super) fn pin_timeout(&mut self, ctx: &mut Context<'_>) {
+    /// When a pinned client that asks for nothing is one no more.
+    pub(super) fn pin_deadline_ns(&self) -> i64 {
         let timeout = self.config.priority_timeout;
-        let Some(pin) = &self.pulls.pin else { return };
+        let Some(pin) = self.pulls.pin.as_ref().filter(|_| timeout > 0) else { return i64::MAX };
         let waits = self.pulls.waiting.iter().any(|request| request.body.id == pin.id);
-        if timeout > 0 && !waits && pin.used_ns + timeout <= ctx.now_ns {
+        if waits { i64::MAX } else { pin.used_ns.saturating_add(timeout) }
+    }
+
+    pub(super) fn pin_timeout(&mut self, ctx: &mut Context<'_>) {
+        if self.pin_deadline_ns() <= ctx.now_ns {
             self.drop_pin("timeout", ctx);
         }
     }
 
     fn drop_pin(&mut self, reason: &str, ctx: &mut Context<'_>) {
-        let Some(pin) = self.pulls.pin.take() else { return };
+        let pin = self.pulls.pin.take();
         let mut kept = VecDeque::new();
         for request in std::mem::take(&mut self.pulls.waiting) {
-            if request.body.id == pin.id {
+            if pin.as_ref().is_some_and(|pin| request.body.id == pin.id) {
                 end(&request.reply, "423 Nats-Wrong-Pin-Id", Some(&request), ctx);
             } else {
                 kept.push_back(request);
@@ -477,11 +486,9 @@ fn parse(body: &[u8]) -> Result<(Body, bool), String> {
         if let Ok(body) = serde_json::from_str(text) {
             return Ok((body, true));
         }
-        let bad = |why: serde_json::Error| format!("400 Bad Request - {why}");
-        let mut members: Map<String, Value> = serde_json::from_str(text).map_err(bad)?;
-        // As in Go, `null` is what is not there.
-        members.retain(|_, member| !member.is_null());
-        return Ok((serde_json::from_value(Value::Object(members)).map_err(bad)?, true));
+        // As Go reads it: `null` is what is not there, and errors have its words.
+        let body = decode_leniently(text.as_bytes(), &CONSUMER_NEXT);
+        return body.map(|body| (body, true)).map_err(|why| format!("400 Bad Request - {why}"));
     }
     let batch = text.parse::<i64>().unwrap_or(1);
     Ok((Body { batch, ..Body::default() }, false))

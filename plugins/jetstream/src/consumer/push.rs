@@ -111,7 +111,7 @@ impl Consumer {
     pub fn interest_changed(&mut self, ctx: &mut Context<'_>) {
         let (subject, group) = (&self.config.deliver_subject, &self.config.deliver_group);
         let Some(push) = &mut self.push else { return };
-        let active = ctx.interest.has(subject.as_bytes(), group.as_bytes());
+        let active = ctx.interest.has_exact(subject.as_bytes(), group.as_bytes());
         if active != push.is_active() {
             push.set_active(active);
             push.last_sent_ns = ctx.now_ns;

@@ -16,7 +16,11 @@ impl Consumer {
         acked: &mut Vec<u64>,
     ) {
         // JC-096, JC-098.
-        if !self.acks() || ack.stream_seq == 0 || ack.stream_seq > self.delivered.stream_seq {
+        if ack.stream_seq > self.delivered.stream_seq {
+            return;
+        }
+        if ack.stream_seq == 0 {
+            ctx.out.answer(reply, b"", b"");
             return;
         }
         self.active_ns = ctx.now_ns;
@@ -47,7 +51,9 @@ impl Consumer {
 
     fn acknowledge(&mut self, ack: &AckSubject<'_>, ctx: &mut Context<'_>, acked: &mut Vec<u64>) {
         self.last_ack_ns = ctx.now_ns;
-        if let Some(pending) = self.pending.get(&ack.stream_seq) {
+        if let Some(pending) = self.pending.get(&ack.stream_seq)
+            && self.config.ack_policy == AckPolicy::Explicit
+        {
             let sent_ns = pending.deadline_ns - self.wait_ns(ack.stream_seq);
             self.sample(ack, ctx.now_ns - sent_ns, ctx);
         }
@@ -174,6 +180,7 @@ impl Consumer {
             }
         }
         self.go_to(to);
+        (self.last_delivery_ns, self.last_ack_ns) = (0, 0);
         self.changes.reset(to);
         self.recount(ctx).map_err(super::failed)?;
         Ok(to)
@@ -254,6 +261,15 @@ impl Consumer {
         self.pending.insert(seq, super::Pending { consumer_seq, deadline_ns });
         self.again.remove(&seq);
         self.due_apart.insert((deadline_ns, seq));
+    }
+
+    /// The wait of a message that was delivered then is another one now.
+    pub(super) fn wait_from(&mut self, seq: u64, sent_ns: i64) {
+        if let Some(pending) = self.pending.get(&seq).copied()
+            && !self.again.contains(&seq)
+        {
+            self.postpone(seq, pending.consumer_seq, sent_ns.saturating_add(self.wait_ns(seq)));
+        }
     }
 
     pub(super) fn note_due(&mut self, deadline_ns: i64, seq: u64) {

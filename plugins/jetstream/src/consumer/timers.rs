@@ -14,6 +14,7 @@ impl Consumer {
             Some(push) => push.deadline_ns(),
             None => self.pulls.deadline_ns(),
         };
+        let taker = taker.min(self.pin_deadline_ns());
         let pause = self.config.pause_until.map_or(i64::MAX, |until| until.0);
         due.min(apart).min(taker).min(pause).min(self.inactive_ns())
     }
@@ -34,19 +35,19 @@ impl Consumer {
             && until.0 <= now_ns
         {
             self.config.pause_until = None;
-            self.advise_pause(ctx);
+            self.advise_pause(false, until, ctx);
         }
         while let Some(&(deadline_ns, seq)) = self.due.front()
             && deadline_ns <= now_ns
         {
             self.due.pop_front();
-            self.fall_due(deadline_ns, seq);
+            self.fall_due(deadline_ns, seq, ctx);
         }
         while let Some(&(deadline_ns, seq)) = self.due_apart.first()
             && deadline_ns <= now_ns
         {
             self.due_apart.pop_first();
-            self.fall_due(deadline_ns, seq);
+            self.fall_due(deadline_ns, seq, ctx);
         }
         if self.push.is_some() {
             self.push_tick(ctx);
@@ -60,29 +61,47 @@ impl Consumer {
         if self.inactive_ns() <= now_ns { Tick::Delete } else { Tick::Idle }
     }
 
-    fn fall_due(&mut self, deadline_ns: i64, seq: u64) {
-        if self.pending.get(&seq).is_some_and(|pending| pending.deadline_ns == deadline_ns) {
+    /// Again, unless that was the last time (JC-111): nobody need ask for more to learn that.
+    fn fall_due(&mut self, deadline_ns: i64, seq: u64, ctx: &mut Context<'_>) {
+        if self.pending.get(&seq).is_none_or(|pending| pending.deadline_ns != deadline_ns) {
+            return;
+        }
+        let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
+        let max = u64::try_from(self.config.max_deliver).unwrap_or(0);
+        if max > 0 && deliveries >= max {
+            self.give_up(seq, deliveries, ctx);
+        } else {
             self.again.insert(seq);
         }
     }
 
     /// JC-172. `None` and what is past resume.
     pub fn pause(&mut self, until: Option<Time>, ctx: &mut Context<'_>) -> Result<(), ApiError> {
+        let before = self.config.pause_until;
         self.config.pause_until = until.filter(|until| until.0 > ctx.now_ns);
+        if self.config.pause_until == before {
+            return Ok(());
+        }
         crate::api::level::stamp_consumer(&mut self.config);
         ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(super::failed)?;
-        self.advise_pause(ctx);
+        self.advise_pause(self.config.pause_until.is_some(), until.unwrap_or_default(), ctx);
         Ok(())
     }
 
-    fn advise_pause(&mut self, ctx: &mut Context<'_>) {
+    /// A new one may be paused from the beginning.
+    pub fn tell_if_paused(&mut self, ctx: &mut Context<'_>) {
+        if let Some(until) = self.config.pause_until.filter(|until| until.0 > ctx.now_ns) {
+            self.advise_pause(true, until, ctx);
+        }
+    }
+
+    /// JS-273
+    pub(super) fn advise_pause(&mut self, is_paused: bool, until: Time, ctx: &mut Context<'_>) {
         let mut fields = Map::new();
         fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
         fields.insert("consumer".to_owned(), self.config.name.clone().into());
-        fields.insert("paused".to_owned(), self.config.pause_until.is_some().into());
-        if let Some(until) = self.config.pause_until {
-            fields.insert("pause_until".to_owned(), Value::from(until.to_string()));
-        }
+        fields.insert("paused".to_owned(), is_paused.into());
+        fields.insert("pause_until".to_owned(), Value::from(until.to_string()));
         self.advise("PAUSE", "consumer_pause", fields, ctx);
     }
 }

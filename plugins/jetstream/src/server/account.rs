@@ -6,7 +6,8 @@ use super::queue::Request;
 use super::usage::Usage;
 use super::worker::Worker;
 use crate::api::assets::Assets;
-use crate::api::limits::Tiers;
+use crate::api::limits::{AccountLimits, Tiers};
+use crate::store::StoredStream;
 use crate::wire::StreamConfig;
 use bytes::Bytes;
 use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
@@ -20,7 +21,7 @@ pub const API_PREFIX: &[u8] = b"$JS.API.";
 /// An account of the server. Accounts without JetStream are here too, to be answered that (JS-007).
 pub struct Account {
     pub name: Arc<str>,
-    pub enabled: bool,
+    enabled: AtomicBool,
     /// What it may have.
     pub tiers: RwLock<Tiers>,
     pub(super) usage: Arc<Usage>,
@@ -32,11 +33,14 @@ pub struct Account {
     /// Streams that cannot run, and why: they are left alone (SD-126).
     pub damaged: Mutex<BTreeMap<String, String>>,
     pub streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
+    /// What the store has of it while it has no JetStream; a reload may give it that.
+    pub parked: Mutex<Vec<StoredStream>>,
     /// Names of streams that are being restored.
     pub restoring: Mutex<BTreeSet<String>>,
     pub api_total: AtomicU64,
     pub api_errors: AtomicU64,
     subscriptions: Mutex<Vec<Subscription>>,
+    hears_acks: AtomicBool,
 }
 
 /// A running stream, from outside its task.
@@ -53,25 +57,38 @@ pub struct StreamHandle {
 impl Account {
     /// `tiers`: None without JetStream.
     pub fn new(name: &str, tiers: Option<Tiers>, is_system: bool) -> Arc<Self> {
-        let usage = Usage::of_account();
-        if let Some(limits) = tiers.as_ref().and_then(|tiers| tiers.select(1)) {
-            usage.limit(limits.max_memory, limits.max_storage);
-        }
-        Arc::new(Self {
+        let account = Self {
             name: name.into(),
-            usage,
-            enabled: tiers.is_some(),
-            tiers: RwLock::new(tiers.unwrap_or_default()),
+            usage: Usage::of_account(),
+            enabled: AtomicBool::new(false),
+            tiers: RwLock::default(),
             assets: RwLock::default(),
             changing: Arc::default(),
             is_system,
             damaged: Mutex::default(),
+            parked: Mutex::default(),
             streams: RwLock::default(),
             restoring: Mutex::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
             subscriptions: Mutex::default(),
-        })
+            hears_acks: AtomicBool::new(false),
+        };
+        account.set_tiers(tiers);
+        Arc::new(account)
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Relaxed)
+    }
+
+    /// What it may have from now on; None: no JetStream.
+    pub fn set_tiers(&self, tiers: Option<Tiers>) {
+        let unlimited = AccountLimits::default();
+        let limits = tiers.as_ref().and_then(|tiers| tiers.select(1)).unwrap_or(&unlimited);
+        self.usage.limit(limits.max_memory, limits.max_storage);
+        self.enabled.store(tiers.is_some(), Relaxed);
+        *self.tiers.write() = tiers.unwrap_or_default();
     }
 
     pub fn stream(&self, name: &str) -> Option<Arc<StreamHandle>> {
@@ -93,17 +110,25 @@ impl Account {
                 }
             })?);
         }
-        if self.enabled {
-            for (subject, kind, token) in [("$JS.ACK.>", Kind::Ack, 2), ("$JS.FC.>", Kind::Flow, 2)] {
-                let account = Arc::downgrade(self);
-                subscriptions.push(host.subscribe(&self.inline(subject.to_owned()), move |messages| {
-                    if let Some(account) = account.upgrade() {
-                        account.to_streams(kind, token, messages);
-                    }
-                })?);
-            }
-        }
         *self.subscriptions.lock() = subscriptions;
+        if self.is_enabled() { self.hear_acks(host, server) } else { Ok(()) }
+    }
+
+    /// Subscribes to what consumers are answered, once.
+    pub fn hear_acks(self: &Arc<Self>, host: &Host, server: &Weak<Server>) -> Result<()> {
+        if self.hears_acks.swap(true, Relaxed) {
+            return Ok(());
+        }
+        for (subject, kind, token) in [("$JS.ACK.>", Kind::Ack, 2), ("$JS.FC.>", Kind::Flow, 2)] {
+            let (account, server) = (Arc::downgrade(self), server.clone());
+            let subscription = host.subscribe(&self.inline(subject.to_owned()), move |messages| {
+                let account = account.upgrade().filter(|account| account.is_enabled());
+                if let (Some(account), Some(server)) = (account, server.upgrade()) {
+                    account.to_streams(&server, kind, token, messages);
+                }
+            })?;
+            self.subscriptions.lock().push(subscription);
+        }
         Ok(())
     }
 
@@ -145,7 +170,7 @@ impl Account {
             let straight = [(&b"CONSUMER.MSG.NEXT."[..], Kind::Pull), (b"DIRECT.GET.", Kind::DirectGet)]
                 .into_iter()
                 .find_map(|(start, kind)| Some((request.strip_prefix(start)?, kind)));
-            if let Some((place, kind)) = straight
+            if let Some((place, kind)) = straight.filter(|_| self.is_enabled())
                 && let Some(name) = token(place, 0)
                 && let Some(stream) = (match kind {
                     // Without direct gets nobody listens (JS-143): the queue tells that.
@@ -167,26 +192,30 @@ impl Account {
             }
             let mut subject = API_PREFIX.to_vec();
             subject.extend_from_slice(request);
-            server.queue.push(Request {
-                account: self.clone(),
-                subject: subject.into(),
-                reply: Bytes::copy_from_slice(message.reply()),
-                headers: message.headers_bytes(),
-                body: message.payload_bytes(),
-                connection: message.origin(),
-            });
+            self.queue(server, &subject, message);
         }
+    }
+
+    fn queue(self: &Arc<Self>, server: &Server, subject: &[u8], message: &MessageRef<'_>) {
+        server.queue.push(Request {
+            account: self.clone(),
+            subject: Bytes::copy_from_slice(subject),
+            reply: Bytes::copy_from_slice(message.reply()),
+            headers: message.headers_bytes(),
+            body: message.payload_bytes(),
+            connection: message.origin(),
+        });
     }
 
     /// An account without JetStream that imports the API of another (ACC-017): that one answers.
     fn is_served_elsewhere(&self, server: &Server, subject: &[u8]) -> bool {
         const OWN: u64 = 1;
         let somebody_else = || server.host.interest(&self.name, subject, b"").is_ok_and(|count| count > OWN);
-        !self.enabled && !self.is_system && somebody_else()
+        !self.is_enabled() && !self.is_system && somebody_else()
     }
 
     /// Hands messages to the streams that their subjects name.
-    fn to_streams(&self, kind: Kind, at: usize, messages: &[MessageRef<'_>]) {
+    fn to_streams(self: &Arc<Self>, server: &Server, kind: Kind, at: usize, messages: &[MessageRef<'_>]) {
         let name_of = |message: &MessageRef<'_>| {
             let subject = message.subject();
             // The longer form has domain and account hash before the stream's name (JC-082, JC-150).
@@ -204,8 +233,9 @@ impl Account {
                 name_of(message).is_some_and(|range| &message.subject()[range] == name)
             };
             let len = rest.iter().take_while(same).count();
-            if let Some(stream) = self.stream_named(name) {
-                stream.inbox.letters(kind, &rest[..len]);
+            match self.stream_named(name) {
+                Some(stream) => stream.inbox.letters(kind, &rest[..len]),
+                None => rest[..len].iter().for_each(|message| self.queue(server, message.subject(), message)),
             }
             rest = &rest[len..];
         }

@@ -9,9 +9,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// JS-142: more than this is refused.
-const MESSAGES_MAX: usize = 100_000;
-const BYTES_MAX: usize = 128 * 1024 * 1024;
 /// A buffer that grew beyond this is kept only as long as it is used.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -30,6 +27,13 @@ pub enum Kind {
     Origin(u32),
     /// The inbox was full: only the reply is there.
     Overrun,
+}
+
+/// How much may wait; more is refused (JS-142).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub messages_max: usize,
+    pub bytes_max: usize,
 }
 
 /// One message in the buffer: the lengths of its parts, which follow each other.
@@ -118,14 +122,14 @@ impl<T> Batch<T> {
         empty(&mut self.buffer, KEPT_BYTES);
     }
 
-    fn push(&mut self, kind: Kind, message: &MessageRef<'_>) {
+    fn push(&mut self, kind: Kind, message: &MessageRef<'_>, room: Room) {
         let (subject, reply) = (message.subject(), message.reply());
         let (Ok(subject_len), Ok(reply_len)) = (u16::try_from(subject.len()), u16::try_from(reply.len()))
         else {
             // A control line is far shorter than that.
             return;
         };
-        let full = self.heads.len() >= MESSAGES_MAX || self.buffer.len() >= BYTES_MAX;
+        let full = self.heads.len() >= room.messages_max || self.buffer.len() >= room.bytes_max;
         if full && kind == Kind::Publish {
             if !reply.is_empty() {
                 let head = Head { kind: Kind::Overrun, subject: 0, reply: reply_len, headers: 0, payload: 0 };
@@ -152,18 +156,19 @@ impl<T> Batch<T> {
 pub struct Inbox<T> {
     waiting: Mutex<Batch<T>>,
     wake: Notify,
+    room: Room,
 }
 
 impl<T> Inbox<T> {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Batch::default()), wake: Notify::new() })
+    pub fn new(room: Room) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new(Batch::default()), wake: Notify::new(), room })
     }
 
     pub fn letters(&self, kind: Kind, messages: &[MessageRef<'_>]) {
         let was_empty = {
             let mut waiting = self.waiting.lock();
             let was_empty = waiting.is_empty();
-            messages.iter().for_each(|message| waiting.push(kind, message));
+            messages.iter().for_each(|message| waiting.push(kind, message, self.room));
             was_empty
         };
         if was_empty {
@@ -216,12 +221,14 @@ impl<T> Inbox<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Batch, Inbox, Item, Kind};
+    use super::{Batch, Inbox, Item, Kind, Room};
     use natsd_plugin_api::MessageRef;
+
+    const ROOM: Room = Room { messages_max: 100, bytes_max: 1000 };
 
     #[test]
     fn letters_and_commands_come_in_order() {
-        let inbox = Inbox::<Vec<String>>::new();
+        let inbox = Inbox::<Vec<String>>::new(ROOM);
         inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"r", b"", b"one")]);
         assert!(inbox.command(|log| log.push("command".into())));
         inbox.letters(Kind::Ack, &[MessageRef::new(b"b", b"", b"NATS/1.0\r\n\r\n", b"")]);
@@ -248,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_full_inbox_keeps_the_replies() {
-        let inbox = Inbox::<()>::new();
+        let inbox = Inbox::<()>::new(ROOM);
         let message = MessageRef::new(b"a", b"r", b"", b"");
-        inbox.letters(Kind::Publish, &vec![message; super::MESSAGES_MAX + 2]);
+        inbox.letters(Kind::Publish, &vec![message; ROOM.messages_max + 2]);
         let (mut batch, mut refused) = (Batch::default(), 0);
         inbox.take(&mut batch);
         batch.drain(|item| {

@@ -9,7 +9,9 @@ mod commits;
 mod handlers;
 pub mod inbox;
 pub mod queue;
+mod reload;
 mod report;
+mod requestor;
 mod streams;
 mod usage;
 pub mod worker;
@@ -23,7 +25,7 @@ use crate::wire::Storage;
 use account::Account;
 use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
 use parking_lot::{Mutex, RwLock};
-use queue::Queue;
+use queue::{Next, Queue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use usage::Usage;
@@ -44,6 +46,8 @@ pub struct Server {
     tasks: Mutex<Vec<Task<()>>>,
     /// Of the machine, if it says.
     memory_bytes: Option<u64>,
+    /// Streams that are made, found or removed at once (`max_concurrent_io`).
+    disk_turns: tokio::sync::Semaphore,
 }
 
 struct Engines {
@@ -56,7 +60,8 @@ impl Server {
         let identity = host.identity()?;
         Ok(Arc::new(Self {
             memory_bytes: memory_bytes(&host),
-            queue: Queue::new(config.queues.requests_max),
+            disk_turns: tokio::sync::Semaphore::new(config.queues.concurrent_io_max),
+            queue: Queue::new(config.queues.requests_max, config.queues.info_requests_max),
             host,
             identity,
             config: RwLock::new(config),
@@ -96,6 +101,13 @@ impl Server {
         })
     }
 
+    /// Work that waits for the disk, when it is its turn.
+    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        // It is never closed; without a turn the work is done all the same.
+        let _turn = self.disk_turns.acquire().await.ok();
+        self.host.blocking(work).await
+    }
+
     /// What memory streams may hold together.
     pub fn memory_bytes_max(&self) -> i64 {
         self.config().memory_bytes_max(self.memory_bytes)
@@ -123,7 +135,7 @@ impl Server {
         if self.engines.set(engines).is_err() {
             return Err(Error::other("JetStream has been started before"));
         }
-        self.limit_usage(&config);
+        self.limit(&config);
         for name in self.host.accounts()? {
             self.add_account(&name);
         }
@@ -139,22 +151,14 @@ impl Server {
             tasks.push(self.host.spawn("api", async move {
                 // The server lives until it is stopped, which ends this task.
                 while let Some(server) = server.upgrade() {
-                    let (request, dropped) = server.queue.next().await;
-                    if dropped > 0 {
-                        handlers::tell_dropped(&server, dropped);
-                    }
-                    if let Some(request) = request {
-                        handlers::handle(&server, &request).await;
+                    match server.queue.next().await {
+                        Next::Handle(request) => handlers::handle(&server, &request).await,
+                        Next::Refuse { dropped, requests } => handlers::refuse(&server, dropped, &requests),
                     }
                 }
             }));
         }
         Ok(())
-    }
-
-    /// Only what is configured: a full disk says so by itself.
-    fn limit_usage(&self, config: &Config) {
-        self.usage.limit(config.max_memory.unwrap_or(-1), config.max_file.unwrap_or(-1));
     }
 
     async fn open_engine(&self, config: &Config) -> Result<Arc<dyn StoreEngine>> {
@@ -182,34 +186,6 @@ impl Server {
         Ok(Arc::new(engine))
     }
 
-    /// Notes an account that the server has.
-    fn add_account(&self, name: &str) -> Arc<Account> {
-        let config = self.config();
-        let is_system = name == self.identity.system_account;
-        let tiers = config.account(name).filter(|_| !is_system);
-        let account = Account::new(name, tiers, is_system);
-        self.accounts.write().insert(name.to_owned(), account.clone());
-        account
-    }
-
-    /// An account that came later.
-    pub fn account_added(self: &Arc<Self>, name: &str) {
-        if self.account(name).is_some() {
-            return;
-        }
-        let account = self.add_account(name);
-        if let Err(error) = account.open(&self.host, &Arc::downgrade(self), &self.config().domain) {
-            tracing::error!("JetStream cannot serve account {name}: {error}");
-        }
-    }
-
-    /// Takes over a checked configuration.
-    pub fn reconfigure(&self, config: Arc<Config>) {
-        self.queue.set_limit(config.queues.requests_max);
-        self.limit_usage(&config);
-        *self.config.write() = config;
-    }
-
     /// Ends every stream's task, tells waiting clients, and closes the store.
     pub async fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
@@ -217,6 +193,7 @@ impl Server {
         accounts.iter().for_each(|account| account.close());
         let mut stores = Vec::new();
         for account in accounts {
+            stores.extend(account.parked.lock().drain(..).filter_map(|stored| stored.store.ok()));
             let streams: Vec<_> = account.streams.read().values().cloned().collect();
             for stream in streams {
                 stores.extend(stream.stop("Server Shutdown").await);

@@ -50,7 +50,7 @@ impl Server {
                 let system = self.host.identity().ok()?.system_account;
                 let mut part = borders::borders(name, &system, &self.config().domain);
                 if let Some(account) = self.account(name) {
-                    part["jetstream_enabled"] = account.enabled.into();
+                    part["jetstream_enabled"] = account.is_enabled().into();
                 }
                 Some(part)
             }
@@ -202,7 +202,7 @@ impl Server {
     }
 
     fn enabled_accounts(&self) -> Vec<Arc<Account>> {
-        self.accounts().into_iter().filter(|account| account.enabled).collect()
+        self.accounts().into_iter().filter(|account| account.is_enabled()).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::account::{Account, StreamHandle};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Room};
 use super::usage::Share;
 use super::worker::{self, Worker};
 use crate::api::level;
@@ -10,7 +10,7 @@ use crate::api::validate::request::{free, restore};
 use crate::backup::restore::Restored;
 use crate::context::Interest;
 use crate::outbox::Outbox;
-use crate::store::{StoreEngine, StoreError, StreamStore};
+use crate::store::{StoreEngine, StoreError, StoredStream, StreamStore};
 use crate::stream::{self, Call, Home, InfoOptions, Stream};
 use crate::wire::{ApiError, StreamConfig, StreamInfo, error};
 use natsd_plugin_api::{Host, Result, tracing};
@@ -36,61 +36,74 @@ fn quietly<R>(host: &Host, work: impl FnOnce(&mut Call<'_>) -> R) -> R {
 impl Server {
     /// Brings back every stream of the store whose account is there.
     pub(super) async fn recover(self: &Arc<Self>, engine: Arc<dyn StoreEngine>) -> Result<()> {
-        let found = self.host.blocking(move || engine.recover()).await?;
+        let found = self.on_disk(move || engine.recover()).await?;
         let found = found.map_err(|error| natsd_plugin_api::Error::other(error).context("recovery"))?;
         for stored in found {
-            let Some(account) = self.account(&stored.account).filter(|account| account.enabled) else {
+            let Some(account) = self.account(&stored.account) else {
                 tracing::warn!(
-                    "JetStream: the store has stream '{} > {}', but its account has no JetStream: left alone",
+                    "JetStream: the store has stream '{} > {}', but there is no such account: left alone",
                     stored.account,
                     stored.name
                 );
                 continue;
             };
-            let (name, meta) = (stored.name, stored.meta);
-            let store = match stored.store {
-                Ok(store) => store,
-                Err(error) => {
-                    tracing::error!("JetStream stream '{} > {name}' is left alone: {error}", account.name);
-                    account.damaged.lock().insert(name, error.to_string());
-                    continue;
-                }
-            };
-            if stream::is_unfinished(&meta) {
+            if account.is_enabled() {
+                self.recover_stream(&account, stored).await?;
+            } else {
                 tracing::warn!(
-                    "JetStream: the restore of '{} > {name}' was cut short: removed",
+                    "JetStream: the store has stream '{} > {}', but its account has no JetStream: left alone",
+                    stored.account,
+                    stored.name
+                );
+                account.parked.lock().push(stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings back one stream, or notes why it cannot be.
+    pub(super) async fn recover_stream(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        stored: StoredStream,
+    ) -> Result<()> {
+        let (name, meta) = (stored.name, stored.meta);
+        let store = match stored.store {
+            Ok(store) => store,
+            Err(error) => {
+                tracing::error!("JetStream stream '{} > {name}' is left alone: {error}", account.name);
+                account.damaged.lock().insert(name, error.to_string());
+                return Ok(());
+            }
+        };
+        if stream::is_unfinished(&meta) {
+            tracing::warn!("JetStream: the restore of '{} > {name}' was cut short: removed", account.name);
+            return self.destroy(store).await;
+        }
+        let (host, home) = (self.host.clone(), self.home(account));
+        let recovered =
+            self.on_disk(move || quietly(&host, |call| Stream::recover(&meta, &home, store, call)));
+        match recovered.await? {
+            Ok(stream) => {
+                let state = stream.state();
+                tracing::info!(
+                    "  Restored {} messages for stream '{} > {name}'",
+                    state.messages,
                     account.name
                 );
-                self.destroy(store).await?;
-                continue;
-            }
-            let (host, home) = (self.host.clone(), self.home(&account));
-            let recovered = self
-                .host
-                .blocking(move || quietly(&host, |call| Stream::recover(&meta, &home, store, call)))
-                .await?;
-            match recovered {
-                Ok(stream) => {
-                    let state = stream.state();
-                    tracing::info!(
-                        "  Restored {} messages for stream '{} > {name}'",
-                        state.messages,
-                        account.name
+                if let Some(lost) = &state.lost {
+                    tracing::warn!(
+                        "JetStream stream '{} > {name}' lost {} messages ({} bytes) to damage",
+                        account.name,
+                        lost.msgs.len(),
+                        lost.bytes
                     );
-                    if let Some(lost) = &state.lost {
-                        tracing::warn!(
-                            "JetStream stream '{} > {name}' lost {} messages ({} bytes) to damage",
-                            account.name,
-                            lost.msgs.len(),
-                            lost.bytes
-                        );
-                    }
-                    self.run(&account, stream)?;
                 }
-                Err(error) => {
-                    tracing::error!("JetStream stream '{} > {name}' is offline: {error}", account.name);
-                    account.damaged.lock().insert(name, error.to_string());
-                }
+                self.run(account, stream)?;
+            }
+            Err(error) => {
+                tracing::error!("JetStream stream '{} > {name}' is offline: {error}", account.name);
+                account.damaged.lock().insert(name, error.to_string());
             }
         }
         Ok(())
@@ -116,7 +129,7 @@ impl Server {
         };
         let engine = self.engine(config.storage).map_err(|why| failed(&why))?;
         let (host, home, wanted) = (self.host.clone(), self.home(account), config.clone());
-        let made = self.host.blocking(move || {
+        let made = self.on_disk(move || {
             let created_ns = host.unix_ns() as i64;
             let (settings, meta) = Stream::plan(&wanted, created_ns);
             let store = engine
@@ -147,7 +160,7 @@ impl Server {
         let failed = |why: &dyn std::fmt::Display| error::STREAM_RESTORE.with(why);
         let (host, home) = (self.host.clone(), self.home(account));
         let opened =
-            self.host.blocking(move || quietly(&host, |call| Stream::restored(restored, &home, call))).await;
+            self.on_disk(move || quietly(&host, |call| Stream::restored(restored, &home, call))).await;
         let mut stream = match opened.map_err(|why| failed(&why))? {
             Ok(stream) => stream,
             Err(unopened) => {
@@ -171,7 +184,7 @@ impl Server {
 
     /// Removes what has become nothing; what cannot be removed stays unfinished, and goes with the next start.
     async fn destroy(&self, mut store: Box<dyn StreamStore>) -> Result<()> {
-        let destroyed = self.host.blocking(move || store.destroy()).await?;
+        let destroyed = self.on_disk(move || store.destroy()).await?;
         if let Err(why) = destroyed {
             tracing::error!("JetStream: a stream that was not restored was not removed: {why}");
         }
@@ -180,7 +193,9 @@ impl Server {
 
     /// Gives a stream its task and its subscriptions.
     pub(super) fn run(&self, account: &Arc<Account>, stream: Stream) -> Result<Arc<StreamHandle>> {
-        let (inbox, config) = (Inbox::new(), stream.config().clone());
+        let queues = self.config().queues.clone();
+        let room = Room { messages_max: queues.messages_max, bytes_max: queues.message_bytes_max };
+        let (inbox, config) = (Inbox::new(room), stream.config().clone());
         let handle = StreamHandle::new(inbox.clone(), config);
         let share = Share::new(account.usage.clone(), self.usage.clone(), stream.config().storage);
         let (host, name) = (self.host.clone(), account.name.clone());
@@ -198,9 +213,10 @@ impl Server {
     pub(super) async fn delete(&self, account: &Account, stream: &Arc<StreamHandle>) -> Result<(), ApiError> {
         account.streams.write().remove(&stream.name);
         account.assets.write().remove(&stream.name);
+        stream.inbox.command(|worker: &mut Worker| worker.call(Stream::tell_consumers_deleted));
         let store = stream.stop("Stream Deleted").await;
         let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };
-        let destroyed = self.host.blocking(move || store.destroy()).await;
+        let destroyed = self.on_disk(move || store.destroy()).await;
         let destroyed = destroyed.map_err(|why| error::STREAM_DELETE.with(why))?;
         destroyed.map_err(|why| error::STREAM_DELETE.with(why))
     }

@@ -49,6 +49,8 @@ enum State {
     Running,
     /// The store refuses writes: nothing is answered any more (SD-035).
     Failed,
+    /// The account has no JetStream for now.
+    Suspended,
     Ended,
 }
 
@@ -60,6 +62,10 @@ struct HostInterest<'a> {
 impl Interest for HostInterest<'_> {
     fn has(&self, subject: &[u8], queue: &[u8]) -> bool {
         self.host.interest(self.account, subject, queue).is_ok_and(|count| count > 0)
+    }
+
+    fn has_exact(&self, subject: &[u8], queue: &[u8]) -> bool {
+        self.host.exact_interest(self.account, subject, queue).is_ok_and(|count| count > 0)
     }
 }
 
@@ -107,6 +113,19 @@ impl Worker {
     pub fn end(&mut self) {
         self.state = State::Ended;
         self.inbox.close();
+    }
+
+    /// Nothing is taken or delivered until it is resumed.
+    pub fn suspend(&mut self) {
+        if self.state == State::Running {
+            self.state = State::Suspended;
+        }
+    }
+
+    pub fn resume(&mut self) {
+        if self.state == State::Suspended {
+            self.state = State::Running;
+        }
     }
 
     pub fn into_store(self) -> Box<dyn StreamStore> {

@@ -5,6 +5,8 @@ use super::headers::{
     UP_TO_SEQUENCE, number, value,
 };
 use super::{Call, GetRequest, Stream};
+use crate::api::json::decode_leniently;
+use crate::api::shapes::MSG_GET;
 use crate::filter::{Filter, is_literal};
 use crate::outbox::{Content, Post};
 use crate::store::{Loaded, StoreError};
@@ -254,7 +256,11 @@ impl Stream {
 /// Only an object: a list of values in order is none.
 fn decode(body: &[u8]) -> Option<GetRequest> {
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(body).ok())?
+    if !is_object {
+        return None;
+    }
+    // What is not JSON to the letter may still be to Go.
+    serde_json::from_slice(body).ok().or_else(|| decode_leniently(body, &MSG_GET).ok())
 }
 
 /// JS-233.

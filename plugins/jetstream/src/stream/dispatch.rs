@@ -5,7 +5,7 @@ use crate::consumer::{AckSubject, Delivery};
 use crate::context::Context;
 use crate::outbox::{Content, Post};
 use crate::store::StoreError;
-use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, Retention, Time, error};
+use crate::wire::{AckPolicy, ApiError, ConsumerConfig, ConsumerInfo, Retention, Time, error};
 
 /// For the API. Configurations have been checked by `api`.
 impl Stream {
@@ -57,6 +57,11 @@ impl Stream {
         self.consumers.info(name, &mut ctx)
     }
 
+    /// Says that they are gone with the stream.
+    pub fn tell_consumers_deleted(&mut self, call: &mut Call<'_>) {
+        self.with_consumers(call, |consumers, ctx| consumers.tell_deleted(ctx));
+    }
+
     /// JC-172. `None` and what is past resume.
     pub fn pause_consumer(
         &mut self,
@@ -99,7 +104,19 @@ impl Stream {
 impl Stream {
     /// To `$JS.ACK.…`.
     pub fn ack(&mut self, subject: &[u8], payload: &[u8], reply: &[u8], call: &mut Call<'_>) {
-        let Some(ack) = AckSubject::parse(subject) else { return };
+        let tokens = subject.split(|&byte| byte == b'.').count();
+        let Some(ack) = AckSubject::parse(subject) else {
+            // Consumers hear what has as many tokens, and nothing of what has not.
+            if tokens != 9 && tokens < 11 {
+                nobody_hears(subject, reply, call);
+            }
+            return;
+        };
+        let consumer = self.consumers.get(ack.consumer);
+        if consumer.is_none_or(|consumer| consumer.config().ack_policy == AckPolicy::None) {
+            nobody_hears(subject, reply, call);
+            return;
+        }
         self.changed = true;
         let mut ctx = call.context(&mut *self.store, &self.facts);
         let acked = &mut self.acked;
@@ -116,11 +133,8 @@ impl Stream {
         let mut ctx = call.context(&mut *self.store, &self.facts);
         let known =
             self.consumers.with(name, &mut ctx, |consumer, ctx| consumer.pull(headers, body, reply, ctx));
-        if known.is_err() && !reply.is_empty() {
-            // As if nobody listened there (JS-143).
-            let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
-            let headers = Content::Copied(&headers);
-            call.out.push(Post { subject: reply, headers, ..Post::default() });
+        if known.is_err() {
+            nobody_hears(subject, reply, call);
         }
     }
 
@@ -229,6 +243,15 @@ impl Stream {
             self.facts.account,
             self.facts.name
         );
+    }
+}
+
+/// There is no such consumer: the answer is as if nobody listened (JS-143).
+fn nobody_hears(subject: &[u8], reply: &[u8], call: &mut Call<'_>) {
+    if !reply.is_empty() {
+        let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
+        let headers = Content::Copied(&headers);
+        call.out.push(Post { subject: reply, headers, ..Post::default() });
     }
 }
 

@@ -8,8 +8,10 @@ use crate::api::advisory::Advisory;
 use crate::context::unique_id;
 use crate::server::Server;
 use crate::server::account::Account;
+use crate::server::queue::Request;
+use crate::server::requestor::requestor;
 use crate::wire::Time;
-use natsd_plugin_api::serde_json::{Map, Value};
+use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{Host, PublishRef, tracing};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +31,12 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(server: &Arc<Server>, account: &Arc<Account>, stream: &str, connection: u64) -> Self {
+    fn new(server: &Arc<Server>, account: &Arc<Account>, stream: &str, request: &Request) -> Self {
         Self {
             server: server.clone(),
             account: account.clone(),
             stream: stream.to_owned(),
-            client: client(&server.host, connection),
+            client: requestor(&server.host, &server.identity.name, request.connection, &request.headers),
             started: Time(server.host.unix_ns() as i64),
         }
     }
@@ -69,27 +71,4 @@ impl Scene {
     fn seconds(&self) -> f64 {
         (self.now().0 - self.started.0) as f64 / 1e9
     }
-}
-
-fn client(host: &Host, connection: u64) -> Value {
-    let mut client = Map::new();
-    if let Ok(facts) = host.connection(connection) {
-        let address = facts.remote.rsplit_once(':').map_or(facts.remote.as_str(), |(address, _)| address);
-        client.insert("host".to_owned(), address.into());
-        client.insert("id".to_owned(), facts.id.into());
-        client.insert("acc".to_owned(), facts.account.into());
-        let known = |key: &str| facts.extra.get(key).and_then(Value::as_str).map(str::to_owned);
-        let rest = [
-            ("user", facts.user.clone()),
-            ("name", facts.name.clone()),
-            ("lang", known("lang")),
-            ("ver", known("version")),
-        ];
-        for (key, value) in rest {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                client.insert(key.to_owned(), value.into());
-            }
-        }
-    }
-    Value::Object(client)
 }

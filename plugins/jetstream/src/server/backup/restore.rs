@@ -10,6 +10,7 @@ use crate::backup::BackupError;
 use crate::backup::restore::{Plan, Restored, restore};
 use crate::server::Server;
 use crate::server::account::Account;
+use crate::server::queue::Request;
 use crate::server::usage::Share;
 use crate::wire::{ApiError, ConsumerConfig, Storage, StreamConfig, StreamInfo, error};
 use bytes::Bytes;
@@ -104,7 +105,7 @@ impl Restore {
     pub fn begin(
         server: &Arc<Server>,
         account: &Arc<Account>,
-        connection: u64,
+        request: &Request,
         config: StreamConfig,
     ) -> Result<Self, ApiError> {
         let name = config.name.clone();
@@ -112,7 +113,7 @@ impl Restore {
             return Err(error::STREAM_NAME_EXIST_RESTORE_FAILED);
         }
         let reservation = Reservation { account: account.clone(), name };
-        let scene = Scene::new(server, account, &config.name, connection);
+        let scene = Scene::new(server, account, &config.name, request);
         let subject = format!("$JS.SNAPSHOT.RESTORE.{}.{}", config.name, scene.unique_id());
         let options =
             SubscribeOptions { account: account.name.to_string(), ..SubscribeOptions::to(&subject) };
@@ -142,13 +143,11 @@ impl Restore {
             }
             Err(why) => Err(why),
         };
-        scene.advise(&Advisory::restore_complete(
-            &scene.stream,
-            scene.started,
-            scene.now(),
-            bytes,
-            &scene.client,
-        ));
+        // One that stalled is not complete.
+        if !reply.is_empty() {
+            let (start, end) = (scene.started, scene.now());
+            scene.advise(&Advisory::restore_complete(&scene.stream, start, end, bytes, &scene.client));
+        }
         let text = match &outcome {
             Ok(info) => {
                 tracing::info!("Stream '{}' restored in {:.3}s", scene.full_name(), scene.seconds());

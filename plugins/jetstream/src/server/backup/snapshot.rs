@@ -8,6 +8,7 @@ use crate::backup::consumers::ConsumerBackup;
 use crate::backup::s2::Compressor;
 use crate::server::Server;
 use crate::server::account::{Account, StreamHandle};
+use crate::server::queue::Request;
 use crate::server::worker::Worker;
 use crate::store::{Message, StoreError};
 use crate::wire::requests::SnapshotRequest;
@@ -74,7 +75,7 @@ impl Snapshot {
         server: &Arc<Server>,
         account: &Arc<Account>,
         stream: Arc<StreamHandle>,
-        connection: u64,
+        asked: &Request,
         request: SnapshotRequest,
     ) -> Result<Self, ApiError> {
         let (sender, receiver) = oneshot::channel();
@@ -87,7 +88,7 @@ impl Snapshot {
             let _ = sender.send(beginning);
         });
         let beginning = receiver.await.map_err(|_| error::STREAM_NOT_FOUND)?;
-        let scene = Scene::new(server, account, &stream.name, connection);
+        let scene = Scene::new(server, account, &stream.name, asked);
         Ok(Self { scene, stream, request, beginning })
     }
 

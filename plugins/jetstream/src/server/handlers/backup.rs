@@ -25,13 +25,13 @@ impl Call<'_> {
         self.input.snapshot_allowed()?;
         let stream = self.stream(name)?;
         let request = self.input.snapshot()?;
-        Snapshot::begin(self.server, self.account, stream, self.request.connection, request).await
+        Snapshot::begin(self.server, self.account, stream, self.request, request).await
     }
 
     pub(super) fn restore(&self, name: &str) -> Body {
         let request = self.input.restore()?;
         let config = self.judged(|rules| restore(name, request.config, rules))?;
-        let restore = Restore::begin(self.server, self.account, self.request.connection, config)?;
+        let restore = Restore::begin(self.server, self.account, self.request, config)?;
         let body = ok(self.kind, &Restoring { deliver_subject: restore.subject.clone() });
         drop(self.server.host.spawn("restore", restore.run()));
         body

@@ -27,9 +27,9 @@ impl Call<'_> {
                 Held { replicas: config.num_replicas, memory, storage, streams: 1, consumers }
             })
             .collect();
-        // The request at hand does not count itself.
-        let total = self.account.api_total.load(Relaxed).saturating_sub(1);
-        let api = ApiStats::new(total, self.account.api_errors.load(Relaxed), 0);
+        // The request at hand is counted when it is answered.
+        let api =
+            ApiStats::new(self.account.api_total.load(Relaxed), self.account.api_errors.load(Relaxed), 0);
         let domain = &self.server.config().domain;
         let (tiers, assets) = (self.account.tiers.read(), self.account.assets.read());
         ok(self.kind, &AccountInfo::new(&tiers, &assets, &held, domain, api))
@@ -44,14 +44,22 @@ impl Call<'_> {
 impl Server {
     /// Tells an account, if anyone there listens.
     pub fn advise(&self, account: &str, advisory: &Advisory) {
-        let subject = advisory.subject.as_bytes();
-        if !self.host.interest(account, subject, b"").is_ok_and(|count| count > 0) {
+        if !self.has_listener(account, &advisory.subject) {
             return;
         }
-        let id = unique_id(&mut || self.host.random_u64());
-        let text = advisory.to_json(&id, Time(self.host.unix_ns() as i64), &self.config().domain);
-        if let Err(why) = self.host.publish(account, PublishRef::new(subject, &text)) {
+        let text = self.text_of(advisory);
+        let message = PublishRef::new(advisory.subject.as_bytes(), &text);
+        if let Err(why) = self.host.publish(account, message) {
             tracing::debug!("JetStream's advisory on {} was not published: {why}", advisory.subject);
         }
+    }
+
+    pub fn has_listener(&self, account: &str, subject: &str) -> bool {
+        self.host.interest(account, subject.as_bytes(), b"").is_ok_and(|count| count > 0)
+    }
+
+    pub fn text_of(&self, advisory: &Advisory) -> Vec<u8> {
+        let id = unique_id(&mut || self.host.random_u64());
+        advisory.to_json(&id, Time(self.host.unix_ns() as i64), &self.config().domain)
     }
 }

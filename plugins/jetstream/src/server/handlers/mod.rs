@@ -5,6 +5,7 @@
 mod backup;
 mod consumer;
 mod info;
+mod record;
 mod reply;
 mod stream;
 
@@ -16,12 +17,13 @@ use crate::api::advisory::Advisory;
 use crate::api::decode::Input;
 use crate::api::reply::system_failure;
 use crate::api::subject::Request as Asked;
+use crate::outbox::{Content, Post};
 use crate::stream::headers;
-use crate::wire::{ApiError, Time, error};
+use crate::wire::{ApiError, error};
 use natsd_plugin_api::{PublishRef, tracing};
+use record::Record;
 use reply::Body;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// What a handler works with.
 struct Call<'a> {
@@ -31,10 +33,16 @@ struct Call<'a> {
     input: Input<'a>,
     /// The type of the reply.
     kind: &'static str,
+    record: Arc<Record>,
 }
 
 /// Works on a request and answers it.
 pub async fn handle(server: &Arc<Server>, request: &Request) {
+    // Of a stream that is not there.
+    if request.subject.starts_with(b"$JS.ACK.") {
+        no_responders(server, request);
+        return;
+    }
     let Some(asked) = Asked::parse(&request.subject) else { return };
     let account = &request.account;
     match asked {
@@ -45,14 +53,14 @@ pub async fn handle(server: &Arc<Server>, request: &Request) {
         Asked::System(_) => return,
         _ => {}
     }
-    account.api_total.fetch_add(1, Relaxed);
     let input = Input {
         body: &request.body,
         required_level: headers::value(&request.headers, headers::REQUIRED_API_LEVEL),
         is_strict: server.config().strict,
-        is_enabled: account.enabled,
+        is_enabled: account.is_enabled(),
     };
-    let call = Call { server, account, request, input, kind: asked.reply_type() };
+    let record = Arc::new(Record::new(server, request, asked.audited()));
+    let call = Call { server, account, request, input, kind: asked.reply_type(), record };
     if account.is_system && asked != Asked::AccountInfo {
         // JS-008
         call.publish(&system_failure(&error::NOT_ENABLED_FOR_ACCOUNT));
@@ -116,10 +124,12 @@ impl Call<'_> {
 
     /// Publishes an answer of something that changed nothing, or whose change is durable already.
     fn answer(&self, body: Body) {
-        if body.is_err() {
-            self.account.api_errors.fetch_add(1, Relaxed);
+        let is_error = body.is_err();
+        let text = reply::text(self.kind, body);
+        self.publish(&text);
+        if let Some(advisory) = self.record.answered(is_error, &text) {
+            self.advise(&advisory);
         }
-        self.publish(&reply::text(self.kind, body));
     }
 
     fn publish(&self, text: &[u8]) {
@@ -157,27 +167,33 @@ impl Call<'_> {
             Ok(stream) => stream,
             Err(why) => return Some(Err(why)),
         };
-        let (reply, account, kind) = (self.request.reply.clone(), self.account.clone(), self.kind);
+        let (reply, record, kind) = (self.request.reply.clone(), self.record.clone(), self.kind);
         let taken = stream.inbox.command(move |worker: &mut Worker| {
             let (headers, body) = work(worker);
-            if body.is_err() {
-                account.api_errors.fetch_add(1, Relaxed);
+            let is_error = body.is_err();
+            let text = reply::text(kind, body);
+            worker.out.answer(&reply, &headers, &text);
+            if let Some(advisory) = record.answered(is_error, &text) {
+                let (subject, text) = (advisory.subject.as_bytes(), record.text_of(&advisory));
+                worker.out.push(Post { subject, payload: Content::Copied(&text), ..Post::default() });
             }
-            worker.out.answer(&reply, &headers, &reply::text(kind, body));
         });
         (!taken).then_some(Err(error::STREAM_NOT_FOUND))
     }
 }
 
-/// The queue was full: its requests are gone (JS-010).
-pub fn tell_dropped(server: &Server, dropped: u64) {
+/// The queue was full and its requests are gone (JS-010). nats-server lets clients wait for an answer that never
+/// comes; here they learn why.
+pub fn refuse(server: &Arc<Server>, dropped: u64, requests: &[Request]) {
     tracing::warn!("JetStream's API could not keep up: {dropped} requests were dropped");
-    let mut random = || server.host.random_u64();
     let advisory = Advisory::limit_reached(&server.identity.name, dropped);
-    let id = crate::context::unique_id(&mut random);
-    let text = advisory.to_json(&id, Time(server.host.unix_ns() as i64), &server.config().domain);
-    let message = PublishRef::new(advisory.subject.as_bytes(), &text);
-    if let Err(why) = server.host.publish(&server.identity.system_account, message) {
-        tracing::debug!("the system account could not be told: {why}");
+    server.advise(&server.identity.system_account, &advisory);
+    for request in requests.iter().filter(|request| !request.reply.is_empty()) {
+        let Some(kind) = Asked::parse(&request.subject).map(|asked| asked.reply_type()) else { continue };
+        let text = reply::text(kind, Err(error::STREAM_TOO_MANY_REQUESTS));
+        let message = PublishRef::new(&request.reply, &text);
+        if let Err(why) = server.host.publish(&request.account.name, message) {
+            tracing::debug!("JetStream could not answer {kind}: {why}");
+        }
     }
 }

@@ -22,7 +22,7 @@ pub fn problems(server: &Server, params: &Value) -> Vec<Value> {
     if account.is_empty() {
         return server.enabled_accounts().iter().flat_map(|account| all_streams(account)).collect();
     }
-    let Some(found) = server.account(account).filter(|account| account.enabled) else {
+    let Some(found) = server.account(account).filter(|account| account.is_enabled()) else {
         let error = format!("JetStream account {account:?} not found");
         return vec![
             json!({ "status_code": NOT_FOUND, "type": "ACCOUNT", "account": account, "error": error }),

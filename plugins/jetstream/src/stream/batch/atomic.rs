@@ -1,6 +1,6 @@
 //! Atomic batches: collected in memory, checked as a whole at the commit, stored in one go (JS-200 to JS-206).
 
-use super::{Batches, Staged};
+use super::Staged;
 use crate::stream::checks::{Prepared, Verdict};
 use crate::stream::direct::requires_too_much;
 use crate::stream::headers::{BATCH_COMMIT, Block, EXPECTED_LAST_MSG_ID, PublishHeaders, number};
@@ -62,7 +62,8 @@ impl Stream {
             return Err(error::ATOMIC_PUBLISH_MISSING_SEQ);
         };
         if requires_too_much(block) {
-            self.abandon(id, "unsupported", call);
+            self.batches.close_atomic(id);
+            self.tell_abandoned(id, "unsupported", call);
             return Err(error::REQUIRED_API_LEVEL);
         }
         let end = match headers.batch_commit {
@@ -100,7 +101,7 @@ impl Stream {
         call: &mut Call<'_>,
     ) -> Result<(), ApiError> {
         let open = self.batches.atomic.get(id).map(|batch| batch.messages.len() as u64);
-        let max = self.batches.limits.messages_max;
+        let max = self.batches.limits.messages_max();
         let too_large = seq > max && end != End::BeforeThis;
         let is_empty = end == End::BeforeThis && seq == 1;
         if is_empty {
@@ -132,10 +133,7 @@ impl Stream {
         let idle_until_ns = self.batches.idle_until_ns(call.now_ns);
         let batches = &mut self.batches;
         if !batches.atomic.contains_key(id) {
-            let limits = &batches.limits;
-            if batches.atomic.len() >= limits.atomic_per_stream_max
-                || !Batches::may_open(&limits.atomic_open, limits.atomic_max)
-            {
+            if !batches.limits.may_open_atomic(batches.atomic.len()) {
                 return Err(error::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT);
             }
             batches.atomic.insert(id.into(), Atomic { messages: Vec::new(), idle_until_ns });

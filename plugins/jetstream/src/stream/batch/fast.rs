@@ -2,7 +2,6 @@
 //!
 //! The reply subject says everything: `<prefix>.<id>.<flow>.<gap>.<seq>.<operation>.$FI`.
 
-use super::Batches;
 use crate::outbox::{Content, Post};
 use crate::stream::direct::requires_too_much;
 use crate::stream::headers::number;
@@ -123,10 +122,7 @@ impl Stream {
         }
         let idle_until_ns = self.batches.idle_until_ns(call.now_ns);
         let batches = &mut self.batches;
-        let limits = &batches.limits;
-        if batches.fast.len() >= limits.fast_per_stream_max
-            || !Batches::may_open(&limits.fast_open, limits.fast_max)
-        {
+        if !batches.limits.may_open_fast(batches.fast.len()) {
             return Err(error::BATCH_PUBLISH_TOO_MANY_INFLIGHT);
         }
         let interval = if batches.fast.is_empty() { INTERVAL_MAX.min(step.flow) } else { 1 };

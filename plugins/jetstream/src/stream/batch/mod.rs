@@ -9,39 +9,82 @@ pub(super) use fast::SUFFIX as FAST_SUFFIX;
 pub use staged::Staged;
 
 use super::{Call, Stream};
+use crate::api::limits;
 use atomic::Atomic;
 use fast::Fast;
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
-/// How many batches there may be, and how large and how slow (JS-202, JS-203, JS-210). Shared by all streams.
+/// Nothing coming for so long ends a batch.
+const IDLE_MAX_NS: i64 = 10_000_000_000;
+
+/// How many batches there may be, and how large and how slow (JS-202, JS-203, JS-210). Shared by all streams, and
+/// changed by a reload.
 #[derive(Debug)]
 pub struct BatchLimits {
-    pub messages_max: u64,
-    pub atomic_per_stream_max: usize,
-    pub atomic_max: usize,
-    pub fast_per_stream_max: usize,
-    pub fast_max: usize,
-    pub idle_max_ns: i64,
+    messages_max: AtomicUsize,
+    atomic_per_stream_max: AtomicUsize,
+    atomic_max: AtomicUsize,
+    fast_per_stream_max: AtomicUsize,
+    fast_max: AtomicUsize,
+    idle_max_ns: AtomicI64,
     atomic_open: AtomicUsize,
     fast_open: AtomicUsize,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self {
-            messages_max: 1_000,
-            atomic_per_stream_max: 50,
-            atomic_max: 1_000,
-            fast_per_stream_max: 1_000,
-            fast_max: 50_000,
-            idle_max_ns: 10_000_000_000,
+        let limits = Self {
+            messages_max: AtomicUsize::new(0),
+            atomic_per_stream_max: AtomicUsize::new(0),
+            atomic_max: AtomicUsize::new(0),
+            fast_per_stream_max: AtomicUsize::new(0),
+            fast_max: AtomicUsize::new(0),
+            idle_max_ns: AtomicI64::new(0),
             atomic_open: AtomicUsize::new(0),
             fast_open: AtomicUsize::new(0),
-        }
+        };
+        limits.set(&limits::BatchLimits::default());
+        limits
     }
+}
+
+impl BatchLimits {
+    /// What is not configured has its default. One setting counts for both kinds of batches, but only atomic ones
+    /// have a size.
+    pub fn set(&self, configured: &limits::BatchLimits) {
+        let set = |limit: &AtomicUsize, configured: i64, default: usize| {
+            let configured = usize::try_from(configured).ok().filter(|&value| value > 0);
+            limit.store(configured.unwrap_or(default), Relaxed);
+        };
+        set(&self.messages_max, configured.max_msgs, 1_000);
+        set(&self.atomic_per_stream_max, configured.max_inflight_per_stream, 50);
+        set(&self.atomic_max, configured.max_inflight_total, 1_000);
+        set(&self.fast_per_stream_max, configured.max_inflight_per_stream, 1_000);
+        set(&self.fast_max, configured.max_inflight_total, 50_000);
+        let idle_ns = if configured.timeout_ns > 0 { configured.timeout_ns } else { IDLE_MAX_NS };
+        self.idle_max_ns.store(idle_ns, Relaxed);
+    }
+
+    fn messages_max(&self) -> u64 {
+        self.messages_max.load(Relaxed) as u64
+    }
+
+    /// Counts one in, unless the stream or the server has enough.
+    fn may_open_atomic(&self, of_stream: usize) -> bool {
+        of_stream < self.atomic_per_stream_max.load(Relaxed) && open(&self.atomic_open, &self.atomic_max)
+    }
+
+    fn may_open_fast(&self, of_stream: usize) -> bool {
+        of_stream < self.fast_per_stream_max.load(Relaxed) && open(&self.fast_open, &self.fast_max)
+    }
+}
+
+fn open(count: &AtomicUsize, max: &AtomicUsize) -> bool {
+    let max = max.load(Relaxed);
+    count.fetch_update(Relaxed, Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
 }
 
 /// The open batches of one stream.
@@ -64,7 +107,7 @@ impl Batches {
 
     /// A batch that something came for may be idle for so long from now.
     fn idle_until_ns(&mut self, now_ns: i64) -> i64 {
-        let until_ns = now_ns.saturating_add(self.limits.idle_max_ns);
+        let until_ns = now_ns.saturating_add(self.limits.idle_max_ns.load(Relaxed));
         self.due_ns = self.due_ns.min(until_ns);
         until_ns
     }
@@ -72,28 +115,22 @@ impl Batches {
     fn close_atomic(&mut self, id: &[u8]) -> Option<Atomic> {
         let batch = self.atomic.remove(id);
         if batch.is_some() {
-            self.limits.atomic_open.fetch_sub(1, Ordering::Relaxed);
+            self.limits.atomic_open.fetch_sub(1, Relaxed);
         }
         batch
     }
 
     fn close_fast(&mut self, id: &[u8]) {
         if self.fast.remove(id).is_some() {
-            self.limits.fast_open.fetch_sub(1, Ordering::Relaxed);
+            self.limits.fast_open.fetch_sub(1, Relaxed);
         }
-    }
-
-    /// Counts one in, unless there are enough.
-    fn may_open(open: &AtomicUsize, max: usize) -> bool {
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1))
-            .is_ok()
     }
 }
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        self.limits.atomic_open.fetch_sub(self.atomic.len(), Ordering::Relaxed);
-        self.limits.fast_open.fetch_sub(self.fast.len(), Ordering::Relaxed);
+        self.limits.atomic_open.fetch_sub(self.atomic.len(), Relaxed);
+        self.limits.fast_open.fetch_sub(self.fast.len(), Relaxed);
     }
 }
 

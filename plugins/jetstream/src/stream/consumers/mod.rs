@@ -74,13 +74,14 @@ impl Consumers {
         ctx: &mut Context<'_>,
     ) -> Result<String, ApiError> {
         let id = self.new_id();
-        let consumer = Consumer::new(id, config, created_ns, ctx)?;
+        let mut consumer = Consumer::new(id, config, created_ns, ctx)?;
         let visible = !consumer.config().direct;
         let name = consumer.name().to_owned();
-        self.add(id, consumer, ctx);
         if visible {
             advise_action(ctx, &name, "CREATED", "create");
         }
+        consumer.tell_if_paused(ctx);
+        self.add(id, consumer, ctx);
         Ok(name)
     }
 
@@ -131,6 +132,13 @@ impl Consumers {
             advise_action(ctx, name, "DELETED", "delete");
         }
         Ok(slot.consumer.filter().clone())
+    }
+
+    /// Says that all of them are gone, with their stream.
+    pub fn tell_deleted(&mut self, ctx: &mut Context<'_>) {
+        let shown = self.iter().filter(|consumer| !consumer.config().direct);
+        let names: Vec<String> = shown.map(|consumer| consumer.name().to_owned()).collect();
+        names.iter().for_each(|name| advise_action(ctx, name, "DELETED", "delete"));
     }
 
     /// Tells everyone who waits that it is over.
