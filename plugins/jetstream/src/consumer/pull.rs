@@ -240,16 +240,7 @@ impl Consumer {
         }
         let batch = u64::try_from(body.batch).unwrap_or(1).max(1);
         if body.no_wait {
-            let ready = self.num_pending + self.again.len() as u64;
-            let wanted: u64 = self.pulls.waiting.iter().map(|request| request.remaining).sum();
-            let stands_by = self.pulls.pin.as_ref().is_some_and(|pin| pin.id != body.id);
-            let gets_none = ready == 0 || stands_by || self.paused_until(ctx.now_ns).is_some();
-            if gets_none && body.expires <= 0 {
-                return Err("404 No Messages".to_owned());
-            }
-            if wanted > 0 && ready < wanted {
-                return Err("408 Requests Pending".to_owned());
-            }
+            self.check_ready(&body, ctx.now_ns)?;
         }
         let max_waiting = self.config.max_waiting;
         if max_waiting > 0 && self.pulls.waiting.len() as i64 >= max_waiting {
@@ -287,6 +278,21 @@ impl Consumer {
         self.pulls.waiting.insert(at, request);
         self.pulls.find_deadline();
         Ok(())
+    }
+
+    /// JC-123: whether a request that does not wait can be served at all.
+    fn check_ready(&self, body: &Body, now_ns: i64) -> Result<(), String> {
+        let ready = self.num_pending + self.again.len() as u64;
+        let wanted: u64 = self.pulls.waiting.iter().map(|request| request.remaining).sum();
+        let stands_by = self.pulls.pin.as_ref().is_some_and(|pin| pin.id != body.id);
+        let gets_none = ready == 0 || stands_by || self.paused_until(now_ns).is_some();
+        if gets_none && body.expires <= 0 {
+            return Err("404 No Messages".to_owned());
+        }
+        match wanted > 0 && ready < wanted {
+            true => Err("408 Requests Pending".to_owned()),
+            false => Ok(()),
+        }
     }
 
     fn check_limits(&self, body: &Body) -> Result<(), String> {
