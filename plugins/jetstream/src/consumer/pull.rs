@@ -485,14 +485,13 @@ impl Consumer {
     }
 }
 
-/// JC-120: a number, JSON, or one message. Whether it was JSON.
+/// JC-120: a number, JSON, or one message. Whether it was JSON. `null` is as if absent; errors have Go's words.
 fn parse(body: &[u8]) -> Result<(Body, bool), String> {
     let text = std::str::from_utf8(body).unwrap_or_default().trim();
     if text.starts_with('{') {
         if let Ok(body) = serde_json::from_str(text) {
             return Ok((body, true));
         }
-        // As Go reads it: `null` is what is not there, and errors have its words.
         let body = decode_leniently(text.as_bytes(), &CONSUMER_NEXT);
         return body.map(|body| (body, true)).map_err(|why| format!("400 Bad Request - {why}"));
     }
