@@ -5,7 +5,23 @@ pub use natsd_plugin_api::subject::{collide as overlaps, matches};
 /// Subject patterns with wildcards; none at all stands for every subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    patterns: Vec<Box<[u8]>>,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    text: Box<[u8]>,
+    form: Form,
+}
+
+/// Nearly all patterns have a form that needs no look at single tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// No wildcards: one subject.
+    Literal,
+    /// No wildcards but `>` at the end: what begins with so many bytes.
+    Under(usize),
+    Other,
 }
 
 impl Filter {
@@ -14,8 +30,9 @@ impl Filter {
     }
 
     pub fn new<P: AsRef<[u8]>>(patterns: impl IntoIterator<Item = P>) -> Self {
-        let patterns: Vec<Box<[u8]>> = patterns.into_iter().map(|pattern| pattern.as_ref().into()).collect();
-        if patterns.iter().any(|pattern| **pattern == *b">") {
+        let patterns: Vec<Pattern> =
+            patterns.into_iter().map(|pattern| Pattern::new(pattern.as_ref())).collect();
+        if patterns.iter().any(|pattern| *pattern.text == *b">") {
             return Self::all();
         }
         Self { patterns }
@@ -26,20 +43,47 @@ impl Filter {
     }
 
     pub fn patterns(&self) -> impl Iterator<Item = &[u8]> {
-        self.patterns.iter().map(|pattern| &**pattern)
+        self.patterns.iter().map(|pattern| &*pattern.text)
     }
 
     /// The one subject that it means, if it is one without wildcards.
     pub fn literal(&self) -> Option<&[u8]> {
         match &*self.patterns {
-            [pattern] if is_literal(pattern) => Some(pattern),
+            [Pattern { text, form: Form::Literal }] => Some(text),
             _ => None,
         }
     }
 
     pub fn matches(&self, subject: &[u8]) -> bool {
-        self.is_all() || self.patterns.iter().any(|pattern| matches(pattern, subject))
+        self.is_all() || self.patterns.iter().any(|pattern| pattern.matches(subject))
     }
+}
+
+impl Pattern {
+    fn new(text: &[u8]) -> Self {
+        let start = text.strip_suffix(b">").filter(|start| start.ends_with(b"."));
+        let form = match start {
+            _ if is_literal(text) => Form::Literal,
+            Some(start) if is_literal(start) => Form::Under(start.len()),
+            _ => Form::Other,
+        };
+        Self { text: text.into(), form }
+    }
+
+    fn matches(&self, subject: &[u8]) -> bool {
+        match self.form {
+            Form::Literal => *self.text == *subject,
+            Form::Under(len) => {
+                subject.strip_prefix(&self.text[..len]).is_some_and(|rest| !has_empty_token(rest))
+            }
+            Form::Other => matches(&self.text, subject),
+        }
+    }
+}
+
+/// Such a subject matches nothing (CORE-154).
+fn has_empty_token(subject: &[u8]) -> bool {
+    subject.split(|&byte| byte == b'.').any(<[u8]>::is_empty)
 }
 
 /// Whether a subject has no wildcard token.
@@ -63,6 +107,18 @@ mod tests {
             ("a.b.c", "a.b", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), subject.as_bytes()), expected, "{pattern} {subject}");
+        }
+    }
+
+    #[test]
+    fn a_filter_matches_what_its_pattern_does() {
+        let subjects = ["a", "a.b", "a.b.c", "a.b.", "a..c", ".a", "a.", "", "a.b.c.d", "a.bc", "ab.c"];
+        for pattern in ["a", "a.b", "a.>", "a.b.>", "a.*", "a.*.>", "*", "*.b", ">"] {
+            let filter = Filter::new([pattern]);
+            for subject in subjects.map(str::as_bytes) {
+                let expected = filter.is_all() || matches(pattern.as_bytes(), subject);
+                assert_eq!(filter.matches(subject), expected, "{pattern} {subject:?}");
+            }
         }
     }
 
