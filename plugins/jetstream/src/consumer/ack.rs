@@ -1,5 +1,7 @@
 //! The subject of an acknowledgement: what was delivered, and when (JC-081 to JC-083).
 
+use crate::stream::headers::push_number;
+
 /// A parsed `$JS.ACK.…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckSubject<'a> {
@@ -51,12 +53,15 @@ impl<'a> AckSubject<'a> {
 pub struct AckWriter {
     text: Vec<u8>,
     prefix_len: usize,
+    /// Of the message before, with a dot on both sides: many in a row were stored at the same time.
+    time_ns: i64,
+    time: Vec<u8>,
 }
 
 impl AckWriter {
     pub fn new(stream: &str, consumer: &str) -> Self {
         let text = format!("$JS.ACK.{stream}.{consumer}.").into_bytes();
-        Self { prefix_len: text.len(), text }
+        Self { prefix_len: text.len(), text, time_ns: 0, time: b".0.".to_vec() }
     }
 
     /// The subject of one delivery.
@@ -68,31 +73,22 @@ impl AckWriter {
         time_ns: i64,
         pending: u64,
     ) -> &[u8] {
-        self.text.truncate(self.prefix_len);
-        for (n, number) in
-            [deliveries, stream_seq, consumer_seq, time_ns.unsigned_abs(), pending].into_iter().enumerate()
-        {
-            if n > 0 {
-                self.text.push(b'.');
-            }
-            push_number(&mut self.text, number);
+        if time_ns != self.time_ns {
+            self.time_ns = time_ns;
+            self.time.truncate(1);
+            push_number(&mut self.time, time_ns.unsigned_abs());
+            self.time.push(b'.');
         }
+        self.text.truncate(self.prefix_len);
+        push_number(&mut self.text, deliveries);
+        self.text.push(b'.');
+        push_number(&mut self.text, stream_seq);
+        self.text.push(b'.');
+        push_number(&mut self.text, consumer_seq);
+        self.text.extend_from_slice(&self.time);
+        push_number(&mut self.text, pending);
         &self.text
     }
-}
-
-fn push_number(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// What an acknowledgement says (JC-090 to JC-095).
@@ -154,6 +150,8 @@ mod tests {
         let mut writer = AckWriter::new("S", "C");
         let subject = writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5).to_vec();
         assert_eq!(subject, b"$JS.ACK.S.C.1.22.3.1700000000000000000.5");
+        assert_eq!(writer.write(10, 1, 2, 0, 0), b"$JS.ACK.S.C.10.1.2.0.0");
+        assert_eq!(writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5), subject);
         let ack = AckSubject::parse(&subject);
         let expected = AckSubject {
             stream: "S",

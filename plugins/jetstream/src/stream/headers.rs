@@ -284,17 +284,20 @@ impl Block {
     }
 }
 
-/// Appends a number in decimal.
+/// Appends a number in decimal, two digits at a time.
 pub fn push_number(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
-    loop {
+    while value >= 10 {
+        let pair = (value % 100) as u8;
+        value /= 100;
+        start -= 2;
+        digits[start] = b'0' + pair / 10;
+        digits[start + 1] = b'0' + pair % 10;
+    }
+    if value > 0 || start == digits.len() {
         start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+        digits[start] = b'0' + value as u8;
     }
     out.extend_from_slice(&digits[start..]);
 }
@@ -344,7 +347,7 @@ mod tests {
 
     #[test]
     fn numbers_go_both_ways() {
-        for value in [0, 9, 10, u64::MAX] {
+        for value in [0, 9, 10, 11, 99, 100, 101, 999, 1000, 123_456_789, u64::MAX] {
             let mut text = Vec::new();
             push_number(&mut text, value);
             assert_eq!(number(&text), Some(value));
