@@ -6,6 +6,36 @@ use serde_json::{Map, Value};
 /// Told about what happened, after it happened. Called from many threads: do not block.
 pub trait EventObserver: Send + Sync + 'static {
     fn on_event(&self, event: &Event);
+
+    /// Whether to be told of what happens to a connection of an account (empty when it has none yet). Asked each time,
+    /// since saying what happened costs far more than asking. Events that are not of connections always come.
+    /// Since 1.5.
+    fn wants(&self, what: ConnectionEvent, account: &str) -> bool {
+        let _ = (what, account);
+        true
+    }
+}
+
+/// The events of connections, for [`EventObserver::wants`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    Connected,
+    Disconnected,
+    Refused,
+}
+
+impl ConnectionEvent {
+    const ALL: [Self; 3] = [Self::Connected, Self::Disconnected, Self::Refused];
+
+    pub(crate) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// `None` for one of a newer host.
+    pub(crate) fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// What happened. A kind from a newer host reads as [`Event::Unknown`].

@@ -48,7 +48,7 @@ pub use account::{
 };
 pub use auth::{AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, Decided, Identity, Verdict};
 pub use error::{Error, ErrorKind, Result};
-pub use events::{ConnectionFacts, Event, EventObserver};
+pub use events::{ConnectionEvent, ConnectionFacts, Event, EventObserver};
 pub use host::{AccountDefinition, AccountFacts, AccountTrace, Host, PluginFacts, ServerIdentity, boxed};
 pub use message::{MessageRef, Outcome, PublishRef};
 pub use net::{ByteStream, DialOptions, ListenOptions, Listener};

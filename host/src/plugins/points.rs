@@ -11,8 +11,8 @@ use natsd_plugin_api::abi::points::{
     FfiAuthenticator, FfiObserver, FfiTransport, FfiTransportFactory, TransportEnd,
 };
 use natsd_plugin_api::{
-    AuthRequest, AuthStage, AuthenticatorOptions, Close, CloseReason, Event, MessageRef, Peer, Result,
-    TransportOut, Verdict,
+    AuthRequest, AuthStage, AuthenticatorOptions, Close, CloseReason, ConnectionEvent, Event, MessageRef,
+    Peer, Result, TransportOut, Verdict,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -221,12 +221,25 @@ impl Points {
     }
 
     pub fn notify(&self, event: &Event) {
+        self.tell(&self.observers.load(), event);
+    }
+
+    /// An event of a connection, which is made only if somebody wants it.
+    pub fn notify_of(&self, what: ConnectionEvent, account: &str, event: impl FnOnce() -> Event) {
         let observers = self.observers.load();
+        let wants = |observer: &&Arc<Registered<FfiObserver>>| observer.object.wants(what, account);
+        let wanting: Vec<_> = observers.iter().filter(wants).cloned().collect();
+        if !wanting.is_empty() {
+            self.tell(&wanting, &event());
+        }
+    }
+
+    fn tell(&self, observers: &[Arc<Registered<FfiObserver>>], event: &Event) {
         if observers.is_empty() {
             return;
         }
         let Ok(text) = serde_json::to_string(event) else { return };
-        for registered in observers.iter() {
+        for registered in observers {
             if let Err(error) = registered.object.on_event(&text) {
                 let error = registered.faults.note("observer", "it missed the event", error);
                 tracing::debug!("observer of plugin `{}`: {error}", registered.faults.plugin());

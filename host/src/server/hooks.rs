@@ -9,7 +9,7 @@ use crate::conn::registry::Traffic;
 use crate::plugins::Plugins;
 use crate::proto::error::ClosedReason;
 use base64::Engine;
-use natsd_plugin_api::{AuthRequest, AuthStage, ConnectionFacts, Decided, Event, Verdict};
+use natsd_plugin_api::{AuthRequest, AuthStage, ConnectionEvent, ConnectionFacts, Decided, Event, Verdict};
 use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,30 +48,46 @@ impl Hooks for PluginHooks {
     }
 
     fn connected(&self, connection: &Connection, before: Option<&str>) {
-        let points = self.plugins.points();
-        if !points.has_no_observers() {
+        let account = connection.facts.lock().account.clone();
+        let before = before.filter(|before| *before != account);
+        let event = || {
             let mut connection = facts_of(connection);
-            if let Some(before) = before.filter(|before| **before != *connection.account) {
+            if let Some(before) = before {
                 connection.extra.insert("previous_account".to_owned(), before.into());
             }
-            points.notify(&Event::Connected { connection });
+            Event::Connected { connection }
+        };
+        match before {
+            // What happened concerns two accounts.
+            Some(_) => self.plugins.points().notify(&event()),
+            None => self.plugins.points().notify_of(ConnectionEvent::Connected, &account, event),
         }
     }
 
     fn disconnected(&self, connection: &Connection, reason: ClosedReason) {
-        let points = self.plugins.points();
-        if !points.has_no_observers() {
-            let connection = facts_of(connection);
-            points.notify(&Event::Disconnected { connection, reason: reason.to_string() });
-        }
+        self.ended(ConnectionEvent::Disconnected, connection, |connection| Event::Disconnected {
+            connection,
+            reason: reason.to_string(),
+        });
     }
 
     fn refused(&self, connection: &Connection, reason: ClosedReason) {
-        let points = self.plugins.points();
-        if !points.has_no_observers() {
-            let connection = facts_of(connection);
-            points.notify(&Event::Refused { connection, reason: reason.to_string() });
-        }
+        self.ended(ConnectionEvent::Refused, connection, |connection| Event::Refused {
+            connection,
+            reason: reason.to_string(),
+        });
+    }
+}
+
+impl PluginHooks {
+    fn ended(
+        &self,
+        what: ConnectionEvent,
+        connection: &Connection,
+        event: impl FnOnce(ConnectionFacts) -> Event,
+    ) {
+        let account = connection.facts.lock().account.clone();
+        self.plugins.points().notify_of(what, &account, || event(facts_of(connection)));
     }
 }
 

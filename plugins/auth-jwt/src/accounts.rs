@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::resolver::Resolver;
 use crate::{borders, definition, token};
 use natsd_plugin_api::{
-    AccountDefinition, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, Event, EventObserver, Host,
-    Result, tracing,
+    AccountDefinition, BoxFuture, CloseReason, ConnectionEvent, ConnectionFacts, Error, ErrorKind, Event,
+    EventObserver, Host, Result, tracing,
 };
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -391,5 +391,9 @@ impl EventObserver for Leaving {
         if let Event::Disconnected { connection: ConnectionFacts { id, .. }, .. } = event {
             self.0.left(*id);
         }
+    }
+
+    fn wants(&self, what: ConnectionEvent, _: &str) -> bool {
+        what == ConnectionEvent::Disconnected
     }
 }

@@ -20,8 +20,8 @@ pub mod wire;
 use config::Config;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 use natsd_plugin_api::{
-    Apply, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar, Registration, Result,
-    Section, export_plugin, tracing,
+    Apply, ConnectionEvent, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar,
+    Registration, Result, Section, export_plugin, tracing,
 };
 use parking_lot::Mutex;
 use server::Server;
@@ -151,5 +151,9 @@ impl EventObserver for Accounts {
         if let (Event::AccountAdded { account }, Some(server)) = (event, self.0.upgrade()) {
             server.account_added(account);
         }
+    }
+
+    fn wants(&self, _: ConnectionEvent, _: &str) -> bool {
+        false
     }
 }

@@ -13,7 +13,7 @@ use body::Head;
 use ids::Ids;
 use natsd_plugin_api::serde_json::{self, Value, json};
 use natsd_plugin_api::{
-    ConnectionFacts, Event, EventObserver, Host, PublishRef, Result, ServerIdentity, tracing,
+    ConnectionEvent, ConnectionFacts, Event, EventObserver, Host, PublishRef, Result, ServerIdentity, tracing,
 };
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -34,6 +34,11 @@ impl EventObserver for Events {
         if let Err(error) = self.tell(event) {
             tracing::debug!("A system event is lost: {error}");
         }
+    }
+
+    fn wants(&self, what: ConnectionEvent, account: &str) -> bool {
+        // An error is told when the event comes.
+        self.has_listeners(what, account).unwrap_or(true)
     }
 }
 
@@ -77,6 +82,25 @@ impl Events {
         }
     }
 
+    /// Whether somebody listens for what `tell` would publish.
+    fn has_listeners(&self, what: ConnectionEvent, account: &str) -> Result<bool> {
+        let to = self.identity()?;
+        let shown = if account.is_empty() { body::GLOBAL_ACCOUNT } else { account };
+        let subject = match what {
+            ConnectionEvent::Connected => format!("$SYS.ACCOUNT.{shown}.CONNECT"),
+            ConnectionEvent::Disconnected => format!("$SYS.ACCOUNT.{shown}.DISCONNECT"),
+            _ => format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id),
+        };
+        if self.is_wanted(&to, &subject)? {
+            return Ok(true);
+        }
+        if shown == body::GLOBAL_ACCOUNT || what == ConnectionEvent::Refused {
+            return Ok(false);
+        }
+        let counts = account_connections_subjects(account);
+        Ok(self.is_wanted(&to, &counts[0])? || self.is_wanted(&to, &counts[1])?)
+    }
+
     fn connect(&self, to: &ServerIdentity, connection: &ConnectionFacts) -> Result<()> {
         let subject = format!("$SYS.ACCOUNT.{}.CONNECT", body::account_of(connection));
         if !self.is_wanted(to, &subject)? {
@@ -103,8 +127,7 @@ impl Events {
         if account == body::GLOBAL_ACCOUNT {
             return Ok(());
         }
-        let subjects =
-            [format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"), format!("$SYS.ACCOUNT.{account}.SERVER.CONNS")];
+        let subjects = account_connections_subjects(account);
         let mut told: Option<Value> = None;
         for subject in &subjects {
             if !self.is_wanted(to, subject)? {
@@ -213,4 +236,9 @@ impl Events {
         self.host.publish(&to.system_account, PublishRef::new(subject.as_bytes(), payload.as_bytes()))?;
         Ok(())
     }
+}
+
+/// EVT-010: the old one first.
+fn account_connections_subjects(account: &str) -> [String; 2] {
+    [format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"), format!("$SYS.ACCOUNT.{account}.SERVER.CONNS")]
 }

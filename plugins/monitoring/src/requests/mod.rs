@@ -15,8 +15,8 @@ use answer::{Answer, Answers};
 use encoding::Encoding;
 use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{
-    Delivery, Event, EventObserver, Host, MessageRef, PublishRef, Result, SubscribeOptions, Subscription,
-    tracing,
+    ConnectionEvent, Delivery, Event, EventObserver, Host, MessageRef, PublishRef, Result, SubscribeOptions,
+    Subscription, tracing,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,6 +73,10 @@ impl EventObserver for Requests {
         if let Err(error) = served {
             tracing::warn!("Requests to the server are not answered in some account: {error}");
         }
+    }
+
+    fn wants(&self, what: ConnectionEvent, account: &str) -> bool {
+        what == ConnectionEvent::Connected && !self.lock().contains_key(account)
     }
 }
 
