@@ -47,7 +47,7 @@ pub fn client(context: &Arc<Context>, stream: Stream, peer: SocketAddr) {
 }
 
 /// A session in the global account, not registered yet.
-pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Facts) -> Session {
+pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Facts) -> Box<Session> {
     let options = context.options.load();
     let (id, cid) = context.registry.new_ids();
     let mut out = Outbound::new(wire, options.limits.max_pending_bytes);
@@ -67,7 +67,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         Some(tls) => tls.timeout + Duration::from_secs(1),
         None => Duration::from_secs(2),
     });
-    Session {
+    Box::new(Session {
         context: context.clone(),
         connection,
         flags: Flags { expects_connect, ..Flags::default() },
@@ -104,7 +104,7 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         entered: false,
         listener: None,
         expires_unix_ns: None,
-    }
+    })
 }
 
 /// Registers the connection; false if there are too many (CORE-045, CORE-114).
@@ -128,7 +128,7 @@ fn new_nonce() -> Box<str> {
 }
 
 /// PROXY protocol and TLS, as configured; then the connection is served.
-async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex) {
+async fn secured(context: Arc<Context>, mut session: Box<Session>, mut duplex: Duplex) {
     let options = context.options.load_full();
     let tls = context.tls.load_full();
     let first = options.tls.as_ref().map_or(HandshakeFirst::No, |t| t.handshake_first);
@@ -171,7 +171,8 @@ async fn secured(context: Arc<Context>, mut session: Session, mut duplex: Duplex
             session.connection.facts.lock().tls_first = tls_first;
         }
     }
-    serve(session, duplex).await;
+    // A task of its own, so that what is needed only here is not kept for as long as the connection.
+    spawn(serve(session, duplex));
 }
 
 /// From here on bytes pass through `layer`.
@@ -221,7 +222,7 @@ impl Session {
     }
 }
 
-fn drop_unserved(session: Session, reason: ClosedReason) {
+fn drop_unserved(session: Box<Session>, reason: ClosedReason) {
     crate::log::debug!("{} - Client connection closed: {reason}", session.connection.receiver.label());
     session.context.registry.remove(&session.connection, reason, LastSubs::default());
 }
@@ -276,4 +277,17 @@ fn timed_out(bytes: &[u8], facts: &Facts, read: &ReadHalf) -> String {
     }
     let local = read.local_addr().map(|a| a.to_string()).unwrap_or_default();
     format!("failed to read {}: read tcp {local}->{}:{}: i/o timeout", missing.part, facts.ip, facts.port)
+}
+#[cfg(test)]
+mod tests {
+    use super::{Duplex, Session, serve};
+
+    #[test]
+    fn what_an_idle_connection_holds_stays_small() {
+        fn future_bytes<F>(_: fn(Box<Session>, Duplex) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(future_bytes(serve) <= 512, "{}", future_bytes(serve));
+        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+    }
 }

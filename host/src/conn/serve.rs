@@ -72,15 +72,15 @@ enum Next {
     Close(Failure),
 }
 
-/// Serves a connection whose first INFO is sent, until it ends. `tls_from_start`: nothing is processed
-/// before the layer is open.
-pub async fn serve(mut session: Session, mut duplex: Duplex) {
+/// Serves a connection whose first INFO is sent, until it ends. What this future holds inline is what an idle
+/// connection costs, so the session is boxed, and so are the futures of what happens once.
+pub async fn serve(mut session: Box<Session>, mut duplex: Duplex) {
     let me = session.connection.receiver.clone();
     let mut account = session.connection.account.read().clone();
     let mut timers = super::timers::Timers::new(&session);
     let failure = loop {
         match next(&mut session, &mut duplex, &account, &me, &mut timers).await {
-            Next::Stall(receiver) => stall::wait(&me, &mut duplex, receiver).await,
+            Next::Stall(receiver) => Box::pin(stall::wait(&me, &mut duplex, receiver)).await,
             Next::Login { json } => {
                 let login = Box::pin(session.login(json.as_deref()));
                 match within_auth_timeout(login, &timers).await {
@@ -92,7 +92,7 @@ pub async fn serve(mut session: Session, mut duplex: Duplex) {
                 }
             }
             Next::Signals(signals) => {
-                let result = session.on_signals(signals).await;
+                let result = Box::pin(session.on_signals(signals)).await;
                 session.connection.done();
                 if let Err(failure) = result {
                     break failure;
@@ -107,7 +107,7 @@ pub async fn serve(mut session: Session, mut duplex: Duplex) {
             Next::Close(failure) => break failure,
         }
     };
-    finish(session, duplex, &account, failure).await;
+    Box::pin(finish(session, duplex, &account, failure)).await;
 }
 
 async fn within_auth_timeout(
@@ -338,7 +338,7 @@ impl Session {
 }
 
 /// Says goodbye, flushes what the socket takes within a moment, and forgets the connection.
-async fn finish(mut session: Session, duplex: Duplex, account: &Account, failure: Failure) {
+async fn finish(mut session: Box<Session>, duplex: Duplex, account: &Account, failure: Failure) {
     let me = session.connection.receiver.clone();
     let reason = me.out.lock().closed().unwrap_or(failure.reason);
     me.closed.store(true, Release);
