@@ -124,4 +124,10 @@ pub struct Identity {
     pub max_subscriptions: Option<u32>,
     /// As above. Since 1.4.
     pub max_payload_bytes: Option<u32>,
+    /// The token that proved who it is; shown where nats-server shows it. Since 1.5.
+    pub jwt: String,
+    /// The key that signed it. Since 1.5.
+    pub issuer_key: String,
+    /// What the user is called beside its key. Since 1.5.
+    pub name_tag: String,
 }

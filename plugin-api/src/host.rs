@@ -262,6 +262,13 @@ impl Host {
         import::connection_lame_duck(&self.tables, id)
     }
 
+    /// Gives a connection that an authenticator let in other permissions: a `permissions {}` block as JSON, `None` for
+    /// all. What it subscribed to and may not any more is removed. Since 1.5.
+    pub fn set_permissions(&self, id: u64, permissions: Option<&Value>) -> Result<()> {
+        let text = permissions.map_or_else(|| "null".to_owned(), Value::to_string);
+        import::connection_set_permissions(&self.tables, id, &text)
+    }
+
     /// Has the server read its configuration again, as the signal for it does; all or nothing. Plugins are asked
     /// to reconfigure meanwhile, the caller too. Since 1.3.
     pub async fn reload(&self) -> Result<()> {

@@ -6,10 +6,12 @@ use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Client;
+use crate::client::NoOp;
 use crate::nkey::crc16;
+use crate::{Client, Server};
 
 /// A key pair of a role: `O` operator, `A` account, `U` user.
 #[derive(Clone)]
@@ -144,4 +146,58 @@ pub fn login(client: &mut Client, token: &str, user: Option<&Key>, more: &str) {
     );
     // A refusal may come before all of it is sent.
     let _ = client.send(connect.as_bytes());
+}
+
+/// What becomes of a login: `PONG`, or the error.
+pub fn attempt(server: &Server, token: &str, user: Option<&Key>, more: &str) -> String {
+    let mut client = server.connect();
+    login(&mut client, token, user, more);
+    loop {
+        match client.next_op() {
+            Ok(op) if op.starts_with(b"INFO") => {}
+            Ok(op) => return String::from_utf8_lossy(&op).trim().to_owned(),
+            Err(NoOp::Closed { .. }) => return "closed".to_owned(),
+            Err(NoOp::Silent { .. }) => return "silent".to_owned(),
+        }
+    }
+}
+
+/// A client that is let in.
+pub fn join(server: &Server, token: &str, user: &Key) -> Client {
+    let mut client = server.connect();
+    login(&mut client, token, Some(user), "");
+    client.expect_op("PONG");
+    client
+}
+
+/// Sends a request in the system account and returns the body of the answer.
+pub fn request(client: &mut Client, subject: &str, body: &str) -> String {
+    // A reply of its own each time: answers may have several messages.
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let len = body.len();
+    let text = format!("SUB answer.{n} {n}\r\nUNSUB {n} 1\r\nPUB {subject} answer.{n} {len}\r\n{body}\r\n");
+    client.send(text.as_bytes()).expect("the server takes requests");
+    let op = loop {
+        match client.next_op() {
+            Ok(op) if op.starts_with(b"MSG") || op.starts_with(b"HMSG") => break op,
+            Ok(_) => {}
+            Err(why) => panic!("no answer to {subject}: {why:?}"),
+        }
+    };
+    let text = String::from_utf8_lossy(&op).into_owned();
+    if text.starts_with("HMSG") {
+        return "no responders".to_owned();
+    }
+    text.split_once("\r\n").map_or("", |(_, body)| body).trim_end().to_owned()
+}
+
+/// `data` or `error` of an answer, without the server.
+pub fn outcome(answer: &str) -> Value {
+    let mut answer: Value = serde_json::from_str(answer).unwrap_or_else(|_| json!(answer));
+    if let Some(answer) = answer.as_object_mut() {
+        assert!(answer["server"]["id"].is_string(), "{answer:?}");
+        answer.remove("server");
+    }
+    answer
 }

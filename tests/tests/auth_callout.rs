@@ -7,7 +7,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use natsd_tests::jwt::{Key, Realm, login, merged, unix_s, user_token};
 use natsd_tests::monitored::programs;
 use natsd_tests::sealed::CurveKey;
-use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, Server};
 use serde_json::{Value, json};
 
@@ -221,14 +220,6 @@ fn wrong_answers() -> Vec<(&'static str, Make, &'static str)> {
             },
             "claim is expired",
         ),
-        (
-            "wrong type",
-            |s, a| {
-                let types = json!({"aud": "APP", "nats": {"allowed_connection_types": ["MQTT"]}});
-                s.response(a, json!({"jwt": s.user(a, types)}), json!({}))
-            },
-            "not allowed to use connection type",
-        ),
     ]
 }
 
@@ -240,10 +231,6 @@ fn wrong_answers_are_refused() {
         let client = Client::join(server.address(), r#""user":"auth","pass":"pwd""#).unwrap();
         let mut service = Service::of(client, &issuer, None);
         for (name, make, log) in wrong_answers() {
-            // The reference lets such a user in.
-            if name == "wrong type" && server.program() != natsd() {
-                continue;
-            }
             let mark = server.log().mark();
             let mut client = knock(&server, r#""user":"joe""#);
             let asked = service.asked();

@@ -47,6 +47,7 @@ topics!(
     trace_accounts,
     jwt_imports,
     jwt_claims,
+    callout,
     tls,
     proxy,
     trace,

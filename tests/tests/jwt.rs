@@ -1,13 +1,11 @@
 //! Operator mode: the same keys, tokens and exchanges against natsd and, where there is one, the reference server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::client::NoOp;
-use natsd_tests::jwt::{Key, Realm, login, unix_s, user_token};
+use natsd_tests::jwt::{Key, Realm, attempt, join, outcome, request, unix_s, user_token};
 use natsd_tests::monitored::programs;
 use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, Server};
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Runs on both servers.
 fn on_both(config: &str, test: impl Fn(&Server)) {
@@ -16,28 +14,6 @@ fn on_both(config: &str, test: impl Fn(&Server)) {
         eprintln!("on {}", server.program().display());
         test(&server);
     }
-}
-
-/// What becomes of a login: `PONG`, or the error.
-fn attempt(server: &Server, token: &str, user: Option<&Key>, more: &str) -> String {
-    let mut client = server.connect();
-    login(&mut client, token, user, more);
-    loop {
-        match client.next_op() {
-            Ok(op) if op.starts_with(b"INFO") => {}
-            Ok(op) => return String::from_utf8_lossy(&op).trim().to_owned(),
-            Err(NoOp::Closed { .. }) => return "closed".to_owned(),
-            Err(NoOp::Silent { .. }) => return "silent".to_owned(),
-        }
-    }
-}
-
-/// A client that is let in.
-fn join(server: &Server, token: &str, user: &Key) -> Client {
-    let mut client = server.connect();
-    login(&mut client, token, Some(user), "");
-    client.expect_op("PONG");
-    client
 }
 
 const REFUSED: &str = "-ERR 'Authorization Violation'";
@@ -222,38 +198,6 @@ fn what_is_over_is_closed() {
         let again = attempt(&server, &user_token(&short, &user, json!({})), Some(&user), "");
         assert_eq!(again, REFUSED);
     }
-}
-
-/// Sends a request in the system account and returns the body of the answer.
-fn request(client: &mut Client, subject: &str, body: &str) -> String {
-    // A reply of its own each time: answers may have several messages.
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let len = body.len();
-    let text = format!("SUB answer.{n} {n}\r\nUNSUB {n} 1\r\nPUB {subject} answer.{n} {len}\r\n{body}\r\n");
-    client.send(text.as_bytes()).unwrap();
-    let op = loop {
-        match client.next_op() {
-            Ok(op) if op.starts_with(b"MSG") || op.starts_with(b"HMSG") => break op,
-            Ok(_) => {}
-            Err(why) => panic!("no answer to {subject}: {why:?}"),
-        }
-    };
-    let text = String::from_utf8(op).unwrap();
-    if text.starts_with("HMSG") {
-        return "no responders".to_owned();
-    }
-    text.split_once("\r\n").unwrap().1.trim_end().to_owned()
-}
-
-/// `data` or `error` of an answer, without the server.
-fn outcome(answer: &str) -> Value {
-    let mut answer: Value = serde_json::from_str(answer).unwrap_or_else(|_| json!(answer));
-    if let Some(answer) = answer.as_object_mut() {
-        assert!(answer["server"]["id"].is_string(), "{answer:?}");
-        answer.remove("server");
-    }
-    answer
 }
 
 #[test]

@@ -184,6 +184,7 @@ impl Authenticator {
             tags: Arc::default(),
             limits: UserLimits::default(),
             publish_denied: Arc::default(),
+            token: None,
             admission: Admission::Open { anonymous: facts.credentials == Credentials::default() },
         }
     }
@@ -208,6 +209,7 @@ impl Authenticator {
             tags: Arc::default(),
             limits: UserLimits::default(),
             publish_denied: Arc::default(),
+            token: None,
             admission,
         };
         if let Some(expected) = &own.token {

@@ -154,8 +154,18 @@ pub struct Identity {
     pub limits: UserLimits,
     /// A plugin denies these beside what the permissions deny.
     pub publish_denied: Arc<[String]>,
+    /// What it logged in with, if an authenticator says so.
+    pub token: Option<Arc<TokenFacts>>,
     /// Kept to ask again after a reload.
     pub(super) admission: Admission,
+}
+
+/// A token by which somebody was let in, for whoever is told of the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFacts {
+    pub jwt: String,
+    pub issuer_key: String,
+    pub name_tag: String,
 }
 
 /// What a user's credentials allow one connection, beside the limits of server and account.
@@ -184,8 +194,13 @@ impl Identity {
             tags: tags.into(),
             limits,
             publish_denied: Arc::default(),
+            token: None,
             admission: Admission::Plugin,
         }
+    }
+
+    pub fn is_by_plugin(&self) -> bool {
+        self.admission == Admission::Plugin
     }
 }
 

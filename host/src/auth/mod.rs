@@ -22,7 +22,8 @@ pub use authenticator::Authenticator;
 pub use certificate::CertificateFacts;
 pub use identity::{
     BcryptCheck, ConnectFacts, ConnectionType, ConnectionTypes, Credentials, DEFAULT_SYSTEM_ACCOUNT,
-    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, UserLabel, UserLimits,
+    Decision, Denial, DenyReason, GLOBAL_ACCOUNT, Identity, ListenerAuth, Recheck, TokenFacts, UserLabel,
+    UserLimits,
 };
 pub use permissions::{Permissions, PermissionsError, Verdict};
 pub use responses::ResponseTracker;

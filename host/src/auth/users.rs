@@ -146,6 +146,7 @@ impl Grant {
             tags: Arc::default(),
             limits: UserLimits::default(),
             publish_denied: Arc::default(),
+            token: None,
             admission,
         })
     }

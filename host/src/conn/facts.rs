@@ -1,7 +1,7 @@
 //! What is known of a connection besides its traffic: shown by monitoring, logs and events.
 
-use crate::auth::ConnectionType;
 use crate::auth::permissions::Permissions;
+use crate::auth::{ConnectionType, TokenFacts};
 use crate::log::client_name::{ClientLabel, ClientName};
 use crate::tls::peer::PeerCert;
 use core::net::SocketAddr;
@@ -31,6 +31,7 @@ pub struct Facts {
     pub proxy_key: Option<Arc<str>>,
     /// What an authenticator says of it.
     pub tags: Arc<[String]>,
+    pub token: Option<Arc<TokenFacts>>,
     pub permissions: Option<Arc<Permissions>>,
     /// When it may not stay any longer.
     pub expires_unix_ns: Option<u64>,
@@ -61,6 +62,7 @@ impl Facts {
             nkey: String::new(),
             proxy_key: None,
             tags: Arc::default(),
+            token: None,
             permissions: None,
             expires_unix_ns: None,
             rtt_ns: 0,

@@ -15,6 +15,10 @@ use crate::routing::subscriptions;
 use crate::runtime::now_ns;
 use natsd_plugin_api::AuthStage;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A client that is about to be closed has so long to read why.
+const SUBSCRIPTIONS_LIMIT_DELAY: Duration = Duration::from_millis(20);
 
 impl Session {
     /// Answers a CONNECT, or with `None` lets a client in that speaks without one (CORE-068).
@@ -232,10 +236,12 @@ impl Session {
             }
             facts.proxy_key.clone_from(&identity.proxy_key);
             facts.tags = identity.tags.clone();
+            facts.token.clone_from(&identity.token);
             let label = facts.label(self.connection.receiver.cid);
             self.connection.receiver.label.store(Some(Arc::new(label)));
         }
         self.apply(identity);
+        self.leave_at_subscriptions_limit();
         Ok(())
     }
 
@@ -322,7 +328,10 @@ impl Session {
             let reason = ClosedReason::TlsHandshakeFailure;
             return Err(Failure { error: None, reason, log: None });
         }
-        let Some(identity) = self.identity.take() else { return Ok(()) };
+        let Some(mut identity) = self.identity.take() else { return Ok(()) };
+        if let Some(permissions) = self.connection.new_permissions.lock().take() {
+            identity.permissions = permissions;
+        }
         let publish_denied = identity.publish_denied.clone();
         let listener = self.listener.clone();
         let recheck = self.context.authenticator().re_check(&identity, listener.as_ref().map(|l| &l.auth));
@@ -341,7 +350,24 @@ impl Session {
         let identity = kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
         self.apply(identity.denying_publish(publish_denied));
         self.remove_forbidden();
+        self.leave_at_subscriptions_limit();
         Ok(())
+    }
+
+    /// Who has as many subscriptions as claims allow, or more, has to go (JWT-057). The client reads why first.
+    fn leave_at_subscriptions_limit(&self) {
+        let by_plugin = self.identity.as_ref().is_some_and(|identity| identity.is_by_plugin());
+        let count = self.connection.receiver.subs.lock().len();
+        let is_at_limit = self.limits.max_subscriptions.is_some_and(|max| count >= max);
+        if !by_plugin || !is_at_limit {
+            return;
+        }
+        self.connection.receiver.send(&ErrText::MaximumSubscriptions.line());
+        let connection = self.connection.clone();
+        crate::runtime::tasks::spawn(async move {
+            crate::runtime::clock::sleep(SUBSCRIPTIONS_LIMIT_DELAY).await;
+            connection.close(ClosedReason::MaximumSubscriptions);
+        });
     }
 
     /// Its certificate is not among the pinned ones any more (CFG-069).

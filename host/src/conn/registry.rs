@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use crate::account::Account;
+use crate::auth::Permissions;
 use crate::proto::error::ClosedReason;
 use crate::routing::Receiver;
 use crate::routing::subscriptions::LastSubs;
@@ -21,6 +22,8 @@ pub struct Connection {
     busy: AtomicBool,
     /// The client understands INFO at any time, and has said enough to get one.
     pub takes_info: AtomicBool,
+    /// What a plugin says it may do from now on; its task takes them over when it checks again.
+    pub new_permissions: Mutex<Option<Option<Arc<Permissions>>>>,
 }
 
 /// What the server wants of a connection's task.
@@ -45,6 +48,7 @@ impl Connection {
             signals: AtomicU32::new(0),
             busy: AtomicBool::new(false),
             takes_info: AtomicBool::new(false),
+            new_permissions: Mutex::default(),
         }
     }
 

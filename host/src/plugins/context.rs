@@ -319,6 +319,10 @@ impl HostSide for Lent {
         self.0.services()?.lame_duck_connection(id)
     }
 
+    fn set_permissions(&self, id: u64, permissions: Option<Value>) -> Result<()> {
+        self.0.services()?.set_permissions(id, permissions)
+    }
+
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
         match self.0.services() {
             Ok(services) => services.reload(),

@@ -98,6 +98,8 @@ pub trait HostServices: Send + Sync + 'static {
     fn close_connection(&self, id: u64, reason: CloseReason, text: &str) -> Result<()>;
     /// Tells one client that the server is about to go.
     fn lame_duck_connection(&self, id: u64) -> Result<()>;
+    /// `None`: everything is allowed.
+    fn set_permissions(&self, id: u64, permissions: Option<Value>) -> Result<()>;
     fn identity(&self) -> ServerIdentity;
     /// Reads the configuration again, all or nothing.
     fn reload(&self) -> BoxFuture<'static, Result<()>>;

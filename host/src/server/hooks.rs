@@ -1,7 +1,7 @@
 //! What plugins have to say about connections: authenticators and observers.
 
 use crate::auth::permissions::Permissions;
-use crate::auth::{Identity, UserLabel, UserLimits};
+use crate::auth::{Identity, TokenFacts, UserLabel, UserLimits};
 use crate::config::options::PermissionsOptions;
 use crate::conn::Connection;
 use crate::conn::context::{Hooks, LoginFacts, OwnDecision, PluginVerdict};
@@ -152,13 +152,7 @@ impl PluginHooks {
         if !(self.account_exists)(account) {
             return Err(format!("there is no account {account:?}"));
         }
-        let permissions = match &identity.permissions {
-            None => None,
-            Some(json) => {
-                let options = crate::config::permissions_of_json(json)?;
-                Some(Arc::new(Permissions::compile(&options).map_err(|e| e.to_string())?))
-            }
-        };
+        let permissions = permissions_of(identity.permissions.as_ref())?;
         let expires = identity.expires_unix_ns;
         let kind = facts.connection_type;
         let limits = UserLimits {
@@ -166,9 +160,21 @@ impl PluginHooks {
             max_payload_bytes: identity.max_payload_bytes,
         };
         let label = UserLabel::of_kind(&identity.user_kind, &identity.user);
-        let identity = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
-        Ok(PluginVerdict::Allow(identity, expires))
+        let token = (!identity.jwt.is_empty() || !identity.name_tag.is_empty()).then(|| {
+            let natsd_plugin_api::Identity { jwt, issuer_key, name_tag, .. } = identity;
+            Arc::new(TokenFacts { jwt, issuer_key, name_tag })
+        });
+        let mut made = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
+        made.token = token;
+        Ok(PluginVerdict::Allow(made, expires))
     }
+}
+
+/// Those of a `permissions {}` block as JSON; without one everything is allowed.
+pub fn permissions_of(json: Option<&Value>) -> Result<Option<Arc<Permissions>>, String> {
+    let Some(json) = json else { return Ok(None) };
+    let options = crate::config::permissions_of_json(json)?;
+    Ok(Some(Arc::new(Permissions::compile(&options).map_err(|e| e.to_string())?)))
 }
 
 /// A connection as plugins see it, and what it may do (SYS-016).
@@ -215,6 +221,11 @@ pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     extra.insert("ip".to_owned(), json!(facts.ip));
     extra.insert("auth_user".to_owned(), json!(facts.auth_user));
     extra.insert("tags".to_owned(), json!(*facts.tags));
+    if let Some(token) = &facts.token {
+        extra.insert("jwt".to_owned(), token.jwt.as_str().into());
+        extra.insert("issuer_key".to_owned(), token.issuer_key.as_str().into());
+        extra.insert("name_tag".to_owned(), token.name_tag.as_str().into());
+    }
     let traffic = Traffic::of(&connection.receiver);
     for (name, value) in [
         ("start_unix_ns", facts.start_unix_ns),

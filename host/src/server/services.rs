@@ -1,7 +1,7 @@
 //! What plugins are lent of the server.
 
 use super::Server;
-use super::hooks::all_facts_of;
+use super::hooks::{all_facts_of, permissions_of};
 use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
 use crate::conn::registry::Signal;
@@ -317,6 +317,16 @@ impl HostServices for Services {
             ));
         }
         connection.signal(Signal::LameDuck);
+        Ok(())
+    }
+
+    fn set_permissions(&self, id: u64, permissions: Option<Value>) -> Result<()> {
+        let connection = self.server()?.context.registry.get(id);
+        let connection = connection.ok_or_else(|| Error::not_found(format!("no connection {id}")))?;
+        let permissions =
+            permissions_of(permissions.as_ref()).map_err(|why| Error::new(ErrorKind::Invalid, why))?;
+        *connection.new_permissions.lock() = Some(permissions);
+        connection.signal(Signal::Recheck);
         Ok(())
     }
 

@@ -139,6 +139,10 @@ impl HostServices for StandIn {
         Err(Error::not_found(format!("no connection {id}")))
     }
 
+    fn set_permissions(&self, id: u64, _: Option<Value>) -> Result<()> {
+        Err(Error::not_found(format!("no connection {id}")))
+    }
+
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
         Box::pin(async { Ok(()) })
     }

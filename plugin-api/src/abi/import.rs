@@ -263,6 +263,14 @@ pub fn connection_lame_duck(tables: &Tables, id: u64) -> Result<()> {
     answer(unsafe { tell(tables.host, id) })
 }
 
+pub fn connection_set_permissions(tables: &Tables, id: u64, permissions: &str) -> Result<()> {
+    let set = tables.connections.set_permissions();
+    let set =
+        set.ok_or_else(|| Error::unsupported("this natsd does not change a connection's permissions"))?;
+    // SAFETY: `host` is the one that the table came from.
+    answer(unsafe { set(tables.host, id, permissions.into()) })
+}
+
 pub fn reload(tables: &Tables) -> Result<Imported<()>> {
     let reload = tables.server.reload();
     let reload = reload.ok_or_else(|| Error::unsupported("this natsd does not reload for plugins"))?;

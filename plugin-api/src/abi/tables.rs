@@ -222,6 +222,8 @@ pub struct ConnectionsTable {
     pub close: unsafe extern "C" fn(Host, u64, u32, RStr<'_>) -> Answer<()>,
     /// Id. Since 1.3.
     pub lame_duck: unsafe extern "C" fn(Host, u64) -> Answer<()>,
+    /// Id and JSON of a `permissions {}` block, or `null`. Since 1.5.
+    pub set_permissions: unsafe extern "C" fn(Host, u64, RStr<'_>) -> Answer<()>,
 }
 interface!(ConnectionsTableRef, "natsd.connections/1");
 

@@ -6,7 +6,7 @@ use crate::claims::account::Import;
 use crate::claims::{Account, SigningKey, UserLimits};
 use crate::config::Config;
 use crate::resolver::Resolver;
-use crate::{borders, definition, token};
+use crate::{borders, callout, definition, permissions, token};
 use natsd_plugin_api::{
     AccountDefinition, BoxFuture, CloseReason, ConnectionEvent, ConnectionFacts, Error, ErrorKind, Event,
     EventObserver, Host, Result, tracing,
@@ -66,6 +66,8 @@ pub struct Member {
     /// What signed the user, with its scope then.
     pub signer: String,
     pub scope: Option<Box<UserLimits>>,
+    /// Its permissions are the account's.
+    pub has_default_permissions: bool,
 }
 
 /// Why an account is not to be had; for the log.
@@ -220,6 +222,9 @@ impl Realm {
             tracing::debug!("Updated account claims: {key}");
             self.recheck(key, &known.claims);
         }
+        if let Some(before) = before {
+            self.renew_default_permissions(key, &before.claims, &known.claims);
+        }
         self.watch_expiry(key, &known);
         known
     }
@@ -309,6 +314,28 @@ impl Realm {
             if let Some((reason, text)) = close {
                 self.close(*id, reason, text);
             }
+        }
+    }
+
+    /// New defaults hold for who has no other permissions (JWT-057).
+    fn renew_default_permissions(&self, key: &str, before: &Account, now: &Account) {
+        let defaults = &now.nats.default_permissions;
+        if before.nats.default_permissions == *defaults {
+            return;
+        }
+        let block = match now.nats.authorization.auth_users.is_empty() {
+            true => permissions::block(defaults),
+            // PERM-008
+            false => Some(permissions::denying_publish(permissions::block(defaults), callout::SUBJECT)),
+        };
+        let members: Vec<u64> = {
+            let members = self.members.lock();
+            let by_default = members.iter().filter(|(_, m)| m.account == key && m.has_default_permissions);
+            by_default.map(|(id, _)| *id).collect()
+        };
+        for id in members {
+            // It may be gone by itself.
+            let _ = self.host.set_permissions(id, block.as_ref());
         }
     }
 

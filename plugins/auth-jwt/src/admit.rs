@@ -93,7 +93,10 @@ impl Realm {
         if !granted.limits.bearer_token {
             check_signature(&user, request)?;
         }
-        let identity = granted.identity(request, now_s)?;
+        let mut identity = granted.identity(request, now_s)?;
+        token.clone_into(&mut identity.jwt);
+        identity.issuer_key.clone_from(&user.common.iss);
+        identity.name_tag.clone_from(&user.common.name);
         let member = granted.member();
         Ok(Admitted { identity, member, account })
     }
@@ -158,16 +161,34 @@ impl<'a> Granted<'a> {
         Err(Refusal::ConnectionType)
     }
 
+    /// JWT-039: of names of connection types one at least is known.
+    pub fn check_known_types(&self) -> Result<(), Refusal> {
+        let types = &self.limits.allowed_connection_types;
+        let is_known = |kind: &String| CONNECTION_TYPES.contains(&kind.to_ascii_uppercase().as_str());
+        if types.is_empty() || types.iter().any(is_known) { Ok(()) } else { Err(Refusal::ConnectionType) }
+    }
+
     /// What is left to check, and who the client is then.
     pub fn identity(&self, request: &AuthRequest, now_unix_s: i64) -> Result<Identity, Refusal> {
-        let user = self.user;
         if self.limits.proxy_required {
             return Err(Refusal::Proxy);
         }
-        if self.account.nats.revocations.revoke(&user.common.sub, user.common.iat) {
+        let common = &self.user.common;
+        if self.account.nats.revocations.revoke(&common.sub, common.iat) {
             return Err(Refusal::Revoked);
         }
         check_source(&self.limits, &request.remote)?;
+        let limit = |value: i64| (value != -1).then(|| u32::try_from(value.max(0)).unwrap_or(u32::MAX));
+        Ok(Identity {
+            max_subscriptions: limit(self.limits.subs),
+            max_payload_bytes: limit(self.limits.payload),
+            ..self.unlimited_identity(now_unix_s)?
+        })
+    }
+
+    /// As whoever was let in by a service: without limits, and wherever it connects from (CALL-006).
+    pub fn unlimited_identity(&self, now_unix_s: i64) -> Result<Identity, Refusal> {
+        let user = self.user;
         let until = times::allowed_until(&self.limits.times, &self.limits.times_location, now_unix_s);
         let until = until.ok_or(Refusal::Time)?;
         let expires_s = [(user.common.exp > 0).then_some(user.common.exp), until].into_iter().flatten().min();
@@ -175,7 +196,6 @@ impl<'a> Granted<'a> {
         // JWT-035
         let permissions = if own.is_empty() { &self.account.nats.default_permissions } else { &own };
         let known_types = self.limits.allowed_connection_types.iter().map(|kind| kind.to_ascii_uppercase());
-        let limit = |value: i64| (value != -1).then(|| u32::try_from(value.max(0)).unwrap_or(u32::MAX));
         Ok(Identity {
             account: Some(self.account.common.sub.clone()),
             user: user.common.sub.clone(),
@@ -188,8 +208,7 @@ impl<'a> Granted<'a> {
                 .filter(|kind| CONNECTION_TYPES.contains(&kind.as_str()))
                 .collect(),
             tags: user.nats.tags.clone(),
-            max_subscriptions: limit(self.limits.subs),
-            max_payload_bytes: limit(self.limits.payload),
+            ..Identity::default()
         })
     }
 
@@ -201,6 +220,7 @@ impl<'a> Granted<'a> {
             is_bearer: self.limits.bearer_token,
             signer: self.user.common.iss.clone(),
             scope: self.scope.clone(),
+            has_default_permissions: self.limits.permissions().is_empty(),
         }
     }
 }

@@ -259,7 +259,7 @@ fn operators(section: &Section, files: &Files) -> Result<Vec<Operator>> {
 }
 
 /// The token of a file: all of it, or what stands between the lines of dashes.
-fn token_in(content: &str) -> String {
+pub fn token_in(content: &str) -> String {
     let mut lines = content.lines().map(str::trim).skip_while(|line| !line.starts_with("-----BEGIN"));
     match lines.next() {
         None => content.trim().to_owned(),

@@ -13,6 +13,8 @@ mod config;
 mod definition;
 mod keys;
 mod network;
+#[doc(hidden)]
+pub mod outside;
 mod permissions;
 mod requests;
 mod resolver;
@@ -23,7 +25,7 @@ mod token;
 
 use accounts::{Leaving, Realm};
 use admit::Admitted;
-use callout::{ByService, Callout, CalloutConfig, Rules};
+use callout::{ByService, Callout, CalloutConfig, ClientToken, Rules};
 use config::Config;
 use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{
@@ -250,6 +252,16 @@ fn callout_of(realm: &Arc<Realm>, admitted: &Admitted) -> Option<Callout> {
         xkey: external.xkey.clone(),
         timeout: realm.config().auth_timeout,
         rules: Rules::Operator { realm: realm.clone(), allowed: external.allowed_accounts.clone() },
+        client_account: match claims.common.name.as_str() {
+            "" => claims.common.sub.clone(),
+            name => name.to_owned(),
+        },
+        token: Some(ClientToken {
+            jwt: admitted.identity.jwt.clone(),
+            user: admitted.identity.user.clone(),
+            name: admitted.identity.name_tag.clone(),
+            issuer_key: admitted.identity.issuer_key.clone(),
+        }),
     })
 }
 

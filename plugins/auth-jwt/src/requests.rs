@@ -296,25 +296,10 @@ impl Answerer {
         self.send(reply, Value::Object(answer).to_string().as_bytes());
     }
 
-    /// The `server` object of an answer.
+    /// What an answer begins with.
     fn server(&self) -> Map<String, Value> {
-        let host: &Host = &self.realm.host;
-        let identity = host.identity().unwrap_or_default();
-        let address = identity.client_address.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
-        let now = i64::try_from(host.unix_ns()).ok().and_then(|ns| {
-            jiff::Timestamp::from_nanosecond(i128::from(ns)).ok().map(|time| time.to_string())
-        });
-        let server = json!({
-            "name": identity.name,
-            "host": address,
-            "id": identity.id,
-            "ver": identity.version,
-            "jetstream": false,
-            "flags": 0,
-            "seq": self.sequence.fetch_add(1, Relaxed) + 1,
-            "time": now,
-        });
-        Map::from_iter([("server".to_owned(), server)])
+        let sequence = self.sequence.fetch_add(1, Relaxed) + 1;
+        Map::from_iter([("server".to_owned(), server_object(&self.realm.host, Some(sequence)))])
     }
 
     fn send(&self, reply: &str, body: &[u8]) {
@@ -325,4 +310,23 @@ impl Answerer {
             tracing::debug!("no answer about claims: {error}");
         }
     }
+}
+
+/// Who says something in the system account, or to an account.
+pub fn server_object(host: &Host, sequence: Option<u64>) -> Value {
+    let identity = host.identity().unwrap_or_default();
+    let address = identity.client_address.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
+    let now = i64::try_from(host.unix_ns())
+        .ok()
+        .and_then(|ns| jiff::Timestamp::from_nanosecond(i128::from(ns)).ok().map(|time| time.to_string()));
+    json!({
+        "name": identity.name,
+        "host": address,
+        "id": identity.id,
+        "ver": identity.version,
+        "jetstream": false,
+        "flags": 0,
+        "seq": sequence.unwrap_or(0),
+        "time": now,
+    })
 }

@@ -4,8 +4,9 @@
 
 use crate::claims::{Account, Activation, AuthResponse, Common, Generic, Operator, User};
 use crate::keys::{self, Role};
-use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::{Engine, alphabet};
 use natsd_plugin_api::serde_json::{self, Map, Value};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -125,7 +126,9 @@ pub fn encode<E>(mut claims: Value, sign: impl FnOnce(&[u8]) -> Result<[u8; 64],
     use sha2::{Digest, Sha512_256};
     let id = data_encoding::BASE32_NOPAD.encode(&Sha512_256::digest(claims.to_string()));
     if let Some(claims) = claims.as_object_mut() {
-        claims.insert("jti".to_owned(), id.into());
+        // Where nats-server has it: behind audience and expiry.
+        let at = ["aud", "exp"].iter().filter(|name| claims.contains_key(**name)).count();
+        claims.shift_insert(at, "jti".to_owned(), id.into());
     }
     let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
     let mut token = part(r#"{"typ":"JWT","alg":"ed25519-nkey"}"#) + "." + &part(&claims.to_string());
@@ -136,11 +139,16 @@ pub fn encode<E>(mut claims: Value, sign: impl FnOnce(&[u8]) -> Result<[u8; 64],
 }
 
 fn base64(part: &str) -> Result<Vec<u8>, TokenError> {
-    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Base64)
+    // As Go's reader, which does not mind bits that are left over.
+    let lenient = NO_PAD.with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(&alphabet::URL_SAFE, lenient).decode(part).map_err(|_| TokenError::Base64)
 }
 
 fn json(text: &[u8]) -> Result<Value, TokenError> {
-    serde_json::from_slice(text).map_err(|error| TokenError::Json(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| match error.is_eof() {
+        true => TokenError::Json("unexpected end of JSON input".to_owned()),
+        false => TokenError::Json(error.to_string()),
+    })
 }
 
 fn check_header(header: &Value) -> Result<(), TokenError> {
@@ -166,7 +174,7 @@ fn strip_nulls(value: &mut Value) {
 }
 
 /// The claims, and the version of their form; `None` for generic ones.
-fn claims(mut body: Value) -> Result<(Claims, Option<i64>), TokenError> {
+pub fn claims(mut body: Value) -> Result<(Claims, Option<i64>), TokenError> {
     let nats = body.get("nats").cloned().unwrap_or(Value::Null);
     let old_kind = body.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty());
     let version = match old_kind {

@@ -11,13 +11,19 @@
 
 mod client_parser;
 mod config_parser;
+mod creds;
 mod cuts;
+mod jwt;
+mod nkeys;
 mod proxy_header;
 mod snapshot_archive;
 mod websocket_frames;
 
 pub use client_parser::client_parser;
 pub use config_parser::config_parser;
+pub use creds::creds;
+pub use jwt::jwt;
+pub use nkeys::nkeys;
 pub use proxy_header::proxy_header;
 pub use snapshot_archive::snapshot_archive;
 pub use websocket_frames::websocket_frames;
@@ -44,6 +50,9 @@ pub const TARGETS: &[Target] = &[
         words: config_parser::WORDS,
         corpora: &["tests/fuzz/corpus/config_parser", "tests/configs/valid", "tests/configs/broken"],
     },
+    Target { name: "creds", run: creds, words: creds::WORDS, corpora: &["tests/fuzz/corpus/creds"] },
+    Target { name: "jwt", run: jwt, words: jwt::WORDS, corpora: &["tests/fuzz/corpus/jwt"] },
+    Target { name: "nkeys", run: nkeys, words: nkeys::WORDS, corpora: &["tests/fuzz/corpus/nkeys"] },
     Target {
         name: "proxy_header",
         run: proxy_header,

@@ -25,6 +25,21 @@ fn config_parser() {
 }
 
 #[test]
+fn creds() {
+    fuzz("creds");
+}
+
+#[test]
+fn jwt() {
+    fuzz("jwt");
+}
+
+#[test]
+fn nkeys() {
+    fuzz("nkeys");
+}
+
+#[test]
 fn proxy_header() {
     fuzz("proxy_header");
 }

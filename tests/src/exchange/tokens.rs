@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::script::Case;
 use crate::jwt::{Key, Realm, merged, unix_s, user_token};
+use crate::nkey::is_public;
 
 const SYSTEM: &str = "SYS";
 
@@ -146,5 +147,15 @@ pub fn named(case: &Case, text: String) -> String {
             }
         }
     }
-    named
+    without_users(&named)
+}
+
+/// Keys of users that a server made up.
+fn without_users(text: &str) -> String {
+    let letters = |letter: char| letter.is_ascii_alphanumeric();
+    let mut shown = text.to_owned();
+    for word in text.split(|letter| !letters(letter)).filter(|word| is_public(word, 'U')) {
+        shown = shown.replace(word, "<U>");
+    }
+    shown
 }

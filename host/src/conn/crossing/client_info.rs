@@ -32,6 +32,12 @@ pub struct ClientInfo {
     pub rtt: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub jwt: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub issuer_key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name_tag: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -54,6 +60,7 @@ impl ClientInfo {
         if !detailed {
             return ClientInfo { acc, rtt, ..ClientInfo::default() };
         }
+        let token = facts.token.as_deref().cloned().unwrap_or_default();
         ClientInfo {
             start: Some(timestamp(facts.start_unix_ns)),
             host: facts.ip.clone(),
@@ -66,6 +73,9 @@ impl ClientInfo {
             ver: facts.version.clone(),
             rtt,
             server: context.server.name.clone(),
+            jwt: token.jwt,
+            issuer_key: token.issuer_key,
+            name_tag: token.name_tag,
             tags: facts.tags.to_vec(),
             kind: "Client".to_owned(),
             client_type: facts.client_type.clone(),

@@ -79,6 +79,11 @@ pub trait HostSide: Send + Sync + 'static {
         let _ = id;
         Err(Error::unsupported("this host cannot tell one client of lame duck mode"))
     }
+    /// `None`: everything is allowed. Since 1.5.
+    fn set_permissions(&self, id: u64, permissions: Option<Value>) -> Result<()> {
+        let _ = (id, permissions);
+        Err(Error::unsupported("this host does not change a connection's permissions"))
+    }
     fn identity(&self) -> Result<Value>;
     /// Reads the configuration again, all or nothing. Since 1.3.
     fn reload(&self) -> BoxFuture<'static, Result<()>> {

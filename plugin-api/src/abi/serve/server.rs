@@ -11,11 +11,24 @@ pub(super) static CONNECTIONS: &WithMetadata<ConnectionsTable> = &WithMetadata::
     lookup: connection_lookup,
     close: connection_close,
     lame_duck: connection_lame_duck,
+    set_permissions: connection_set_permissions,
 });
 
 unsafe extern "C" fn connection_lame_duck(host: *const (), id: u64) -> RResult<(), FfiError> {
     // SAFETY: `host` is that of a `HostRef`, here and below.
     guarded(|| unsafe { side(host) }.lame_duck_connection(id))
+}
+
+unsafe extern "C" fn connection_set_permissions(
+    host: *const (),
+    id: u64,
+    permissions: RStr<'_>,
+) -> RResult<(), FfiError> {
+    guarded(|| {
+        let permissions = serde_json::from_str(permissions.as_str())?;
+        // SAFETY: see above.
+        unsafe { side(host) }.set_permissions(id, permissions)
+    })
 }
 
 unsafe extern "C" fn connection_lookup(host: *const (), id: u64) -> RResult<RString, FfiError> {

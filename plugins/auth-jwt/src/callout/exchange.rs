@@ -149,7 +149,7 @@ impl Question<'_> {
         }
         let user = token::decode_user(inner).map_err(|error| Failure::new(title(&error.to_string())))?;
         admit::check_validity(&user, self.unix_s)
-            .map_err(|error| Failure::new(format!("Error validating user JWT: {error}")))?;
+            .map_err(|error| Failure::new(format!("Error validating user JWT: {}", invalid(&error))))?;
         if user.common.sub != self.user {
             return Err(Failure::new(format!(
                 "Expected authorized user of {:?} but got {:?} on account {account:?}",
@@ -196,9 +196,11 @@ impl Question<'_> {
             }
         };
         let granted = Granted::new(user, &claims).map_err(|refusal| self.refused(&refusal))?;
-        granted.check_connection_type(self.request).map_err(|refusal| self.refused(&refusal))?;
+        granted.check_known_types().map_err(|refusal| self.refused(&refusal))?;
         let mut identity =
-            granted.identity(self.request, self.unix_s).map_err(|refusal| self.refused(&refusal))?;
+            granted.unlimited_identity(self.unix_s).map_err(|refusal| self.refused(&refusal))?;
+        // Which they are is not checked, as with nats-server.
+        identity.allowed_connection_types.clear();
         identity.account = Some(target.clone());
         // CALL-006
         if !user.common.name.is_empty() {
@@ -247,7 +249,7 @@ impl Question<'_> {
         Failure::new(match refusal {
             Refusal::Time => format!("Authorized user on account {account:?} outside of valid connect times"),
             Refusal::ConnectionType => {
-                format!("Authorized user on account {account:?} not allowed to use connection type")
+                format!("Authorized user on account {account:?} using invalid connection type")
             }
             other => format!("Could not register auth callout user: {other}"),
         })
@@ -259,6 +261,14 @@ fn configured_account(user: &User) -> Account {
     let mut account = Account::default();
     account.common.sub = user.common.iss.clone();
     account
+}
+
+/// What is wrong, without whose it is.
+fn invalid(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Invalid(problems) => problems.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// The first letter large, as in the reference's log.

@@ -2,6 +2,7 @@
 //!
 //! `exchange` asks the service and judges its answer; `seal` keeps what is said from others' eyes.
 
+mod event;
 mod exchange;
 mod request;
 mod seal;
@@ -120,6 +121,18 @@ pub struct Callout {
     pub xkey: String,
     pub timeout: Duration,
     pub rules: Rules,
+    /// What the account is called that the client is in so far.
+    pub client_account: String,
+    /// The token that the client logged in with.
+    pub token: Option<ClientToken>,
+}
+
+/// A client's own token, which was good but does not let it in alone.
+pub struct ClientToken {
+    pub jwt: String,
+    pub user: String,
+    pub name: String,
+    pub issuer_key: String,
 }
 
 /// Who may sign an answer, and which account it may name.
@@ -158,6 +171,11 @@ impl Authenticator for ByService {
                 xkey: config.xkey.clone(),
                 timeout: config.timeout,
                 rules: Rules::Configured { issuer: config.issuer.clone() },
+                client_account: match decided.account.as_str() {
+                    "" => GLOBAL.to_owned(),
+                    account => account.to_owned(),
+                },
+                token: None,
             };
             callout.decide(&request).await
         })
@@ -174,6 +192,7 @@ impl Callout {
                     true => tracing::debug!("{}", failure.text),
                     false => tracing::warn!("{}", failure.text),
                 }
+                event::tell(self, request, if failure.is_silent { "" } else { &failure.text });
                 Verdict::deny(crate::shown(request))
             }
         }

@@ -23,7 +23,7 @@ pub fn claims(
     let mut nats = json!({
         "server_id": server_id,
         "user_nkey": user,
-        "client_info": client_info(request),
+        "client_info": client_info(callout, request),
         "connect_opts": connect_opts(request),
     });
     if request.tls {
@@ -41,15 +41,17 @@ pub fn claims(
     })
 }
 
-fn client_info(request: &AuthRequest) -> Value {
+fn client_info(callout: &Callout, request: &AuthRequest) -> Value {
     let address = request.remote.rsplit_once(':').map_or(request.remote.as_str(), |(host, _)| host);
     let host = address.trim_matches(['[', ']']);
     let mut info = Map::new();
     info.insert("host".to_owned(), host.into());
     info.insert("id".to_owned(), request.connection_id.into());
-    let user = ["nkey", "user", "jwt"].iter().find_map(|name| request.field(name).filter(|t| !t.is_empty()));
-    for (name, value) in [("user", user), ("name", request.field("name"))] {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
+    let name_tag = callout.token.as_ref().map_or("", |token| &token.name);
+    let sent_name = request.field("name").unwrap_or_default();
+    for (name, value) in [("user", shown_user(callout, request)), ("name", sent_name), ("name_tag", name_tag)]
+    {
+        if !value.is_empty() {
             info.insert(name.to_owned(), value.into());
         }
     }
@@ -60,6 +62,12 @@ fn client_info(request: &AuthRequest) -> Value {
         info.insert("nonce".to_owned(), request.nonce.clone().unwrap_or_default().into());
     }
     info.into()
+}
+
+/// Who the client says it is.
+pub fn shown_user<'a>(callout: &'a Callout, request: &'a AuthRequest) -> &'a str {
+    let sent = ["nkey", "user"].iter().find_map(|name| request.field(name).filter(|text| !text.is_empty()));
+    sent.unwrap_or_else(|| callout.token.as_ref().map_or("", |token| &token.user))
 }
 
 fn connect_opts(request: &AuthRequest) -> Value {

@@ -10,8 +10,16 @@ pub fn info(host: &Host, connection: u64) -> Result<Value> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(json!({ "user": "", "account": "" })),
         Err(error) => return Err(error),
     };
-    let user = facts.extra.get("auth_user").and_then(Value::as_str).unwrap_or_default();
-    let mut info = json!({ "user": user, "account": facts.account, "account_name": facts.account });
+    let text = |name: &str| facts.extra.get(name).and_then(Value::as_str).unwrap_or_default();
+    let account = host.account(&facts.account)?;
+    let account_name = account.extra.get("name_tag").and_then(Value::as_str).unwrap_or(&facts.account);
+    // Users of claims have a key, and a name beside it.
+    let user =
+        if text("jwt").is_empty() { text("auth_user") } else { facts.user.as_deref().unwrap_or_default() };
+    let mut info = json!({ "user": user, "account": facts.account, "account_name": account_name });
+    if !text("name_tag").is_empty() {
+        info["user_name"] = text("name_tag").into();
+    }
     if let Some(permissions) = facts.extra.get("permissions").filter(|permissions| !permissions.is_null()) {
         info["permissions"] = permissions.clone();
     }
