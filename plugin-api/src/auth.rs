@@ -81,6 +81,8 @@ impl AuthRequest {
 /// An authenticator's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+// There is one a login, and plugins write it without a box.
+#[allow(clippy::large_enum_variant)]
 pub enum Verdict {
     /// Not for me: the next one decides.
     Abstain,

@@ -36,7 +36,10 @@ fn notes(claims: &Account) -> Map<String, Value> {
     notes.insert("issuer".to_owned(), claims.common.iss.clone().into());
     let tiers = &data.limits.tiered_limits;
     let has_storage = |limits: &JetStreamLimits| limits.mem_storage != 0 || limits.disk_storage != 0;
-    if has_storage(&data.limits.jetstream) || tiers.values().any(has_storage) {
+    let is_enabled = has_storage(&data.limits.jetstream) || tiers.values().any(has_storage);
+    // Without JetStream: nothing, whatever the configuration says.
+    notes.insert("jetstream_limits".to_owned(), Value::Null);
+    if is_enabled {
         let jetstream = if tiers.is_empty() { json!({"": data.limits.jetstream}) } else { json!(tiers) };
         notes.insert("jetstream_limits".to_owned(), jetstream);
     }

@@ -25,12 +25,13 @@ mod token;
 
 use accounts::{Leaving, Realm};
 use admit::Admitted;
+use bytes::Bytes;
 use callout::{ByService, Callout, CalloutConfig, ClientToken, Rules};
 use config::Config;
 use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{
     Apply, AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, BoxFuture, Error, Host, Manifest,
-    Plugin, Registrar, Registration, Result, Section, Verdict, export_plugin, tracing,
+    Plugin, Registrar, Registration, Result, Section, Service, Verdict, export_plugin, tracing,
 };
 use parking_lot::Mutex;
 use requests::Requests;
@@ -38,6 +39,8 @@ use resolver::Resolver;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// The service that finds accounts by name, which the host knows then.
+const LOOKUP: &str = "natsd.accounts/1";
 /// How often a system account is asked for that could not be found (JWT-060).
 const BOOTSTRAP_POLL: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,7 @@ impl Plugin for AuthJwt {
         Manifest {
             config_keys: config::KEYS.map(str::to_owned).into(),
             decides_logins: true,
+            provides: vec![LOOKUP.to_owned()],
             ..Manifest::default()
         }
     }
@@ -100,6 +104,7 @@ impl Plugin for AuthJwt {
         self.open_system_account(&realm, &config).await?;
         let options = AuthenticatorOptions { nonce: true, ..AuthenticatorOptions::default() };
         let authenticator = register.authenticator_with(Arc::new(ByToken(realm.clone())), &options)?;
+        register.service(LOOKUP, Arc::new(Lookup(realm.clone())))?;
         let observer = register.observer(Leaving(realm))?;
         self.registered.lock().extend([authenticator, observer]);
         Ok(())
@@ -205,6 +210,21 @@ fn warn_of_problems(realm: &Realm, key: &str, token: &str) {
     if !problems.is_empty() {
         tracing::warn!("Account [{key}] has validation issues:");
         problems.iter().for_each(|problem| tracing::warn!("  - {problem}"));
+    }
+}
+
+/// Finds accounts for other plugins.
+struct Lookup(Arc<Realm>);
+
+impl Service for Lookup {
+    fn call(&self, method: &str, payload: Bytes) -> BoxFuture<'static, Result<Bytes>> {
+        let (realm, is_lookup) = (self.0.clone(), method == "lookup");
+        Box::pin(async move {
+            if !is_lookup {
+                return Err(Error::unsupported("accounts can only be looked up"));
+            }
+            realm.lookup(&String::from_utf8_lossy(&payload)).await.map(|_| Bytes::new())
+        })
     }
 }
 

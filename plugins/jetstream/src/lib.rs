@@ -143,13 +143,16 @@ impl Plugin for JetStream {
     }
 }
 
-/// Notes accounts that come later.
+/// Notes accounts that come later, and what becomes of their limits.
 struct Accounts(Weak<Server>);
 
 impl EventObserver for Accounts {
     fn on_event(&self, event: &Event) {
-        if let (Event::AccountAdded { account }, Some(server)) = (event, self.0.upgrade()) {
-            server.account_added(account);
+        let Some(server) = self.0.upgrade() else { return };
+        match event {
+            Event::AccountAdded { account } => server.account_added(account),
+            Event::AccountChanged { account } => server.account_changed(account),
+            _ => {}
         }
     }
 

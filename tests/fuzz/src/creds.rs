@@ -18,8 +18,8 @@ pub fn creds(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let found = outside::creds(&text);
     assert!(found.len() <= text.len());
-    if text.contains("-----BEGIN") {
+    if text.lines().any(|line| line.trim().starts_with("-----BEGIN")) {
         assert!(!found.contains('\n'), "{found:?}");
     }
-    drop(outside::token(&found));
+    let _ = outside::token(&found);
 }

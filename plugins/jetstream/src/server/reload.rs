@@ -1,11 +1,17 @@
-//! What a new configuration changes while the server runs (CFG-142): limits, and which accounts have JetStream.
+//! What a new configuration, or new claims of an account, change while the server runs (CFG-142, JWT-057): limits, and
+//! which accounts have JetStream.
 
 use super::Server;
 use super::account::Account;
 use super::worker::Worker;
+use crate::api::limits::{AccountLimits, Tiers};
 use crate::config::Config;
+use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{Host, tracing};
 use std::sync::{Arc, Weak};
+
+/// What the plugin that read an account's claims says of them: `null` without JetStream.
+const CLAIMED: &str = "jetstream_limits";
 
 impl Server {
     /// Takes over a checked configuration.
@@ -36,8 +42,7 @@ impl Server {
     /// Notes an account that the server has.
     pub(super) fn add_account(&self, name: &str) -> Arc<Account> {
         let is_system = name == self.identity.system_account;
-        let tiers = self.config().account(name).filter(|_| !is_system);
-        let account = Account::new(name, tiers, is_system);
+        let account = Account::new(name, self.tiers(name).filter(|_| !is_system), is_system);
         self.accounts.write().insert(name.to_owned(), account.clone());
         account
     }
@@ -53,9 +58,25 @@ impl Server {
         }
     }
 
+    /// An account whose claims are others now.
+    pub fn account_changed(self: &Arc<Self>, name: &str) {
+        if let Some(account) = self.account(name) {
+            self.update_account(&account);
+        }
+    }
+
+    /// What an account may have: by its claims, or else by the configuration. None: no JetStream.
+    fn tiers(&self, name: &str) -> Option<Tiers> {
+        let claimed = self.host.account(name).ok().and_then(|facts| facts.extra.get(CLAIMED).cloned());
+        match claimed {
+            Some(limits) => claimed_tiers(&limits),
+            None => self.config().account(name),
+        }
+    }
+
     fn update_account(self: &Arc<Self>, account: &Arc<Account>) {
         let was_enabled = account.is_enabled();
-        account.set_tiers(self.config().account(&account.name).filter(|_| !account.is_system));
+        account.set_tiers(self.tiers(&account.name).filter(|_| !account.is_system));
         match (was_enabled, account.is_enabled()) {
             (true, false) => account.suspend(),
             (false, true) => {
@@ -101,5 +122,46 @@ impl Account {
             }
         }
         self.retry_origins(None);
+    }
+}
+
+/// The limits of claims (JWT-012), by tier or under an empty name.
+fn claimed_tiers(limits: &Value) -> Option<Tiers> {
+    let tiers = limits.as_object()?;
+    let of = |limits: &Value| {
+        let number = |name: &str| limits[name].as_i64().unwrap_or(0);
+        // 0 says nothing here, other than with what is stored.
+        let positive = |name: &str| Some(number(name)).filter(|value| *value > 0).unwrap_or(-1);
+        AccountLimits {
+            max_memory: number("mem_storage"),
+            max_storage: number("disk_storage"),
+            max_streams: number("streams"),
+            max_consumers: number("consumer"),
+            max_ack_pending: positive("max_ack_pending"),
+            memory_max_stream_bytes: positive("mem_max_stream_bytes"),
+            storage_max_stream_bytes: positive("disk_max_stream_bytes"),
+            max_bytes_required: limits["max_bytes_required"].as_bool().unwrap_or(false),
+        }
+    };
+    Some(match tiers.get("") {
+        Some(flat) => Tiers::Flat(of(flat)),
+        None => Tiers::ByReplicas(tiers.iter().map(|(tier, limits)| (tier.clone(), of(limits))).collect()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use natsd_plugin_api::serde_json::json;
+
+    #[test]
+    fn limits_of_claims() {
+        // JWT-012
+        assert_eq!(claimed_tiers(&Value::Null), None);
+        let limits = json!({"mem_storage": 0, "disk_storage": -1, "streams": 3, "consumer": -1});
+        let wanted = AccountLimits { max_memory: 0, max_streams: 3, ..AccountLimits::default() };
+        assert_eq!(claimed_tiers(&json!({"": limits})), Some(Tiers::Flat(wanted.clone())));
+        let by_replicas = Tiers::ByReplicas([("R1".to_owned(), wanted)].into());
+        assert_eq!(claimed_tiers(&json!({"R1": limits})), Some(by_replicas));
     }
 }

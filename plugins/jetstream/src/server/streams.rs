@@ -16,6 +16,9 @@ use crate::wire::{ApiError, StreamConfig, StreamInfo, error};
 use natsd_plugin_api::{Host, Result, tracing};
 use std::sync::Arc;
 
+/// The service that finds accounts by name.
+const ACCOUNTS: &str = "natsd.accounts/1";
+
 /// While a stream is made or recovered nobody is asked for anything.
 struct Nobody;
 
@@ -39,7 +42,7 @@ impl Server {
         let found = self.on_disk(move || engine.recover()).await?;
         let found = found.map_err(|error| natsd_plugin_api::Error::other(error).context("recovery"))?;
         for stored in found {
-            let Some(account) = self.account(&stored.account) else {
+            let Some(account) = self.account_of(&stored.account).await else {
                 tracing::warn!(
                     "JetStream: the store has stream '{} > {}', but there is no such account: left alone",
                     stored.account,
@@ -59,6 +62,19 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// An account, asked for of whoever finds accounts when the server has not needed it yet.
+    async fn account_of(self: &Arc<Self>, name: &str) -> Option<Arc<Account>> {
+        if let Some(known) = self.account(name) {
+            return Some(known);
+        }
+        let accounts = self.host.service(ACCOUNTS).ok()?;
+        if let Err(error) = accounts.call("lookup", name.as_bytes().to_vec()).await {
+            tracing::debug!("JetStream: account {name}: {error}");
+            return None;
+        }
+        Some(self.account(name).unwrap_or_else(|| self.add_account(name)))
     }
 
     /// Brings back one stream, or notes why it cannot be.
