@@ -40,6 +40,8 @@ pub enum ErrorKind {
     /// A limit with a name was reached.
     Full,
     AlreadyExists,
+    /// What was stored cannot be read any more. Since 1.5.
+    Damaged,
     Io(io::ErrorKind),
 }
 

@@ -14,6 +14,7 @@ use crate::events::ConnectionFacts;
 use crate::files::Files;
 use crate::net::{ByteStream, DialOptions, ListenOptions, Listener};
 use crate::services::ServiceClient;
+use crate::stream_store::{StreamEngineClient, service_name};
 use crate::subscribe::{InterestWatch, SubscribeOptions, Subscription};
 use crate::task::{Task, task};
 use crate::transport::{CloseReason, ListenerSpec};
@@ -307,6 +308,11 @@ impl Host {
     pub fn service(&self, name: &str) -> Result<ServiceClient> {
         import::find(&self.tables, name).map(ServiceClient)
     }
+
+    /// The streams that another plugin keeps, by the name it has registered them under. Since 1.5.
+    pub fn stream_store(&self, name: &str) -> Result<StreamEngineClient> {
+        StreamEngineClient::new(import::find(&self.tables, &service_name(name))?)
+    }
 }
 
 /// An account of the server.
@@ -386,6 +392,9 @@ pub struct PluginFacts {
     pub path: Option<String>,
     pub healthy: bool,
     pub health: String,
+    /// What its manifest says that it provides. Since 1.5.
+    #[serde(default)]
+    pub provides: Vec<String>,
 }
 
 /// Boxes a future, for traits that return one.

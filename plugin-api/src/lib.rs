@@ -7,7 +7,8 @@
 //! Where to look:
 //! - [`plugin`]: the trait, manifest, configuration, health
 //! - [`host`]: clock, timers, random, tasks, network, files, messages, accounts, connections, snapshots
-//! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`]
+//! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`],
+//!   [`stream_store`]
 //! - [`message`] and [`subscribe`]: messages in and out; [`net`]: byte streams; [`files`]: files
 //! - [`account`]: what passes between accounts
 //! - [`subject`]: which pattern covers which subject, and transforms
@@ -31,6 +32,7 @@ pub mod net;
 pub mod plugin;
 pub mod points;
 pub mod services;
+pub mod stream_store;
 pub mod subject;
 pub mod subscribe;
 pub mod task;

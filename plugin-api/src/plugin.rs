@@ -66,7 +66,7 @@ pub struct Manifest {
     pub provides: Vec<String>,
     /// Must be there and start earlier.
     pub requires: Vec<String>,
-    /// Starts earlier when it is there.
+    /// Starts earlier when it is there. A name that ends in `/*` means all that begin with what is before the star.
     pub wants: Vec<String>,
     /// Starts without any key.
     pub autostart: bool,

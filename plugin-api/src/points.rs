@@ -1,5 +1,5 @@
 //! Registering what a plugin provides: listeners with transports, authenticators, observers, INFO fields,
-//! services. Subscriptions are opened on [`Host`].
+//! services, stream stores. Subscriptions are opened on [`Host`].
 
 use crate::abi::import;
 use crate::abi::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::events::EventObserver;
 use crate::host::Host;
 use crate::services::Service;
+use crate::stream_store::{StreamEngine, service_name};
 use crate::transport::{ListenerFacts, ListenerSpec, TransportFactory};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -63,6 +64,13 @@ impl Registrar {
     /// should list. Ends with the plugin.
     pub fn service(&self, name: &str, service: Arc<dyn Service>) -> Result<()> {
         import::provide(&self.0.tables, name, FfiCall::new(service))
+    }
+
+    /// Provides streams to `jetstream` under a name, by which configurations and the metadata of streams choose it.
+    /// The manifest's `provides` must list `natsd.stream-store/1/` with the name behind it. Ends with the plugin.
+    /// Since 1.5.
+    pub fn stream_store(&self, name: &str, engine: Arc<dyn StreamEngine>) -> Result<()> {
+        import::provide(&self.0.tables, &service_name(name), FfiCall::stream_engine(engine))
     }
 
     fn registration<T>(&self, id: u64, remove: fn(&import::Tables, u64), facts: T) -> Registration<T> {

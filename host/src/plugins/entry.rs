@@ -264,6 +264,7 @@ impl Entry {
             path,
             healthy: health.ok,
             health: health.text,
+            provides: manifest.provides,
         }
     }
 

@@ -39,8 +39,8 @@ pub fn start_order(plugins: &[Needs]) -> Result<Vec<usize>, OrderError> {
             })?;
             edges.push(Edge { to, required: true });
         }
-        let wanted = plugin.wants.iter().filter_map(|wanted| providers.get(wanted.as_str()));
-        edges.extend(wanted.map(|to| Edge { to: *to, required: false }));
+        let wanted = plugin.wants.iter().flat_map(|wanted| providers_of(&providers, wanted));
+        edges.extend(wanted.map(|to| Edge { to, required: false }));
         earlier.push(edges);
     }
     let mut search = Search { plugins, earlier, marks: vec![Mark::New; plugins.len()], order: Vec::new() };
@@ -62,6 +62,17 @@ fn providers(plugins: &[Needs]) -> Result<BTreeMap<&str, usize>, OrderError> {
         }
     }
     Ok(providers)
+}
+
+/// Who provides what is wanted: one name, or with `/*` at its end all that begin with what is before it.
+fn providers_of(providers: &BTreeMap<&str, usize>, wanted: &str) -> Vec<usize> {
+    match wanted.strip_suffix('*') {
+        Some(prefix) if prefix.ends_with('/') => {
+            let from = providers.range(prefix..);
+            from.take_while(|(name, _)| name.starts_with(prefix)).map(|(_, at)| *at).collect()
+        }
+        _ => providers.get(wanted).copied().into_iter().collect(),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +143,17 @@ mod tests {
             plugin("monitoring", &[], &[], &[]),
         ];
         assert_eq!(start_order(&plugins).unwrap(), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_wish_with_a_star_means_all_of_that_kind() {
+        let plugins = [
+            plugin("jetstream", &[], &[], &["natsd.stream-store/1/*"]),
+            plugin("a", &["natsd.stream-store/1/a"], &[], &[]),
+            plugin("b", &["natsd.stream-store/1/b"], &[], &[]),
+            plugin("c", &["natsd.stream-store/10"], &[], &[]),
+        ];
+        assert_eq!(start_order(&plugins).unwrap(), [1, 2, 0, 3]);
     }
 
     #[test]

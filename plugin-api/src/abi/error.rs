@@ -33,6 +33,7 @@ const KINDS: &[(u32, ErrorKind)] = &[
     (10, ErrorKind::Denied),
     (11, ErrorKind::Full),
     (12, ErrorKind::AlreadyExists),
+    (13, ErrorKind::Damaged),
 ];
 
 const IO_KINDS: &[(u32, io::ErrorKind)] = &[

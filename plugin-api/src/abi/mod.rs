@@ -8,7 +8,8 @@
 //! - [`root`]: the frozen root of a plugin; [`interface`]: everything else is asked for by name, with a check
 //! - [`error`], [`bytes`], [`future`], [`stream`], [`message`]: the values
 //! - [`tables`]: the host's services; [`serve`]: the trait a host implements, and the functions in the tables
-//! - [`lifecycle`]: a plugin's own table; [`points`]: the objects a plugin registers (transport, authenticator, …)
+//! - [`lifecycle`]: a plugin's own table; [`points`]: the objects a plugin registers (transport, authenticator, …);
+//!   [`stream_store`]: streams that a third party keeps
 
 #![allow(unsafe_code)]
 #![allow(missing_docs)]
@@ -35,6 +36,7 @@ pub mod points;
 pub mod root;
 pub mod serve;
 pub mod stream;
+pub mod stream_store;
 pub mod tables;
 
 /// For the export macro and the loader, so that nobody else needs to depend on abi_stable.
@@ -53,7 +55,9 @@ mod prelude {
     pub use abi_stable::library::{LibHeader, RootModule};
     pub use abi_stable::prefix_type::{PrefixRef, PrefixRefTrait, WithMetadata, WithMetadata_};
     pub use abi_stable::sabi_types::VersionStrings;
-    pub use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RStr, RString, Tuple2};
+    pub use abi_stable::std_types::{
+        RErr, RNone, ROk, ROption, RResult, RSlice, RSome, RStr, RString, RVec, Tuple2,
+    };
     pub use abi_stable::type_layout::TypeLayout;
     pub use abi_stable::{declare_root_module_statics, package_version_strings};
 }

@@ -5,6 +5,7 @@
 use super::bytes::FfiBytes;
 use super::error::{FfiError, guarded, guarded_or};
 use super::future::{FfiFuture, drop_boxed};
+use super::interface::{FfiTable, Interface, Shape, Wanted, table_from_raw};
 use super::prelude::*;
 use crate::auth::{AuthRequest, Authenticator, Verdict};
 use crate::error::{Error, Result};
@@ -397,6 +398,9 @@ pub struct CallTable {
     pub retain: unsafe extern "C" fn(*const ()) -> *mut (),
     #[sabi(last_prefix_field)]
     pub drop: unsafe extern "C" fn(*mut ()),
+    /// A table of functions that take this service's state, for services that are more than a method and bytes.
+    /// Since 1.5.
+    pub interface: unsafe extern "C" fn(*const (), *const Wanted<'_>) -> RResult<FfiTable, FfiError>,
 }
 interface!(CallTableRef, "natsd.call/1");
 
@@ -413,8 +417,38 @@ impl FfiCall {
             call: service_call,
             retain: service_retain,
             drop: drop_boxed::<SharedService>,
+            interface: service_interface,
         });
         Self { state: Box::into_raw(Box::new(service)).cast(), table: CallTableRef(TABLE.static_as_prefix()) }
+    }
+
+    /// # Safety
+    /// `state` is `Send + Sync`, and what the functions of `table` take.
+    pub(super) unsafe fn from_parts(state: *mut (), table: CallTableRef) -> Self {
+        Self { state, table }
+    }
+
+    /// What the functions of `interface` take, as long as this value lives.
+    pub(super) fn state(&self) -> *const () {
+        self.state
+    }
+
+    /// The service's own table. The provider compares the shapes.
+    pub(super) fn interface<I: Interface>(&self) -> Result<I> {
+        let interface = self.table.interface();
+        let interface = interface.ok_or_else(|| {
+            Error::unsupported(format!(
+                "the service has no interface {}: its plugin is older than that",
+                I::ID
+            ))
+        })?;
+        let wanted = Wanted { id: RStr::from_str(I::ID), shape: Shape::of::<I>() };
+        // SAFETY: `state` and `table` belong together; `wanted` lives for the call.
+        match unsafe { interface(self.state, &wanted) } {
+            // SAFETY: the provider has compared the shapes.
+            ROk(table) => Ok(unsafe { table_from_raw(table.0) }),
+            RErr(error) => Err(error.into()),
+        }
     }
 
     pub fn call(&self, method: &str, payload: Bytes) -> impl Future<Output = Result<Bytes>> + Send + use<> {
@@ -444,6 +478,17 @@ unsafe extern "C" fn service_call(
         Ok(service.clone().call(method.as_str(), payload.into()))
     });
     FfiFuture::new(async move { Ok(started.into_result().map_err(Error::from)?.await?.into()) })
+}
+
+unsafe extern "C" fn service_interface(
+    _state: *const (),
+    wanted: *const Wanted<'_>,
+) -> RResult<FfiTable, FfiError> {
+    guarded(|| {
+        // SAFETY: the caller passes a value that lives for the call.
+        let id = unsafe { &*wanted }.id.as_str();
+        Err(Error::not_found(format!("the service has no interface {id}: it is called with methods")))
+    })
 }
 
 unsafe extern "C" fn service_retain(state: *const ()) -> *mut () {

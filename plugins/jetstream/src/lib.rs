@@ -21,7 +21,7 @@ use config::Config;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 use natsd_plugin_api::{
     Apply, ConnectionEvent, Error, Event, EventObserver, Health, Host, Manifest, Plugin, Registrar,
-    Registration, Result, Section, export_plugin, tracing,
+    Registration, Result, Section, export_plugin, stream_store, tracing,
 };
 use parking_lot::Mutex;
 use server::Server;
@@ -55,8 +55,8 @@ impl Plugin for JetStream {
     fn manifest() -> Manifest {
         Manifest {
             config_keys: config::KEYS.map(str::to_owned).into(),
-            // It may define the system account.
-            wants: vec!["auth-jwt".to_owned()],
+            // It may define the system account; and whoever keeps streams.
+            wants: vec!["auth-jwt".to_owned(), format!("{}/*", stream_store::INTERFACE)],
             ..Manifest::default()
         }
     }

@@ -31,6 +31,8 @@ pub struct Config {
     pub enabled: bool,
     /// As configured; see [`Config::store_dir`].
     pub folder: Option<String>,
+    /// The stream store for file streams that name none; `None`: natsd's own.
+    pub store_engine: Option<String>,
     pub sync: Sync,
     /// Empty: none.
     pub domain: String,
@@ -124,6 +126,7 @@ impl Default for Config {
         Self {
             enabled: false,
             folder: None,
+            store_engine: None,
             sync: Sync::Always,
             domain: String::new(),
             strict: true,

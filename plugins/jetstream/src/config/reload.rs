@@ -16,6 +16,7 @@ impl Config {
             |config: &Config| (config.cluster.unique_tag.clone(), config.cluster.extension_hint.clone());
         for (is_same, name) in [
             (self.sync == new.sync, "sync_interval"),
+            (self.store_engine == new.store_engine, "store_engine"),
             (self.strict == new.strict, "strict"),
             (self.domain == new.domain, "domain"),
             (self.encryption == new.encryption, "key, prev_key and cipher"),

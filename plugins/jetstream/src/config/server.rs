@@ -53,6 +53,7 @@ fn key(config: &mut Config, keys: &mut Keys, field: &Field<'_>) -> Result<()> {
             }
             config.folder = Some(field.text()?);
         }
+        "store_engine" => config.store_engine = Some(field.text()?).filter(|name| !name.is_empty()),
         "sync_interval" | "sync" => config.sync = sync(field)?,
         "max_memory_store" | "max_mem_store" | "max_mem" => config.max_memory = limit(field)?,
         "max_file_store" | "max_file" => config.max_file = limit(field)?,

@@ -44,6 +44,7 @@ impl Commits {
     pub fn push(&mut self, commit: Commit, outbox: Outbox) {
         let waiting: Option<Waiting> = match commit {
             Commit::Done => None,
+            Commit::Foreign(waiting) => Some(waiting),
             commit => Some(Box::pin(commit.wait())),
         };
         self.queue.push_back((waiting, outbox));

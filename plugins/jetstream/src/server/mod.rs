@@ -6,6 +6,7 @@
 pub mod account;
 mod backup;
 mod commits;
+mod engines;
 mod handlers;
 pub mod inbox;
 pub mod queue;
@@ -21,8 +22,8 @@ use crate::store::StoreEngine;
 use crate::store::file::{FileEngine, Keys, Options, Threads};
 use crate::store::memory::MemoryEngine;
 use crate::stream::BatchLimits;
-use crate::wire::Storage;
 use account::Account;
+use engines::Engines;
 use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
 use parking_lot::{Mutex, RwLock};
 use queue::{Next, Queue};
@@ -48,11 +49,6 @@ pub struct Server {
     memory_bytes: Option<u64>,
     /// Streams that are made, found or removed at once (`max_concurrent_io`).
     disk_turns: tokio::sync::Semaphore,
-}
-
-struct Engines {
-    file: Arc<dyn StoreEngine>,
-    memory: Arc<dyn StoreEngine>,
 }
 
 impl Server {
@@ -85,14 +81,6 @@ impl Server {
         self.accounts.read().values().cloned().collect()
     }
 
-    pub fn engine(&self, storage: Storage) -> Result<Arc<dyn StoreEngine>> {
-        let engines = self.engines.get().ok_or_else(|| Error::other("the store is not open"))?;
-        Ok(match storage {
-            Storage::File => engines.file.clone(),
-            Storage::Memory => engines.memory.clone(),
-        })
-    }
-
     /// Memory and file bytes that the streams of all accounts have reserved.
     pub fn reserved(&self) -> (i64, i64) {
         self.accounts().iter().fold((0, 0), |(memory, file), account| {
@@ -115,7 +103,7 @@ impl Server {
 
     /// What is wrong, for the health report; empty when nothing is.
     pub fn trouble(&self) -> String {
-        let mut trouble = self.engines.get().map(|engines| engines.file.trouble()).unwrap_or_default();
+        let mut trouble = self.engines.get().map(Engines::trouble).unwrap_or_default();
         for account in self.accounts() {
             for stream in account.streams.read().values().filter(|stream| stream.has_failed()) {
                 if !trouble.is_empty() {
@@ -131,7 +119,8 @@ impl Server {
     pub async fn start(self: &Arc<Self>) -> Result<()> {
         let config = self.config();
         let engine = self.open_engine(&config).await?;
-        let engines = Engines { file: engine.clone(), memory: Arc::new(MemoryEngine::default()) };
+        let memory = Arc::new(MemoryEngine::default());
+        let engines = Engines::gather(&self.host, &config, engine, memory)?;
         if self.engines.set(engines).is_err() {
             return Err(Error::other("JetStream has been started before"));
         }
@@ -139,7 +128,7 @@ impl Server {
         for name in self.host.accounts()? {
             self.add_account(&name);
         }
-        self.recover(engine).await?;
+        self.recover_all().await?;
         for account in self.accounts() {
             account.open(&self.host, &Arc::downgrade(self), &config.domain)?;
         }
@@ -200,14 +189,16 @@ impl Server {
             }
             account.streams.write().clear();
         }
-        let Ok(engine) = self.engine(Storage::File) else { return };
+        let Some(engines) = self.engines.get() else { return };
+        let engines: Vec<_> = engines.lasting().map(|(_, engine)| engine.clone()).collect();
         let closing = self.host.blocking(move || {
             for mut store in stores {
                 if let Err(error) = store.close() {
                     tracing::error!("JetStream: a stream was not closed well: {error}");
                 }
             }
-            engine.close()
+            // All are closed, whatever one says.
+            engines.iter().map(|engine| engine.close()).fold(Ok(()), Result::and)
         });
         match closing.await {
             Ok(Ok(())) => {}

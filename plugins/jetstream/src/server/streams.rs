@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::account::{Account, StreamHandle};
+use super::engines::Engines;
 use super::inbox::{Inbox, Room};
 use super::usage::Share;
 use super::worker::{self, Worker};
@@ -37,8 +38,19 @@ fn quietly<R>(host: &Host, work: impl FnOnce(&mut Call<'_>) -> R) -> R {
 }
 
 impl Server {
-    /// Brings back every stream of the store whose account is there.
-    pub(super) async fn recover(self: &Arc<Self>, engine: Arc<dyn StoreEngine>) -> Result<()> {
+    /// Brings back what is in every store that outlives a restart.
+    pub(super) async fn recover_all(self: &Arc<Self>) -> Result<()> {
+        let engines = self.engines.get().into_iter().flat_map(Engines::lasting);
+        let engines: Vec<_> = engines.map(|(name, engine)| (name.to_owned(), engine.clone())).collect();
+        for (name, engine) in engines {
+            let recovered = self.recover(engine).await;
+            recovered.map_err(|error| error.context(format_args!("the stream store `{name}`")))?;
+        }
+        Ok(())
+    }
+
+    /// Brings back every stream of a store whose account is there.
+    async fn recover(self: &Arc<Self>, engine: Arc<dyn StoreEngine>) -> Result<()> {
         let found = self.on_disk(move || engine.recover()).await?;
         let found = found.map_err(|error| natsd_plugin_api::Error::other(error).context("recovery"))?;
         for stored in found {
@@ -84,6 +96,13 @@ impl Server {
         stored: StoredStream,
     ) -> Result<()> {
         let (name, meta) = (stored.name, stored.meta);
+        if account.streams.read().contains_key(&*name) {
+            tracing::error!(
+                "JetStream stream '{} > {name}' is in two stores: the second one is left alone",
+                account.name
+            );
+            return Ok(());
+        }
         let store = match stored.store {
             Ok(store) => store,
             Err(error) => {
@@ -143,7 +162,7 @@ impl Server {
             tracing::error!("JetStream stream '{} > {}': {why}", account.name, config.name);
             error::STREAM_STORE_FAILED.with(why)
         };
-        let engine = self.engine(config.storage).map_err(|why| failed(&why))?;
+        let engine = self.engine_of(&config)?;
         let (host, home, wanted) = (self.host.clone(), self.home(account), config.clone());
         let made = self.on_disk(move || {
             let created_ns = host.unix_ns() as i64;

@@ -7,6 +7,7 @@
 
 use crate::filter::Filter;
 pub mod file;
+pub mod foreign;
 mod loaded;
 pub mod memory;
 pub mod subjects;
@@ -15,6 +16,9 @@ pub mod vfs;
 pub use loaded::Loaded;
 
 use bytes::Bytes;
+use natsd_plugin_api::BoxFuture;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 /// A message to store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -238,12 +242,13 @@ pub struct StoredConsumer {
 }
 
 /// When changes are durable.
-#[derive(Debug)]
 pub enum Commit {
     /// At once, or as far as this store promises.
     Done,
     /// When the receiver answers; an error is final, as is a sender that went away.
     Waiting(tokio::sync::oneshot::Receiver<Result<(), StoreError>>),
+    /// When another plugin says so.
+    Foreign(BoxFuture<'static, Result<(), StoreError>>),
 }
 
 impl Commit {
@@ -251,6 +256,7 @@ impl Commit {
         match self {
             Self::Done => Ok(()),
             Self::Waiting(done) => done.await.unwrap_or(Err(StoreError::Closed)),
+            Self::Foreign(done) => done.await,
         }
     }
 
@@ -259,6 +265,7 @@ impl Commit {
         match self {
             Self::Done => Ok(()),
             Self::Waiting(done) => done.blocking_recv().unwrap_or(Err(StoreError::Closed)),
+            Self::Foreign(done) => block_on(done),
         }
     }
 }
@@ -318,4 +325,22 @@ pub enum StoreError {
     /// Encryption: no key, a wrong one, an unknown cipher (SD-045).
     #[error("{0}")]
     Key(String),
+}
+
+/// Parks the thread until a future is ready.
+fn block_on<T>(mut future: BoxFuture<'static, T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+        std::thread::park();
+    }
 }

@@ -25,6 +25,9 @@ pub struct Rules<'a> {
     pub is_pedantic: bool,
 }
 
+/// The key of a stream's metadata that names the stream store it is kept in.
+pub const STORE_ENGINE: &str = "natsd.store";
+
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1_000_000_000;
 const NAME_LEN_MAX: usize = 255;

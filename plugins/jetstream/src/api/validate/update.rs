@@ -1,7 +1,7 @@
 //! What an update of a stream may change (JS-110 to JS-119).
 
 use super::stream::{check, discard_per_subject};
-use super::{Rules, ensure, invalid};
+use super::{Rules, STORE_ENGINE, ensure, invalid};
 use crate::api::limits::check_bytes;
 use crate::wire::consumer::ConsumerConfig;
 use crate::wire::{ApiError, Discard, Retention, StreamConfig, error};
@@ -33,6 +33,8 @@ fn unchangeable(old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError> 
     ensure(new.name == old.name, || invalid("stream configuration name must match original"))?;
     ensure(new.num_replicas <= 1, || error::STREAM_REPLICAS_NOT_SUPPORTED)?;
     ensure(new.storage == old.storage, || can_not("change storage type"))?;
+    let engine = |config: &StreamConfig| config.metadata.get(STORE_ENGINE).cloned();
+    ensure(engine(new) == engine(old), || can_not(&format!("change metadata '{STORE_ENGINE}'")))?;
     let is_work_queue = |config: &StreamConfig| config.retention == Retention::WorkQueue;
     ensure(is_work_queue(new) == is_work_queue(old), || {
         can_not("change retention policy to/from workqueue")

@@ -232,7 +232,7 @@ impl Restore {
     fn plan(&self) -> Result<Plan, ApiError> {
         let Scene { server, account, .. } = &self.scene;
         let storage = self.config.storage;
-        let engine = server.engine(storage).map_err(|why| error::STREAM_RESTORE.with(why))?;
+        let engine = server.engine_of(&self.config)?;
         let mut share = Share::new(account.usage.clone(), server.usage.clone(), storage);
         let mut most = 0;
         let (limits, account_of, config) =

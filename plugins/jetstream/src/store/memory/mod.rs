@@ -276,6 +276,9 @@ impl StreamStore for MemoryStore {
     }
 
     fn skip(&mut self, count: u64, time_ns: i64) -> Result<(), StoreError> {
+        if count == 0 {
+            return Ok(());
+        }
         self.state.last_seq += count;
         self.state.last_time_ns = time_ns;
         if self.state.messages == 0 {

@@ -41,5 +41,6 @@ pub fn commit(store: &mut dyn StreamStore) -> Result<(), StoreError> {
     match store.commit() {
         Commit::Done => Ok(()),
         Commit::Waiting(mut waiting) => waiting.try_recv().expect("inline commits are done at once"),
+        Commit::Foreign(_) => unreachable!("no other plugin's"),
     }
 }
