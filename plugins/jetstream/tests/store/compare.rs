@@ -59,7 +59,7 @@ pub fn check(store: &mut dyn StreamStore, model: &Model, random: &mut Random, wh
 #[track_caller]
 fn ask(store: &mut dyn StreamStore, model: &Model, random: &mut Random, what: &str) {
     let filter = filter(random);
-    let at = random.from_to(model.first_seq().saturating_sub(2), model.last_seq + 2);
+    let at = random.between(model.first_seq().saturating_sub(2), model.last_seq + 2);
     let what = format!("{what}: {filter:?} at {at}");
     let next = model.matching(&filter).find(|seq| *seq >= at);
     same(store.next(&filter, at).unwrap(), next, model, &format!("{what}: next"));

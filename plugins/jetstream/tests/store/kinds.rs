@@ -52,7 +52,7 @@ impl File {
 impl Kind for File {
     fn open(&self) -> Result<Box<dyn StoreEngine>, StoreError> {
         let random = self.seed.wrapping_add(self.disk.faults.steps());
-        let options = Options { sync: Sync::Always, random };
+        let options = Options { sync: Sync::Always, random, keys: None };
         Ok(Box::new(FileEngine::open(self.disk.clone(), "js", options, None)?))
     }
 }
@@ -105,7 +105,9 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        Ok(self.0.set_size(len)?)
+        self.0.set_size(len)?;
+        // As the plugin does it.
+        Ok(self.0.sync()?)
     }
 
     fn sync_data(&self, _eventual: bool) -> io::Result<()> {

@@ -4,10 +4,12 @@ use crate::ops::{Op, Outcome};
 use natsd_jetstream::filter::Filter;
 use natsd_jetstream::store::{Flags, Message, Purge};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    pub messages: BTreeMap<u64, Kept>,
+    /// Shared, as models are copied after each change.
+    pub messages: BTreeMap<u64, Arc<Kept>>,
     pub last_seq: u64,
     pub last_time_ns: i64,
     pub meta: Vec<u8>,
@@ -84,7 +86,7 @@ impl Model {
                 self.time_is_unsure = false;
                 let kept = Kept { size_bytes, ..new.clone() };
                 let of_it = 1 + self.messages.values().filter(|other| other.subject == kept.subject).count();
-                self.messages.insert(self.last_seq, kept);
+                self.messages.insert(self.last_seq, Arc::new(kept));
                 return Outcome::Appended(self.last_seq, of_it as u64);
             }
             Op::Skip(count, time_ns) => {
@@ -96,7 +98,7 @@ impl Model {
             }
             Op::Remove(seq, _) => {
                 return Outcome::Removed(
-                    self.messages.remove(seq).map(|kept| (kept.subject, kept.size_bytes)),
+                    self.messages.remove(seq).map(|kept| (kept.subject.clone(), kept.size_bytes)),
                 );
             }
             Op::Purge(purge) => return self.purge(purge),

@@ -102,7 +102,7 @@ impl Default for Mix {
 /// Something that can be done to a store that holds this.
 pub fn random_op(model: &Model, mix: &Mix, random: &mut Random) -> Op {
     let time_ns = model.last_time_ns + random.below(1_000_000) as i64;
-    let seq = |random: &mut Random| random.from_to(model.first_seq().saturating_sub(2), model.last_seq + 3);
+    let seq = |random: &mut Random| random.between(model.first_seq().saturating_sub(2), model.last_seq + 3);
     match random.below(100) {
         0..=49 => Op::Append(message(time_ns, mix, random)),
         50..=53 => Op::Skip(random.of(&[0, 1, 2, 3, 17, 2000]).to_owned(), time_ns),
@@ -133,7 +133,7 @@ fn consumed(model: &Model, random: &mut Random) -> Option<Op> {
 fn purge(model: &Model, random: &mut Random) -> Purge {
     let filter = filter(random);
     match random.below(3) {
-        0 => Purge { filter, before_seq: random.from_to(1, model.last_seq + 2), keep: 0 },
+        0 => Purge { filter, before_seq: random.between(1, model.last_seq + 2), keep: 0 },
         1 => Purge { filter, before_seq: 0, keep: random.below(6) },
         _ if random.one_in(3) => Purge { filter, ..Purge::default() },
         _ => Purge { filter: Filter::new([*random.of(&SUBJECTS)]), ..Purge::default() },

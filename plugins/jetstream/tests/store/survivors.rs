@@ -6,6 +6,7 @@ use crate::ops::Op;
 use natsd_jetstream::filter::Filter;
 use natsd_jetstream::store::{Message, StoreError, StreamStore};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The stream as it was at the last commit, and after each change since: any of these may be found, message by
 /// message and consumer by consumer.
@@ -34,13 +35,13 @@ impl Before {
     }
 
     /// Whether a message is one that was there at some time since the last commit.
-    fn may_be(&self, seq: u64, found: Option<&Message>) -> Result<Option<&Kept>, String> {
+    fn may_be(&self, seq: u64, found: Option<&Message>) -> Result<Option<Arc<Kept>>, String> {
         let mut ever = self.models.iter().map(|model| model.messages.get(&seq));
         match found {
             None if ever.clone().any(|kept| kept.is_none()) => Ok(None),
             None => Err(format!("message {seq} was committed, and is gone")),
             Some(message) => match ever.clone().flatten().find(|kept| kept.is(message)) {
-                Some(kept) => Ok(Some(kept)),
+                Some(kept) => Ok(Some(kept.clone())),
                 None if ever.all(|kept| kept.is_none()) => {
                     Err(format!("message {seq} was deleted, and is back"))
                 }
@@ -66,7 +67,7 @@ pub fn survived(store: &mut dyn StreamStore, meta: &[u8], before: &Before, name:
         match before.may_be(seq, found.as_ref()) {
             Err(why) => panic!("{name}: {why}; lost {:?}", state.lost_seqs),
             Ok(None) => {}
-            Ok(Some(kept)) => drop(now.messages.insert(seq, kept.clone())),
+            Ok(Some(kept)) => drop(now.messages.insert(seq, kept)),
         }
     }
     let found = (state.messages, state.bytes, state.first_seq);

@@ -43,7 +43,9 @@ impl StorageBackend for Lent {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        Ok(self.0.set_size(len)?)
+        self.0.set_size(len)?;
+        // redb does not open a file that is shorter than its first page says: the size goes first.
+        Ok(self.0.sync_data()?)
     }
 
     /// Now, also when later would do: that is rare.

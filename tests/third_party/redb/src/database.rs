@@ -86,7 +86,8 @@ struct Job {
 impl Database {
     pub fn open(backend: impl StorageBackend, run: Run) -> Result<Arc<Self>> {
         let redb = redb::Database::builder().create_with_backend(backend).map_err(failed)?;
-        let making = redb.begin_write().map_err(failed)?;
+        let mut making = redb.begin_write().map_err(failed)?;
+        making.set_quick_repair(true);
         {
             // Tables are there from the start, so that readers need not ask.
             making.open_table(STREAMS).map_err(failed)?;
@@ -160,7 +161,10 @@ impl Database {
     fn work_off(&self) {
         let (outcome, jobs) = match self.redb.begin_write() {
             Err(error) => (Err(failed(error)), std::mem::take(&mut self.queue().jobs)),
-            Ok(writing) => {
+            Ok(mut writing) => {
+                // A disk may do the writes of one sync in any order: the new root goes after all that it refers to, and
+                // what is free is stored with it.
+                writing.set_quick_repair(true);
                 // Taken under the writer's lock, so that nobody else writes what came later first.
                 let (jobs, before) = {
                     let mut queue = self.queue();

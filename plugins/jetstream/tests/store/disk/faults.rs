@@ -76,6 +76,11 @@ impl Faults {
         state.off_at = Some(state.steps + steps + 1);
     }
 
+    /// The power goes now.
+    pub fn cut_power(&self) {
+        self.0.lock().is_off = true;
+    }
+
     pub fn power_on(&self) {
         let mut state = self.0.lock();
         (state.off_at, state.is_off) = (None, false);
