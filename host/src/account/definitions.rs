@@ -55,9 +55,7 @@ impl Definitions {
             self.by_name.remove(&name);
         }
         for account in accounts {
-            // The users are not needed here, and there may be many.
-            let account = AccountOptions { users: Vec::new(), ..account.clone() };
-            self.put(account, false, &mut changed);
+            self.put(without_users(account), false, &mut changed);
         }
         changed
     }
@@ -114,6 +112,23 @@ impl Definitions {
             }
         }
         allowed
+    }
+}
+
+/// The users are not needed here, and there may be many.
+fn without_users(account: &AccountOptions) -> AccountOptions {
+    AccountOptions {
+        name: account.name.clone(),
+        nkey: account.nkey.clone(),
+        users: Vec::new(),
+        max_connections: account.max_connections,
+        max_subscriptions: account.max_subscriptions,
+        max_payload_bytes: account.max_payload_bytes,
+        max_leafnodes: account.max_leafnodes,
+        msg_trace: account.msg_trace.clone(),
+        exports: account.exports.clone(),
+        imports: account.imports.clone(),
+        mappings: account.mappings.clone(),
     }
 }
 

@@ -215,7 +215,7 @@ enum StartError {
 
 async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let Loaded { config, plugins, tls } = load(&flags).map_err(StartError::Config)?;
-    let options = config.options.clone();
+    let options = &config.options;
     let (errors, warnings) = configure(&config, &plugins);
     if !errors.is_empty() {
         show_notes(&plugins, options.log.debug);
@@ -227,10 +227,10 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let output = log_files::open(&options.log).map_err(|e| StartError::Config(e.to_string()))?;
     crate::log::install(output);
     crate::log::tracing_bridge::install();
-    apply_log_levels(&options, &plugins);
+    apply_log_levels(options, &plugins);
     let server = build(flags, &config, plugins, tls)?;
     server.announce(&config);
-    let listener = listen(&options).await?;
+    let listener = listen(options).await?;
     server.open(listener).await?;
     Ok(server)
 }
