@@ -123,12 +123,15 @@ impl Stream {
     pub fn recover(
         meta: &[u8],
         home: &Home,
-        store: Box<dyn StreamStore>,
+        mut store: Box<dyn StreamStore>,
         call: &mut Call<'_>,
     ) -> Result<Self, ApiError> {
         let (config, created_ns) =
             meta::decode(meta).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let parts = (Rules::new(&config)?, Origins::new(&config)?);
+        store
+            .configure(&rules::store_settings(&config))
+            .map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut stream = Self::open(parts, config, created_ns, home, store, call);
         stream.reread(call).map_err(|why| error::STREAM_OFFLINE_REASON.with(why))?;
         let mut positions = bytes::Bytes::new();

@@ -1,6 +1,7 @@
 //! A block: a file with messages in the order of their sequences, and what is kept of it in memory.
 
 use super::files::Slot;
+use super::pack::Packed;
 use super::record::{self, Bad, Codec, Record};
 use super::seal::{PLAIN, Seal};
 use super::state_log::{BlockFacts, Fact};
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Larger blocks are closed and a new one begun.
-pub const SIZE_MAX: u64 = 8 * 1024 * 1024;
+pub const SIZE_MAX: u64 = if cfg!(test) { 128 * 1024 } else { 8 * 1024 * 1024 };
 /// Magic (7), cipher (1), salt (8), first sequence (8), base time (8), hash (8).
 pub const HEADER: usize = 40;
 const MAGIC: &[u8; 7] = b"natsdbk";
@@ -46,6 +47,8 @@ pub struct Block {
     pub flags: Flags,
     /// What the file has above this does not count.
     pub cut_above: u64,
+    /// Where its chunks are, if it is compressed.
+    pub packed: Option<Packed>,
 }
 
 /// A message in a block, as views of a buffer.
@@ -68,13 +71,7 @@ pub enum Entry<'a> {
 impl Block {
     /// A new block, and the header of its file.
     pub fn new(number: u64, slot: Arc<Slot>, codec: Codec, first_seq: u64, time_ns: i64) -> (Self, Vec<u8>) {
-        let mut header = MAGIC.to_vec();
-        header.push(codec.cipher());
-        for value in [codec.salt, first_seq, time_ns as u64] {
-            header.extend_from_slice(&value.to_le_bytes());
-        }
-        let hash = xxhash_rust::xxh3::xxh3_64(&header);
-        header.extend_from_slice(&hash.to_le_bytes());
+        let header = header(MAGIC, &codec, first_seq, time_ns);
         (Self::with(number, slot, codec, first_seq, time_ns), header)
     }
 
@@ -94,6 +91,7 @@ impl Block {
             dead: Vec::new(),
             flags: Flags::default(),
             cut_above: u64::MAX,
+            packed: None,
         }
     }
 
@@ -104,7 +102,7 @@ impl Block {
             last_seq: self.last_seq,
             salt: self.codec.salt,
             base_time_ns: self.base_time_ns,
-            cipher: self.codec.cipher(),
+            cipher: self.cipher(),
         };
         Fact::Block { number: self.number, facts }
     }
@@ -124,6 +122,16 @@ impl Block {
         Some(Self::with(number, slot, codec, facts.first_seq, facts.base_time_ns))
     }
 
+    /// The same block for reading other content of it.
+    pub fn reader(&self, codec: Codec) -> Self {
+        Self::with(self.number, self.slot.clone(), codec, self.first_seq, self.base_time_ns)
+    }
+
+    /// The letter of what its file is encrypted with.
+    pub fn cipher(&self) -> u8 {
+        self.packed.as_ref().map_or(&self.codec, |packed| &packed.codec).cipher()
+    }
+
     /// Reads the header of a file. `seals` finds the key for a cipher.
     pub fn open(
         number: u64,
@@ -131,9 +139,19 @@ impl Block {
         content: &[u8],
         seals: &dyn Fn(u8) -> Option<Arc<Seal>>,
     ) -> Option<Self> {
+        Self::open_as(MAGIC, number, slot, content, seals)
+    }
+
+    pub fn open_as(
+        magic: &[u8; 7],
+        number: u64,
+        slot: Arc<Slot>,
+        content: &[u8],
+        seals: &dyn Fn(u8) -> Option<Arc<Seal>>,
+    ) -> Option<Self> {
         let header = content.get(..HEADER)?;
         let value = |at: usize| header[at..].first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
-        let right = &header[..7] == MAGIC && value(32)? == xxhash_rust::xxh3::xxh3_64(&header[..32]);
+        let right = &header[..7] == magic && value(32)? == xxhash_rust::xxh3::xxh3_64(&header[..32]);
         let (salt, first_seq, time_ns) = (value(8)?, value(16)?, value(24)? as i64);
         if !right || first_seq == 0 {
             return None;
@@ -317,6 +335,18 @@ impl Block {
         }
         ranges
     }
+}
+
+/// The start of a file of that kind.
+pub fn header(magic: &[u8; 7], codec: &Codec, first_seq: u64, base_time_ns: i64) -> Vec<u8> {
+    let mut header = magic.to_vec();
+    header.push(codec.cipher());
+    for value in [codec.salt, first_seq, base_time_ns as u64] {
+        header.extend_from_slice(&value.to_le_bytes());
+    }
+    let hash = xxhash_rust::xxh3::xxh3_64(&header);
+    header.extend_from_slice(&hash.to_le_bytes());
+    header
 }
 
 fn push_time(out: &mut Vec<u8>, time_ns: i64, base_ns: i64) {

@@ -250,7 +250,7 @@ impl<'a> Logged<'a> {
         let mut ops = Vec::new();
         while !body.is_empty() {
             let tag = take_varint(&mut body)?;
-            let file = FileName::unpack(tag >> TAG_BITS)?;
+            let file = FileName::unpack(tag >> TAG_BITS);
             ops.push(match tag & ((1 << TAG_BITS) - 1) {
                 WRITE => {
                     let at = take_varint(&mut body)?;

@@ -4,7 +4,8 @@
 //! written to one log for all streams (`log`, `entry`) and synced there, once for all that came meanwhile; the files
 //! of streams follow later, without a sync. `writer` decides who writes and when, `io` does it, `keeper` syncs files
 //! and deletes beside that, so that segments of the log can be used again. `replay` does what the log says after a
-//! start, `recovery` and `rebuild` then read a stream's files, `seal` encrypts them. `stream` is what a stream's task sees, `engine` finds streams.
+//! start, `recovery` and `rebuild` then read a stream's files, `seal` encrypts
+//! them, `pack` compresses blocks that are full. `stream` is what a stream's task sees, `engine` finds streams.
 
 mod asking;
 mod block;
@@ -15,6 +16,7 @@ mod io;
 mod keeper;
 mod log;
 mod noting;
+mod pack;
 mod place;
 mod reading;
 mod rebuild;

@@ -53,7 +53,12 @@ pub enum FileName {
     State(u64),
     /// The same as the state log of that number.
     Copy(u64),
+    /// A compressed block: its number, and how often it was written anew.
+    Packed(u64, u64),
 }
+
+/// Bits of the second number of a compressed block.
+const VERSION_BITS: u32 = 16;
 
 impl FileName {
     pub fn path(self, dir: &str) -> String {
@@ -61,12 +66,17 @@ impl FileName {
             Self::Block(number) => format!("{dir}/{number}.blk"),
             Self::State(number) => format!("{dir}/state.{number}"),
             Self::Copy(number) => format!("{dir}/copy.{number}"),
+            Self::Packed(number, version) => format!("{dir}/{number}-{version}.s2"),
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
         if let Some(number) = name.strip_suffix(".blk") {
             return number.parse().ok().map(Self::Block);
+        }
+        if let Some(numbers) = name.strip_suffix(".s2") {
+            let (number, version) = numbers.split_once('-')?;
+            return Some(Self::Packed(number.parse().ok()?, version.parse().ok()?));
         }
         if let Some(number) = name.strip_prefix("copy.") {
             return number.parse().ok().map(Self::Copy);
@@ -87,16 +97,17 @@ impl FileName {
             Self::Block(number) => number << 2,
             Self::State(number) => number << 2 | 1,
             Self::Copy(number) => number << 2 | 2,
+            Self::Packed(number, version) => (number << VERSION_BITS | version) << 2 | 3,
         }
     }
 
-    /// `None` when no file has that number.
-    pub fn unpack(packed: u64) -> Option<Self> {
+    pub fn unpack(packed: u64) -> Self {
+        let number = packed >> 2;
         match packed & 3 {
-            0 => Some(Self::Block(packed >> 2)),
-            1 => Some(Self::State(packed >> 2)),
-            2 => Some(Self::Copy(packed >> 2)),
-            _ => None,
+            0 => Self::Block(number),
+            1 => Self::State(number),
+            2 => Self::Copy(number),
+            _ => Self::Packed(number >> VERSION_BITS, number & ((1 << VERSION_BITS) - 1)),
         }
     }
 }
@@ -170,9 +181,9 @@ mod tests {
             assert_eq!(unescape(&escaped), name);
             assert_eq!(stream_of(&format!("{escaped}.17")).unwrap(), (name.to_owned(), 17));
         }
-        for file in [FileName::Block(7), FileName::State(1), FileName::Copy(2)] {
+        for file in [FileName::Block(7), FileName::State(1), FileName::Copy(2), FileName::Packed(8, 3)] {
             assert_eq!(FileName::parse(file.path("x").strip_prefix("x/").unwrap()), Some(file));
-            assert_eq!(FileName::unpack(file.pack()), Some(file));
+            assert_eq!(FileName::unpack(file.pack()), file);
         }
         assert_eq!(FileName::parse("7.blk.tmp"), None);
     }

@@ -39,6 +39,9 @@ impl FileStore {
 
     /// A block's file as it will be: with what is not in it yet.
     pub(super) fn content(&mut self, at: usize) -> Result<Vec<u8>, StoreError> {
+        if let Some(raw) = self.unpacked(at)? {
+            return Ok(raw);
+        }
         let block = &self.blocks[at];
         let number = block.number;
         let mut content = vec![0; block.size as usize];
@@ -105,6 +108,9 @@ impl FileStore {
             }
         }
         let number = block.number;
+        if block.packed.is_some() {
+            return self.unpacked_bytes(at, offset);
+        }
         let file = self.shared.disk.open(&block.slot)?;
         // What is behind that may be on its way into the file right now.
         let limit = self.in_file_until(at);
@@ -196,7 +202,12 @@ impl FileStore {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn read_fully(slot: &Slot, file: &dyn VfsFile, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
+pub(super) fn read_fully(
+    slot: &Slot,
+    file: &dyn VfsFile,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<usize, StoreError> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(offset + got as u64, &mut buffer[got..]).map_err(|error| slot.failed(&error))? {

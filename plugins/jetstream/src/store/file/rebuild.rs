@@ -3,6 +3,7 @@
 
 use super::block::{self, Block, Entry};
 use super::files::Slot;
+use super::pack;
 use super::place::FileName;
 use super::record::{self, Bad};
 use super::recovery::cut;
@@ -12,7 +13,7 @@ use super::state_log::Found;
 use super::stream::{FileStore, size_bytes};
 use crate::store::StoreError;
 use natsd_plugin_api::tracing;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
 type Seals<'a> = &'a dyn Fn(u8) -> Option<Arc<Seal>>;
@@ -56,16 +57,29 @@ pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)
 /// Reads all blocks of a stream.
 pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_>) -> Result<(), StoreError> {
     let names = store.shared.disk.list(&store.home.path)?;
-    let block = |name: &String| match FileName::parse(name) {
-        Some(FileName::Block(number)) => Some(number),
-        _ => None,
-    };
-    let mut numbers: BTreeSet<u64> = names.iter().filter_map(block).collect();
+    // The oldest file of a block: a later one was never said to count, else the older would be gone.
+    let mut files: BTreeMap<u64, FileName> = BTreeMap::new();
+    let mut spare = Vec::new();
+    for name in names.iter().filter_map(|name| FileName::parse(name)) {
+        let (FileName::Block(number) | FileName::Packed(number, _)) = name else { continue };
+        match files.entry(number) {
+            btree_map::Entry::Vacant(place) => drop(place.insert(name)),
+            btree_map::Entry::Occupied(mut place) => {
+                spare.push(if name < *place.get() { place.insert(name) } else { name })
+            }
+        }
+    }
+    for path in spare.iter().map(|name| name.path(&store.home.path)) {
+        if let Err(error) = store.shared.disk.vfs.remove_file(&path) {
+            tracing::warn!("{path} could not be removed: {error}");
+        }
+    }
+    let mut numbers: BTreeSet<u64> = files.keys().copied().collect();
     let mut dead = found.dead.clone();
     dead.sort_unstable();
     let mut rebuild = Rebuild { store, found, dead: merge(dead), ends, seals };
-    for number in &numbers {
-        rebuild.block(*number)?;
+    for (number, file) in files {
+        rebuild.block(number, file)?;
     }
     for (number, facts) in &found.blocks {
         if !numbers.contains(number) {
@@ -146,28 +160,31 @@ impl Rebuild<'_> {
         }
     }
 
-    fn block(&mut self, number: u64) -> Result<(), StoreError> {
-        let counts = self.ends.files.get(&(self.store.home.id, FileName::Block(number))).copied();
-        let slot = Slot::found(&self.store.home, FileName::Block(number));
+    fn block(&mut self, number: u64, file: FileName) -> Result<(), StoreError> {
+        let counts = self.ends.files.get(&(self.store.home.id, file)).copied();
+        let slot = Slot::found(&self.store.home, file);
         let path = slot.path();
         let mut content = self.store.shared.disk.read(&path)?;
         let there = content.len();
         let facts = self.found.blocks.get(&number);
-        let open = || {
-            Block::open(number, slot.clone(), &content, self.seals).or_else(|| {
-                let known = Block::known(number, slot.clone(), facts?, self.seals)?;
-                tracing::warn!("{path}: the header is damaged; the state log has what it said");
-                Some(known)
-            })
+        let known = || Block::known(number, slot.clone(), facts?, self.seals);
+        let opened = match file {
+            FileName::Packed(..) => pack::unpack(number, &slot, &content, known(), self.seals),
+            _ => Block::open(number, slot.clone(), &content, self.seals)
+                .or_else(known)
+                .map(|block| (block, Vec::new())),
         };
-        let (Some(mut block), Some(reader)) = (open(), open()) else {
+        let Some((mut block, raw)) = opened else {
             if counts.is_none_or(|counts| counts > block::HEADER as u64) && there > block::HEADER {
                 tracing::error!("{path}: the header is damaged; the file is left alone");
                 self.store.state.lost_bytes += there as u64;
             }
             return Ok(());
         };
-        if let Some(counts) = counts.filter(|counts| there as u64 > *counts) {
+        let reader = block.reader(block.codec.clone());
+        if block.packed.is_some() {
+            content = raw;
+        } else if let Some(counts) = counts.filter(|counts| there as u64 > *counts) {
             // Large contents come to their file before the log says that they count. If the log is damaged at its
             // end, that may have been said there.
             let is_unsure = self.ends.is_cut_short;
@@ -201,9 +218,9 @@ impl Rebuild<'_> {
             self.store.state.lost_bytes += lost_bytes;
             tracing::warn!("{path}: {lost_bytes} bytes are damaged and left out");
         }
-        block.size = end;
+        block.size = if block.packed.is_some() { content.len() as u64 } else { end };
         block.cut_above = self.cut_above(number);
-        if (end as usize) < there {
+        if block.packed.is_none() && (end as usize) < there {
             cut(&self.store.shared, &path, end)?;
         }
         if block.live == 0 && !is_damaged && self.found.last_seq >= block.last_seq {

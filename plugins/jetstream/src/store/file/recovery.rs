@@ -1,8 +1,8 @@
 //! What is in the files of a stream after a start: its state log, from both copies, and its key; then its blocks
 //! (`rebuild`). Files that are not encrypted as they should be now are written anew.
 
-use super::block::{Block, Entry};
 use super::files::{Slot, failed};
+use super::pack;
 use super::place::{FileName, Home};
 use super::rebuild;
 use super::record::Codec;
@@ -10,7 +10,7 @@ use super::replay::Ends;
 use super::seal::{PLAIN, SEED, Seal};
 use super::state_log::{self, Found, Header};
 use super::stream::{FileStore, Shared, StateLog};
-use crate::store::{NewMessage, StoreError, StoreSettings, StoredConsumer};
+use crate::store::{StoreError, StoreSettings, StoredConsumer};
 use natsd_plugin_api::tracing;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Newest {
             shared.disk.list(dir)?.iter().filter_map(|name| FileName::parse(name)).collect();
         let generation = |name: &FileName| match name {
             FileName::State(generation) | FileName::Copy(generation) => Some(*generation),
-            FileName::Block(_) => None,
+            FileName::Block(_) | FileName::Packed(..) => None,
         };
         let generations: BTreeSet<u64> = names.iter().filter_map(generation).collect();
         for generation in generations.iter().rev() {
@@ -206,7 +206,7 @@ fn write_log(store: &mut FileStore) -> Result<(), StoreError> {
 fn convert_blocks(store: &mut FileStore) -> Result<(), StoreError> {
     let cipher = store.seal.as_ref().map_or(PLAIN, |seal| seal.cipher);
     for at in 0..store.blocks.len() {
-        if store.blocks[at].codec.cipher() != cipher {
+        if store.blocks[at].cipher() != cipher {
             convert_block(store, at)?;
         }
     }
@@ -216,26 +216,19 @@ fn convert_blocks(store: &mut FileStore) -> Result<(), StoreError> {
 /// Writes a block anew; its sequences stay.
 fn convert_block(store: &mut FileStore, at: usize) -> Result<(), StoreError> {
     let path = store.blocks[at].slot.path();
-    let content = store.shared.disk.read(&path)?;
-    let codec = Codec { salt: store.shared.salt(), seal: store.seal.clone() };
-    let old = &store.blocks[at];
-    let (mut block, mut out) =
-        Block::new(old.number, old.slot.clone(), codec, old.first_seq, old.base_time_ns);
-    rebuild::scan(old, &content, &mut |_, entry| match entry {
-        Entry::Message { seq, time_ns, flags, subject, headers, payload } if !old.is_dead(seq) => {
-            let at = out.len() as u64;
-            block.add(seq, at, time_ns, flags);
-            block.encode(&mut out, 0, seq, &NewMessage { subject, headers, payload, time_ns, flags });
-        }
-        Entry::Message { seq, .. } | Entry::Erased { seq } => {
-            let at = out.len() as u64;
-            let erased = block.erased(at, super::record::HEAD + 10, seq);
-            out.extend_from_slice(&erased);
-        }
-        Entry::Skip { first, count, time_ns } => block.encode_skip(&mut out, 0, first, count, time_ns),
-    });
-    store.shared.disk.vfs.write_atomic(&path, &out).map_err(|error| failed(&path, &error))?;
-    store.blocks[at].replace(block.codec, out.len() as u64);
+    if let Some(raw) = store.unpacked(at)? {
+        let block = &mut store.blocks[at];
+        let codec = Codec { salt: block.codec.salt, seal: store.seal.clone() };
+        let (content, packed) = pack::pack(&block.reader(block.codec.clone()), &raw, codec);
+        store.shared.disk.vfs.write_atomic(&path, &content).map_err(|error| failed(&path, &error))?;
+        block.packed = Some(packed);
+    } else {
+        let content = store.shared.disk.read(&path)?;
+        let codec = Codec { salt: store.shared.salt(), seal: store.seal.clone() };
+        let (block, content) = pack::reencode(&store.blocks[at], &content, codec);
+        store.shared.disk.vfs.write_atomic(&path, &content).map_err(|error| failed(&path, &error))?;
+        store.blocks[at].replace(block.codec, content.len() as u64);
+    }
     store.blocks[at].slot.close();
     store.window = super::stream::Window::default();
     store.note_block(at);

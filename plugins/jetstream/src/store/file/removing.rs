@@ -32,6 +32,9 @@ impl FileStore {
 
     pub(super) fn erase(&mut self, at: usize, seq: u64) -> Result<(), StoreError> {
         let Some(offset) = self.blocks[at].offset(seq) else { return Ok(()) };
+        if self.blocks[at].packed.is_some() {
+            return self.erase_packed(at, seq, offset);
+        }
         if at + 1 == self.blocks.len() {
             self.flush();
         }

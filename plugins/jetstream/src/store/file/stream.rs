@@ -4,6 +4,7 @@ use super::block::{self, Block};
 use super::entry::{Job, Op};
 use super::files::{Disk, Slot};
 use super::io::Salts;
+use super::pack::Unwritten;
 use super::place::{FileName, Home};
 use super::record::{self, Codec};
 use super::seal::{Keys, SEED, Seal};
@@ -17,6 +18,7 @@ use crate::store::{
 };
 use bytes::Bytes;
 use hashbrown::HashSet;
+use natsd_plugin_api::tracing;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -77,6 +79,7 @@ pub struct FileStore {
     /// Committed parts of the last block that may not be in the file.
     pub(super) tail: VecDeque<Tail>,
     pub(super) tail_bytes: usize,
+    pub(super) unwritten: Vec<Unwritten>,
     pub(super) ops: Vec<Op>,
     /// Something in them erases.
     pub(super) erases: bool,
@@ -149,6 +152,7 @@ impl FileStore {
             open_at: 0,
             tail: VecDeque::new(),
             tail_bytes: 0,
+            unwritten: Vec::new(),
             ops: Vec::new(),
             erases: false,
             written: Arc::default(),
@@ -165,7 +169,8 @@ impl FileStore {
 
     /// The block for the next message.
     fn last_block(&mut self, time_ns: i64, more: u64) -> usize {
-        let fits = self.blocks.last().filter(|_| !self.starts_block).is_some_and(|block| {
+        let is_open = |block: &&Block| block.packed.is_none();
+        let fits = self.blocks.last().filter(is_open).filter(|_| !self.starts_block).is_some_and(|block| {
             block.size + self.open_len() + more <= block::SIZE_MAX && block.last_seq == self.state.last_seq
         });
         if !fits {
@@ -215,7 +220,16 @@ impl FileStore {
             Some(block) if block.live == 0 => self.drop_block(self.blocks.len() - 1),
             Some(block) => {
                 self.remember(block.number);
-                self.note_block(self.blocks.len() - 1);
+                let at = self.blocks.len() - 1;
+                self.note_block(at);
+                let is_packed = self.blocks[at].packed.is_some();
+                if self.settings.compress
+                    && !is_packed
+                    && let Err(error) = self.compress(at)
+                {
+                    // It stays as it is.
+                    tracing::warn!("{}: a block could not be compressed: {error}", self.home.path);
+                }
             }
             None => {}
         }
@@ -274,6 +288,7 @@ impl FileStore {
     /// Forgets committed content that is in the file by now.
     fn trim_tail(&mut self) {
         let written = self.written.load(Acquire);
+        self.unwritten.retain(|unwritten| unwritten.commit > written);
         let last = self.blocks.last().map(|block| block.number);
         while let Some(tail) = self.tail.front() {
             let spare = Some(tail.block) != last || self.tail_bytes > TAIL_BYTES;
@@ -326,7 +341,7 @@ impl StreamStore for FileStore {
         self.state.last_time_ns = self.state.last_time_ns.max(time_ns);
         if count <= SKIP_MAX
             && !self.starts_block
-            && let Some(block) = self.blocks.last_mut()
+            && let Some(block) = self.blocks.last_mut().filter(|block| block.packed.is_none())
             && block.last_seq + count == self.state.last_seq
         {
             let first = block.last_seq + 1;

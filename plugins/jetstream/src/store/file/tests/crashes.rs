@@ -2,8 +2,10 @@
 //! is there, and what was removed stays away.
 
 use super::disk::Disk;
-use super::{commit, engine};
+use super::{ROOT, commit};
+use crate::config::{Cipher, Sync};
 use crate::filter::Filter;
+use crate::store::file::{FileEngine, Keys, Options};
 use crate::store::{NewMessage, Purge, StoreEngine, StoreSettings, StreamStore, SubjectFacts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ impl Random {
 struct World {
     disk: Arc<Disk>,
     random: Random,
+    settings: StoreSettings,
+    key: Option<&'static str>,
     sure: BTreeMap<String, Model>,
     unsure: BTreeMap<String, Option<Model>>,
 }
@@ -40,12 +44,23 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let disk = Arc::new(Disk::default());
-        Self { disk, random: Random(seed), sure: BTreeMap::new(), unsure: BTreeMap::new() }
+        let settings = StoreSettings { compress: seed % 2 == 0, ..StoreSettings::default() };
+        let key = (seed % 3 == 0).then_some("secret");
+        let random = Random(seed);
+        Self { disk, random, settings, key, sure: BTreeMap::new(), unsure: BTreeMap::new() }
     }
 
     /// One life of the server, which ends with the power or in good order.
     fn live(&mut self) {
-        let engine = engine(&self.disk, self.random.below(u64::MAX >> 33));
+        let random = self.random.below(u64::MAX >> 33);
+        let keys = self.key.map(|key| Keys {
+            current: key.to_owned(),
+            previous: String::new(),
+            cipher: Cipher::AesGcm,
+            entropy: Arc::new(move |buffer| buffer.fill(random as u8)),
+        });
+        let options = Options { sync: Sync::Always, random, keys };
+        let engine = FileEngine::open(self.disk.clone(), ROOT, options, None).unwrap();
         let mut stores = self.recover(&engine);
         let crashes = self.random.below(4) > 0;
         if crashes {
@@ -69,10 +84,11 @@ impl World {
         }
     }
 
-    fn recover(&mut self, engine: &super::FileEngine) -> BTreeMap<String, Box<dyn StreamStore>> {
+    fn recover(&mut self, engine: &FileEngine) -> BTreeMap<String, Box<dyn StreamStore>> {
         let mut stores = BTreeMap::new();
         for found in engine.recover().unwrap() {
             let mut store = found.store.unwrap();
+            store.configure(&self.settings).unwrap();
             let (sure, unsure) = (self.sure.get(&found.name), self.unsure.get(&found.name));
             assert!(sure.is_some() || unsure.is_some(), "{} was removed and is back", found.name);
             let seen = read(&mut *store);
@@ -94,15 +110,11 @@ impl World {
     }
 
     /// Changes something and commits; whether the power is still on.
-    fn act(
-        &mut self,
-        engine: &super::FileEngine,
-        stores: &mut BTreeMap<String, Box<dyn StreamStore>>,
-    ) -> bool {
+    fn act(&mut self, engine: &FileEngine, stores: &mut BTreeMap<String, Box<dyn StreamStore>>) -> bool {
         let name = format!("S{}", self.random.below(3));
         let Some(store) = stores.get_mut(&name) else {
             self.unsure.insert(name.clone(), Some(Model::default()));
-            let Ok(mut store) = engine.create("A", &name, &StoreSettings::default(), b"meta") else {
+            let Ok(mut store) = engine.create("A", &name, &self.settings, b"meta") else {
                 return false;
             };
             store.put_consumer("c", b"config").unwrap();
@@ -313,7 +325,7 @@ fn check(
 
 #[test]
 fn what_was_answered_survives_the_power_going_at_any_call() {
-    let seeds = std::env::var("NATSD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let seeds = std::env::var("NATSD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
     let first: u64 = std::env::var("NATSD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     for seed in first..first + seeds {
         println!("seed {seed}");

@@ -1,6 +1,7 @@
 //! The file store on a simulated disk: restarts, crashes and damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod compression;
 mod crashes;
 mod disk;
 mod encryption;
