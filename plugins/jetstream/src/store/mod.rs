@@ -161,6 +161,11 @@ pub trait StreamStore: Send {
     /// The first message at `from` or after it that has one of the flags.
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError>;
 
+    /// The first message at `from` or after it that has headers; any others may come as well, in their order.
+    fn next_with_headers(&mut self, from: u64) -> Result<Option<Message>, StoreError> {
+        self.next(&Filter::all(), from)
+    }
+
     /// The newest match at `up_to` or before it.
     fn last(&mut self, filter: &Filter, up_to: u64) -> Result<Option<Message>, StoreError>;
 

@@ -2,7 +2,6 @@
 
 use super::headers::{BATCH_SEQUENCE, MSG_ID, number, value};
 use super::{Call, Stream};
-use crate::filter::Filter;
 use crate::store::{Flags, StoreError};
 
 impl Stream {
@@ -37,7 +36,7 @@ impl Stream {
             return Ok(());
         }
         let mut from = self.store.seq_from_time(now_ns.saturating_sub(self.dedup.window_ns()))?;
-        while let Some(message) = self.store.next(&Filter::all(), from)? {
+        while let Some(message) = self.store.next_with_headers(from)? {
             from = message.seq + 1;
             if let Some(id) = value(&message.headers, MSG_ID)
                 && !id.is_empty()

@@ -155,6 +155,9 @@ impl FileStore {
         let at = self.blocks.partition_point(|block| block.last_time_ns < time_ns);
         let Some(block) = self.blocks.get(at) else { return Ok(self.state.last_seq + 1) };
         let (mut low, mut high) = (block.first_seq, block.last_seq);
+        if block.first_time_ns >= time_ns {
+            high = low;
+        }
         // Times never go back, so the first that is late enough is found by halving.
         while low < high {
             let middle = low + (high - low) / 2;

@@ -21,6 +21,14 @@ const MESSAGE_WITH_HEADERS: u8 = 2;
 const SKIP: u8 = 3;
 const ERASED: u8 = 4;
 
+/// Among the flags of a block: one of its messages has headers.
+pub const HEADED: Flags = Flags(16);
+
+/// Of a message, with what its block is to know of it.
+pub fn flags_of(flags: Flags, headers: &[u8]) -> Flags {
+    if headers.is_empty() { flags } else { flags.union(HEADED) }
+}
+
 /// No message at a sequence.
 const NONE: u32 = u32::MAX;
 

@@ -169,7 +169,8 @@ impl FileStore {
                         Ok(None) | Err(StoreError::Damaged { .. }) => continue,
                         Err(error) => return Err(error),
                     };
-                    if meant(&message.subject) && (!flagged || message.flags.intersects(flags)) {
+                    let of_message = block::flags_of(message.flags, &message.headers);
+                    if meant(&message.subject) && (!flagged || of_message.intersects(flags)) {
                         return Ok(Some(message));
                     }
                 }

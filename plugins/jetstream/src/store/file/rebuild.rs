@@ -109,9 +109,9 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
     // What would be added to a block that was cut would not count.
     store.starts_block |= store.blocks.last().is_some_and(|block| block.cut_above < u64::MAX);
     store.first_time()?;
-    // Only the last blocks keep their offsets in memory.
-    let many = store.blocks.len().saturating_sub(2);
-    for block in &mut store.blocks[..many] {
+    // Only the first block and the last ones keep their offsets in memory.
+    let many = store.blocks.len().saturating_sub(2).max(1);
+    for block in store.blocks.iter_mut().take(many).skip(1) {
         block.offsets = None;
         block.slot.close();
     }
@@ -241,7 +241,7 @@ impl Rebuild<'_> {
                     return;
                 }
                 entries.miss_until(seq);
-                entries.block.add(seq, offset, time_ns, flags);
+                entries.block.add(seq, offset, time_ns, block::flags_of(flags, headers));
                 let store = &mut *self.store;
                 store.state.last_time_ns = store.state.last_time_ns.max(time_ns);
                 if self.is_gone(seq) {

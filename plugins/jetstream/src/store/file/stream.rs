@@ -319,7 +319,8 @@ impl StreamStore for FileStore {
         let at = self.last_block(message.time_ns, (subject + headers + payload) as u64 + 64);
         let offset = self.open_at + self.open_len();
         self.blocks[at].encode(&mut self.open, self.open_at, seq, message);
-        self.blocks[at].add(seq, offset, message.time_ns, message.flags);
+        let flags = block::flags_of(message.flags, message.headers);
+        self.blocks[at].add(seq, offset, message.time_ns, flags);
         let size_bytes = size_bytes(subject, headers, payload);
         self.state.messages += 1;
         self.state.bytes += size_bytes;
@@ -366,6 +367,10 @@ impl StreamStore for FileStore {
 
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError> {
         self.scan_next(&|_| true, flags, from)
+    }
+
+    fn next_with_headers(&mut self, from: u64) -> Result<Option<Message>, StoreError> {
+        self.scan_next(&|_| true, block::HEADED, from)
     }
 
     fn next(&mut self, filter: &Filter, from: u64) -> Result<Option<Message>, StoreError> {
