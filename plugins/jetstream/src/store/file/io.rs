@@ -22,7 +22,7 @@ const DIRECT_MIN: usize = 256 * 1024;
 /// A job with more than that goes to its files as a whole.
 const JOB_MAX: usize = 8 * 1024 * 1024;
 /// Buffers larger than that are given back.
-const BUFFER_MAX: usize = 1024 * 1024;
+const BUFFER_MAX: usize = 256 * 1024;
 
 /// The clock: nanoseconds that only grow.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -386,6 +386,7 @@ impl Io {
             together.iter().for_each(|write| joined.extend_from_slice(&write.content));
             let written = write(&self.disk, &self.root, slot, at, &joined[start..], &mut self.dirty);
             joined.truncate(start);
+            joined.shrink_to(BUFFER_MAX);
             self.buffer = joined;
             written?;
         }

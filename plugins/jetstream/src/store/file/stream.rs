@@ -28,9 +28,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 /// JS-132.
 const OVERHEAD_BYTES: u64 = 30;
 /// Written content that stays in memory for those who read what was just stored.
-const TAIL_BYTES: usize = 256 * 1024;
+const TAIL_BYTES: usize = 128 * 1024;
 /// Blocks whose offsets stay in memory, besides the last.
-const OFFSETS_KEPT: usize = 16;
+const OFFSETS_KEPT: usize = 8;
 /// A state log is written anew when it is larger than this and than four times what it was after the last time.
 const STATE_LOG_BYTES: u64 = 1024 * 1024;
 /// Skipped sequences that a block notes one by one.
@@ -216,10 +216,12 @@ impl FileStore {
     /// The last block is full.
     pub(super) fn seal(&mut self) {
         self.flush();
-        match self.blocks.last() {
+        match self.blocks.last_mut() {
             Some(block) if block.live == 0 => self.drop_block(self.blocks.len() - 1),
             Some(block) => {
-                self.remember(block.number);
+                block.offsets.iter_mut().for_each(Vec::shrink_to_fit);
+                let number = block.number;
+                self.remember(number);
                 let at = self.blocks.len() - 1;
                 self.note_block(at);
                 let is_packed = self.blocks[at].packed.is_some();

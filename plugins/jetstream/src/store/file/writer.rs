@@ -27,7 +27,7 @@ const SHORT_SYNC_NS: u64 = 300_000;
 const LEAD_BYTES: usize = 16 * 1024;
 const LEAD_BYTES_UNSYNCED: usize = 256 * 1024;
 /// What is only in the log comes to its files when it is so much or so old.
-const PENDING_BYTES: usize = 1024 * 1024;
+const PENDING_BYTES: usize = 512 * 1024;
 const PENDING_BYTES_INLINE: usize = 4 * 1024;
 const PENDING_NS: u64 = 500_000_000;
 /// What nobody waits for is written after that (SD-033).
