@@ -44,8 +44,8 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let disk = Arc::new(Disk::default());
-        let settings = StoreSettings { compress: seed % 2 == 0, ..StoreSettings::default() };
-        let key = (seed % 3 == 0).then_some("secret");
+        let settings = StoreSettings { compress: seed.is_multiple_of(2), ..StoreSettings::default() };
+        let key = seed.is_multiple_of(3).then_some("secret");
         let random = Random(seed);
         Self { disk, random, settings, key, sure: BTreeMap::new(), unsure: BTreeMap::new() }
     }
