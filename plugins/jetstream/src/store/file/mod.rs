@@ -14,6 +14,7 @@ mod entry;
 mod files;
 mod io;
 mod keeper;
+mod keeping;
 mod log;
 mod noting;
 mod pack;

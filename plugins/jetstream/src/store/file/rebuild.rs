@@ -160,6 +160,12 @@ impl Rebuild<'_> {
         }
     }
 
+    /// Large contents come to their file before the log says that they count. If the log is damaged at its end, that
+    /// may have been said there.
+    fn end_of(&self, block: &Block, content: &[u8], counts: usize) -> usize {
+        if self.ends.is_cut_short { whole(block, content, counts) } else { counts }
+    }
+
     fn block(&mut self, number: u64, file: FileName) -> Result<(), StoreError> {
         let counts = self.ends.files.get(&(self.store.home.id, file)).copied();
         let slot = Slot::found(&self.store.home, file);
@@ -185,14 +191,7 @@ impl Rebuild<'_> {
         if block.packed.is_some() {
             content = raw;
         } else if let Some(counts) = counts.filter(|counts| there as u64 > *counts) {
-            // Large contents come to their file before the log says that they count. If the log is damaged at its
-            // end, that may have been said there.
-            let is_unsure = self.ends.is_cut_short;
-            content.truncate(if is_unsure {
-                whole(&reader, &content, counts as usize)
-            } else {
-                counts as usize
-            });
+            content.truncate(self.end_of(&reader, &content, counts as usize));
         }
         let mut entries = Entries {
             cut_above: self.cut_above(number),
