@@ -9,6 +9,8 @@ mod conformance;
 mod crash;
 #[allow(dead_code)]
 mod disk;
+mod errors;
+mod full;
 mod kinds;
 mod model;
 #[path = "../../../../tests/third_party/redb/src/lib.rs"]

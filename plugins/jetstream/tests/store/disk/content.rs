@@ -13,12 +13,6 @@ pub struct Content {
 }
 
 impl Content {
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut content = Self::default();
-        content.write(0, bytes);
-        content
-    }
-
     pub fn len(&self) -> u64 {
         self.len
     }

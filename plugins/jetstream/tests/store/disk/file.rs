@@ -28,15 +28,6 @@ enum Change {
 }
 
 impl Node {
-    pub fn of(content: &[u8], durable: bool) -> Self {
-        let now = Content::of(content);
-        let (before, pending) = match durable {
-            true => (now.clone(), Vec::new()),
-            false => (Content::default(), vec![Change::Write(0, content.to_vec())]),
-        };
-        Self(Mutex::new(State { now, durable: before, pending }))
-    }
-
     /// The power goes: each change since the last sync is there, or not, or in part.
     pub fn crash(&self, random: &mut Random) {
         let mut state = self.0.lock();
