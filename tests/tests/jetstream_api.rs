@@ -26,7 +26,10 @@ macro_rules! topics {
     };
 }
 
-topics!(bodies, streams, updates, origins, consumers, messages, lists, account, advisories, deliveries);
+topics!(
+    bodies, streams, updates, origins, consumers, messages, lists, account, advisories, deliveries, storing,
+    system
+);
 
 fn reference(topic: &str) {
     let Some(program) = server::reference() else {

@@ -89,6 +89,12 @@ impl Done {
     pub const SILENT: Self = Self { success: false };
 }
 
+/// Of `ACCOUNT.PURGE` (JS-043).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Initiated {
+    pub initiated: bool,
+}
+
 /// Of `STREAM.CREATE`: without `domain` (JS-130).
 #[derive(Clone, Debug, Serialize)]
 pub struct Created<'a> {

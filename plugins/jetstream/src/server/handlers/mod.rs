@@ -16,7 +16,7 @@ use super::worker::Worker;
 use crate::api::advisory::Advisory;
 use crate::api::decode::Input;
 use crate::api::reply::system_failure;
-use crate::api::subject::Request as Asked;
+use crate::api::subject::{Request as Asked, SystemRequest};
 use crate::outbox::{Content, Post};
 use crate::stream::headers;
 use crate::wire::{ApiError, error};
@@ -50,6 +50,8 @@ pub async fn handle(server: &Arc<Server>, request: &Request) {
             no_responders(server, request);
             return;
         }
+        // JS-043: the only one of these that one server alone answers.
+        Asked::System(SystemRequest::AccountPurge { .. }) if account.is_system => {}
         Asked::System(_) => return,
         _ => {}
     }
@@ -61,7 +63,8 @@ pub async fn handle(server: &Arc<Server>, request: &Request) {
     };
     let record = Arc::new(Record::new(server, request, asked.audited()));
     let call = Call { server, account, request, input, kind: asked.reply_type(), record };
-    if account.is_system && asked != Asked::AccountInfo {
+    let is_known = matches!(asked, Asked::AccountInfo | Asked::System(_));
+    if account.is_system && !is_known {
         // JS-008
         call.publish(&system_failure(&error::NOT_ENABLED_FOR_ACCOUNT));
         return;
@@ -114,6 +117,7 @@ impl Call<'_> {
             }
             // JS-047: one server alone has no peers and no leader to move.
             Asked::Cluster(_) => Some(Err(error::CLUSTER_REQUIRED)),
+            Asked::System(SystemRequest::AccountPurge { account }) => Some(self.purge_account(account).await),
             // Not for here; told apart before.
             Asked::System(_)
             | Asked::ConsumerNext { .. }

@@ -6,8 +6,8 @@ use crate::api::advisory::{Action, Advisory};
 use crate::api::level;
 use crate::api::limits::ServerBytes;
 use crate::api::reply::{
-    Created, Info, LIST_LIMIT, Message, NAMES_LIMIT, Page, Purged, StoredMessage, StreamList, StreamNames,
-    page,
+    Created, Info, Initiated, LIST_LIMIT, Message, NAMES_LIMIT, Page, Purged, StoredMessage, StreamList,
+    StreamNames, page,
 };
 use crate::api::validate::Rules;
 use crate::api::validate::request::{Creation, create, free, update};
@@ -162,6 +162,19 @@ impl Call<'_> {
         self.server.delete(self.account, &stream).await?;
         self.advise(&Advisory::stream(Action::Delete, name));
         done(self.kind)
+    }
+
+    /// Deletes everything that an account has. One that is not there has nothing.
+    pub(super) async fn purge_account(&self, name: &str) -> Body {
+        if let Some(account) = self.server.account(name) {
+            let _changing = account.changing.lock().await;
+            let streams: Vec<_> = account.streams.read().values().cloned().collect();
+            for stream in streams {
+                self.server.delete(&account, &stream).await?;
+                self.server.advise(&account.name, &Advisory::stream(Action::Delete, &stream.name));
+            }
+        }
+        ok(self.kind, &Initiated { initiated: true })
     }
 
     pub(super) fn purge_stream(&self, name: &str) -> Option<Body> {
