@@ -57,7 +57,7 @@ impl FileEngine {
         threads: Option<Threads<'_>>,
     ) -> Result<Self, StoreError> {
         let root = root.trim_end_matches('/');
-        vfs.create_dir_all(root).map_err(|error| failed(root, &error))?;
+        make_root(&*vfs, root)?;
         let random = AtomicU64::new(options.random);
         let salts: Salts = Arc::new(move || {
             let value = random.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
@@ -79,6 +79,31 @@ impl FileEngine {
             Arc::new(Shared { disk, writer, salts, next_id, keys: options.keys, streams: Mutex::default() });
         Ok(Self { shared, root: root.to_owned(), ends: Mutex::new(replayed.ends) })
     }
+}
+
+/// Makes the folder, so that it is there after a power cut too.
+fn make_root(vfs: &dyn Vfs, root: &str) -> Result<(), StoreError> {
+    let parent = |path: &str| match path.rsplit_once('/') {
+        Some(("", _)) => "/".to_owned(),
+        Some((parent, _)) => parent.to_owned(),
+        None => ".".to_owned(),
+    };
+    let is_empty = |path: &str| vfs.list(path).is_ok_and(|names| names.is_empty());
+    // Those that may be new, and the one that they lie in.
+    let mut changed = Vec::new();
+    let mut path = root.to_owned();
+    while is_empty(&path) && path != "/" && path != "." {
+        path = parent(&path);
+        changed.push(path.clone());
+    }
+    vfs.create_dir_all(root).map_err(|error| failed(root, &error))?;
+    for dir in &changed {
+        // One that was there already may be closed to this user, but then the name in it was made by another.
+        if let Err(error) = vfs.sync_dir(dir) {
+            tracing::debug!("{dir}: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// The log, empty: what it said has been done.

@@ -96,13 +96,18 @@ impl Log {
             let open = || {
                 let file = vfs.open(&path, true)?;
                 let room = file.size()?;
-                Ok((file, room))
+                let mut block = vec![0; DATA as usize];
+                let got = file.read_at(0, &mut block)?;
+                Ok((file, room, Header::read(&block[..got]).0))
             };
-            let (file, room) = open().map_err(|error| failed(&path, &error))?;
-            Ok(Segment { path, file, room, used: room })
+            let (file, room, header) = open().map_err(|error| failed(&path, &error))?;
+            Ok((Segment { path, file, room, used: room }, header.map_or(0, |header| header.generation)))
         };
+        let ((first, of_first), (second, of_second)) = (open(0)?, open(1)?);
+        // The older one is emptied first: by itself it would say that files end where they ended then.
+        let active = usize::from(of_second >= of_first);
         let header = Header { generation, salt: salt(), next_id };
-        let mut log = Self { segments: [open(0)?, open(1)?], active: 1, header, at: DATA, size_max };
+        let mut log = Self { segments: [first, second], active, header, at: DATA, size_max };
         for _ in 0..2 {
             log.begin(salt(), next_id)?;
             log.sync()?;
