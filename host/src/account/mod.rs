@@ -250,6 +250,11 @@ impl Accounts {
         self.by_name.read().get(name).cloned()
     }
 
+    /// What the configuration or a plugin says of an account.
+    pub fn defined_as(&self, name: &str) -> Option<AccountOptions> {
+        self.definitions.lock().options(name).cloned()
+    }
+
     pub fn get_or_create(&self, name: &str) -> Arc<Account> {
         if let Some(account) = self.get(name) {
             return account;

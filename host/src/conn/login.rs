@@ -29,13 +29,14 @@ impl Session {
                 .merge(json)
                 .map_err(|e| Failure::silent(ClosedReason::ProtocolViolation, format!("CONNECT: {e}")))?;
         }
+        // First: who is refused is told of as well.
+        self.note_client(&options);
         self.check(&options)?;
         if self.flags.connected {
             let account = self.connection.account.read().clone();
             subscriptions::remove_all(&self.connection.receiver, &account);
         }
         let before = self.entered.then(|| self.connection.account.read().name.clone());
-        self.note_client(&options);
         let identity = self.authenticate(&options).await?;
         self.become_client(&options, json.is_some());
         self.bind(identity)?;

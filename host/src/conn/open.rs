@@ -115,7 +115,7 @@ pub fn admit(session: &Session) -> bool {
         let receiver = &session.connection.receiver;
         receiver.send(&ErrText::MaximumConnections.line());
         crate::log::error!("{} - {}", receiver.label(), ErrText::MaximumConnections);
-        context.registry.free_id(receiver.id);
+        context.registry.refuse(&session.connection);
         return false;
     }
     context.registry.add(session.connection.clone());

@@ -89,7 +89,7 @@ impl Session {
         let rest = &pass.buf[at..];
         if headers && !self.flags.headers {
             let log = "message headers not supported".to_owned();
-            return Step::End(End::Fail(Failure::silent(ClosedReason::MessageHeaderViolation, log)));
+            return Step::End(End::Fail(Failure::silent(ClosedReason::ProtocolViolation, log)));
         }
         let mut parsed = match parse::publish(rest, args, headers) {
             Ok(parsed) => parsed,

@@ -192,10 +192,18 @@ impl Registry {
 
     /// The connection is over: into the ring of closed ones, its ids free again.
     pub fn remove(&self, connection: &Connection, reason: ClosedReason, subs: LastSubs) {
-        let receiver = &connection.receiver;
-        if self.connections.write().remove(&receiver.cid).is_none() {
-            return;
+        if self.connections.write().remove(&connection.receiver.cid).is_some() {
+            self.note_closed(connection, reason, subs);
         }
+    }
+
+    /// A connection that there was no room for is one of the closed ones at once.
+    pub fn refuse(&self, connection: &Connection) {
+        self.note_closed(connection, ClosedReason::MaximumConnections, LastSubs::default());
+    }
+
+    fn note_closed(&self, connection: &Connection, reason: ClosedReason, subs: LastSubs) {
+        let receiver = &connection.receiver;
         let traffic = Traffic::of(receiver);
         let account = connection.account.read().id;
         let mut closed = self.closed.lock();

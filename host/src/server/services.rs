@@ -367,7 +367,7 @@ impl HostServices for Services {
     }
 
     fn snapshot(&self, kind: &str, params: &Value) -> Result<String> {
-        Ok(self.server()?.snapshot(kind, params)?.to_string())
+        self.server()?.snapshot(kind, params)
     }
 
     fn add_listener(

@@ -26,13 +26,17 @@ use serde_json::{Value, json};
 use varz::ServerFacts;
 
 impl Server {
-    /// The body of the endpoint `kind`. An error of kind `Invalid` has the text for whoever asked. May take a while
+    /// The body of the endpoint `kind`, as JSON. An error of kind `Invalid` has the text for whoever asked. May take a while
     /// and wait for plugins: not for a thread that serves connections.
-    pub fn snapshot(&self, kind: &str, params: &Value) -> Result<Value> {
+    pub fn snapshot(&self, kind: &str, params: &Value) -> Result<String> {
         let (id, context, plugins) = (self.facts.server_id.as_str(), &*self.context, &*self.plugins);
         let data = match kind {
+            // The large one is written at once.
+            "connz" => {
+                return connz::connz(id, context, params)
+                    .map_err(|text| Error::new(ErrorKind::Invalid, text));
+            }
             "varz" => Ok(self.varz()),
-            "connz" => connz::connz(id, context, params),
             "subsz" => subsz::subsz(id, context, params),
             "subscribers" => subscribers::subscribers(context, params),
             "routez" => Ok(links::routez(id, &self.facts.name)),
@@ -49,7 +53,7 @@ impl Server {
             "server" => Ok(server_info::server_info(context)),
             _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
         };
-        data.map_err(|text| Error::new(ErrorKind::Invalid, text))
+        data.map(|data| data.to_string()).map_err(|text| Error::new(ErrorKind::Invalid, text))
     }
 
     fn varz(&self) -> Value {

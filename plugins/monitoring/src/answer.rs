@@ -73,6 +73,11 @@ impl Answer {
         Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value) }
     }
 
+    /// The same of JSON as text.
+    pub fn json_text(text: &str) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented_text(text) }
+    }
+
     /// Health is told on one line, also when it is bad (MON-111).
     pub fn health(status: StatusCode, value: &Value) -> Self {
         Self { status, kind: Kind::Json, body: json::compact(value) }

@@ -10,7 +10,7 @@ use crate::page::{self, Link};
 use crate::params;
 use crate::query::{Query, QueryError, unescape};
 use crate::stats::RequestCounts;
-use natsd_plugin_api::serde_json::{self, Value, json};
+use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{ErrorKind, Host};
 
 /// Path and title, in the order of the root page (MON-011). The last two are natsd's own.
@@ -130,9 +130,8 @@ impl Endpoints {
             Ok(params) => params,
             Err(error) => return Answer::bad_request(error),
         };
-        let text = self.host.snapshot(kind, &params);
-        match text.and_then(|text| Ok(serde_json::from_str::<Value>(&text)?)) {
-            Ok(value) => Answer::json(&value),
+        match self.host.snapshot(kind, &params) {
+            Ok(text) => Answer::json_text(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => Answer::not_found(),
             Err(error) => Answer::bad_request(error),
         }

@@ -10,6 +10,82 @@ pub fn indented(value: &Value) -> String {
     written(value, Go(PrettyFormatter::with_indent(b"  ")))
 }
 
+/// The same of JSON that is text already: it is laid out as it comes, without being taken apart.
+pub fn indented_text(compact: &str) -> String {
+    let mut out = Vec::with_capacity(compact.len() * 3 / 2);
+    let mut rest = compact.as_bytes();
+    let mut depth = 0;
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + 2 * depth, b' ');
+    };
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => rest = copy_string(&mut out, rest),
+            b'{' | b'[' => {
+                out.push(byte);
+                match rest.split_first() {
+                    Some((&close @ (b'}' | b']'), after)) => {
+                        out.push(close);
+                        rest = after;
+                    }
+                    _ => {
+                        depth += 1;
+                        line(&mut out, depth);
+                    }
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                line(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            byte => out.push(byte),
+        }
+    }
+    // What came was UTF-8, and whole characters were replaced.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Copies a string from behind its opening quote, escaped as Go does; gives what follows it.
+fn copy_string<'a>(out: &mut Vec<u8>, text: &'a [u8]) -> &'a [u8] {
+    out.push(b'"');
+    let mut at = 0;
+    let mut copied = 0;
+    while let Some(&byte) = text.get(at) {
+        let (escape, len): (&[u8], usize) = match byte {
+            b'"' => break,
+            b'\\' => {
+                at += 2;
+                continue;
+            }
+            b'<' => (b"\\u003c", 1),
+            b'>' => (b"\\u003e", 1),
+            b'&' => (b"\\u0026", 1),
+            0xE2 if text[at..].starts_with("\u{2028}".as_bytes()) => (b"\\u2028", 3),
+            0xE2 if text[at..].starts_with("\u{2029}".as_bytes()) => (b"\\u2029", 3),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        out.extend_from_slice(&text[copied..at]);
+        out.extend_from_slice(escape);
+        at += len;
+        copied = at;
+    }
+    let end = at.min(text.len());
+    out.extend_from_slice(&text[copied..end]);
+    out.push(b'"');
+    text.get(end + 1..).unwrap_or_default()
+}
+
 /// One answer on one line.
 pub fn compact(value: &Value) -> String {
     written(value, Go(serde_json::ser::CompactFormatter))
@@ -64,13 +140,27 @@ impl<F: Formatter> Formatter for Go<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::{compact, indented};
+    use super::{compact, indented, indented_text};
     use natsd_plugin_api::serde_json::json;
 
     #[test]
     fn strings_are_escaped_as_in_go() {
         let value = json!({ "a<b": "x&y>\u{2028}\"z", "n": 1 });
         assert_eq!(compact(&value), r#"{"a\u003cb":"x\u0026y\u003e\u2028\"z","n":1}"#);
+    }
+
+    #[test]
+    fn text_is_laid_out_as_a_value_is() {
+        let value = json!({
+            "list": [], "block": {}, "items": [1, -2.5e10, null, true], "deep": { "a": [{ "b": "c:{},[]" }] },
+            "odd": "x\u{2028}\u{2029}<&>\"\\\n\u{e9}\u{20ac}", "q\"<": "\\",
+        });
+        assert_eq!(indented_text(&value.to_string()), indented(&value));
+        for text in ["", "{}", "[]", "\"\"", "5", "[[[]],{}]"] {
+            let value = natsd_plugin_api::serde_json::from_str(text).unwrap_or_default();
+            let expected = if text.is_empty() { String::new() } else { indented(&value) };
+            assert_eq!(indented_text(text), expected, "{text}");
+        }
     }
 
     #[test]

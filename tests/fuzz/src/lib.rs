@@ -16,6 +16,7 @@ mod cuts;
 mod jwt;
 mod nkeys;
 mod proxy_header;
+mod query_string;
 mod snapshot_archive;
 mod websocket_frames;
 
@@ -25,6 +26,7 @@ pub use creds::creds;
 pub use jwt::jwt;
 pub use nkeys::nkeys;
 pub use proxy_header::proxy_header;
+pub use query_string::query_string;
 pub use snapshot_archive::snapshot_archive;
 pub use websocket_frames::websocket_frames;
 
@@ -58,6 +60,12 @@ pub const TARGETS: &[Target] = &[
         run: proxy_header,
         words: proxy_header::WORDS,
         corpora: &["tests/fuzz/corpus/proxy_header"],
+    },
+    Target {
+        name: "query_string",
+        run: query_string,
+        words: query_string::WORDS,
+        corpora: &["tests/fuzz/corpus/query_string"],
     },
     Target {
         name: "snapshot_archive",

@@ -45,6 +45,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn query_string() {
+    fuzz("query_string");
+}
+
+#[test]
 fn snapshot_archive() {
     fuzz("snapshot_archive");
 }

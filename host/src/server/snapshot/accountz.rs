@@ -69,7 +69,7 @@ fn detail(context: &Context, plugins: &Plugins, account: &Account, update_unix_n
     put("leafnode_connections", 0.into());
     put("client_connections", account.connections().into());
     put("subscriptions", account.sublist.read().trie.len().into());
-    borders::add(&mut detail, &account.name, &context.options.load().accounts);
+    borders::add(&mut detail, &account.name, &context.accounts, &context.options.load().accounts.mappings);
     detail.insert("name_tag".to_owned(), json!(&*account.name));
     detail.insert("sublist_stats".to_owned(), json!(stats));
     for part in parts_of_plugins(plugins, "accountz", &json!({ "account": &*account.name })) {

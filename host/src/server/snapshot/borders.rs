@@ -1,20 +1,21 @@
 //! An account's mappings, exports and imports as `/accountz` shows them (MON-081 to MON-083).
 //!
-//! From the configuration: what plugins let accounts do across their borders they tell themselves. As in
-//! nats-server, an export says less than was configured: no threshold, no token position, no trace.
+//! What plugins let accounts do across their borders besides they tell themselves. As in nats-server, an export says
+//! less than was defined: no threshold, no token position, no trace.
 
+use crate::account::Accounts;
 use crate::config::borders;
 use crate::config::options::{
-    AccountOptions, AccountsOptions, ImportKind, ImportOptions, LatencyOptions, MappingOptions, ResponseType,
+    AccountOptions, ImportKind, ImportOptions, LatencyOptions, MappingOptions, ResponseType,
 };
 use serde_json::{Map, Value, json};
 
-/// Puts in those of the account `name` that there are.
-pub fn add(detail: &mut Map<String, Value>, name: &str, options: &AccountsOptions) {
-    let account = options.accounts.iter().find(|account| account.name == name);
-    let mappings = match account {
+/// Puts in those of the account `name` that there are. `of_global`: the mappings outside of accounts.
+pub fn add(detail: &mut Map<String, Value>, name: &str, accounts: &Accounts, of_global: &[MappingOptions]) {
+    let account = accounts.defined_as(name);
+    let mappings = match &account {
+        _ if name == crate::account::GLOBAL => of_global,
         Some(account) => account.mappings.as_slice(),
-        None if name == crate::account::GLOBAL => options.mappings.as_slice(),
         None => &[],
     };
     if !mappings.is_empty() {
@@ -22,7 +23,7 @@ pub fn add(detail: &mut Map<String, Value>, name: &str, options: &AccountsOption
         detail.insert("mappings".to_owned(), Value::Object(shown.collect()));
     }
     let Some(account) = account else { return };
-    for (what, list) in [("exports", exports(account)), ("imports", imports(account, options))] {
+    for (what, list) in [("exports", exports(&account)), ("imports", imports(&account, accounts))] {
         if !list.is_empty() {
             detail.insert(what.to_owned(), list.into());
         }
@@ -104,7 +105,7 @@ fn exports(account: &AccountOptions) -> Vec<Value> {
 }
 
 /// Streams first.
-fn imports(account: &AccountOptions, options: &AccountsOptions) -> Vec<Value> {
+fn imports(account: &AccountOptions, accounts: &Accounts) -> Vec<Value> {
     let is_service = |import: &ImportOptions| matches!(import.kind, ImportKind::Service { .. });
     let mut imports: Vec<_> = account.imports.iter().collect();
     imports.sort_by_key(|import| is_service(import));
@@ -123,8 +124,8 @@ fn imports(account: &AccountOptions, options: &AccountsOptions) -> Vec<Value> {
                 shown["type"] = "service".into();
                 (shown["invalid"], shown["share"], shown["tracking"]) =
                     (false.into(), (*share).into(), false.into());
-                if let Some(told) = latency_of(account, import, options) {
-                    shown["latency"] = latency(told);
+                if let Some(told) = latency_of(account, import, accounts) {
+                    shown["latency"] = latency(&told);
                 }
             }
         }
@@ -148,13 +149,13 @@ fn local_subject(import: &ImportOptions) -> String {
 }
 
 /// What the exporter measures of an imported service.
-fn latency_of<'a>(
+fn latency_of(
     importer: &AccountOptions,
     import: &ImportOptions,
-    options: &'a AccountsOptions,
-) -> Option<&'a LatencyOptions> {
-    let exporter = options.accounts.iter().find(|account| account.name == import.account)?;
-    borders::export_of(exporter, &importer.name, import)?.service.as_ref()?.latency.as_ref()
+    accounts: &Accounts,
+) -> Option<LatencyOptions> {
+    let exporter = accounts.defined_as(&import.account)?;
+    borders::export_of(&exporter, &importer.name, import)?.service.as_ref()?.latency.clone()
 }
 
 fn latency(told: &LatencyOptions) -> Value {

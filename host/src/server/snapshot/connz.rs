@@ -122,7 +122,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Value, String> {
+pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<String, String> {
     let params: Params = serde_json::from_value(params.clone()).map_err(|error| error.to_string())?;
     let sort = sort_of(&params)?;
     let filter = match params.filter_subject.as_str() {
@@ -146,7 +146,7 @@ pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Value
     if !params.acc.is_empty() && context.accounts.get(&params.acc).is_none() {
         // MON-052: as if there were no server either.
         page.server_id.clear();
-        return serde_json::to_value(page).map_err(|error| error.to_string());
+        return serde_json::to_string(&page).map_err(|error| error.to_string());
     }
     // Of a state that there is not, there are none.
     let mut open = if matches!(params.state, OPEN | ALL) { context.registry.all() } else { Vec::new() };
@@ -167,7 +167,7 @@ pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Value
     let shown: Vec<ConnInfo> = shown.map(|row| info(row, &params, now_unix_ns)).collect();
     page.num_connections = shown.len();
     page.connections = Some(shown);
-    serde_json::to_value(page).map_err(|error| error.to_string())
+    serde_json::to_string(&page).map_err(|error| error.to_string())
 }
 
 const OPEN: i64 = 0;
@@ -218,7 +218,6 @@ fn narrow(
 }
 
 fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
-    let facts = row.facts();
     let end_unix_ns = row.stop_unix_ns().unwrap_or(now_unix_ns);
     let views = match params.subscriptions || params.subscriptions_detail {
         true => row.subs(),
@@ -231,7 +230,21 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
             Vec::new(),
         ),
     };
-    let mut info = ConnInfo {
+    let account = row.account();
+    row.with_facts(|facts| {
+        let mut info = about(row, facts, end_unix_ns);
+        info.subscriptions_list = subscriptions_list;
+        info.subscriptions_list_detail = subscriptions_list_detail;
+        if params.auth {
+            add_auth(&mut info, row, facts, &account);
+        }
+        info
+    })
+}
+
+/// Without who it is, and its subscriptions.
+fn about(row: &Row, facts: &Facts, end_unix_ns: u64) -> ConnInfo {
+    ConnInfo {
         cid: row.cid,
         kind: "Client",
         r#type: facts.client_type.clone(),
@@ -260,16 +273,12 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         tls_first: facts.tls_first,
         authorized_user: String::new(),
         account: String::new(),
-        subscriptions_list,
-        subscriptions_list_detail,
+        subscriptions_list: Vec::new(),
+        subscriptions_list_detail: Vec::new(),
         name_tag: String::new(),
         tags: Vec::new(),
         proxy: facts.proxy_key.as_ref().map(|key| Proxy { key: key.to_string() }),
-    };
-    if params.auth {
-        add_auth(&mut info, row, &facts);
     }
-    info
 }
 
 /// Of a closed connection each subscription names the account, unless that is the global one.
@@ -284,9 +293,8 @@ fn sub_detail(view: &SubView, row: &Row) -> SubDetail {
 }
 
 /// MON-047, MON-061: the global account is the tag of open connections only.
-fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts) {
-    let account = row.account();
-    let is_global = &*account == crate::account::GLOBAL;
+fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
+    let is_global = account == crate::account::GLOBAL;
     if !(is_global && row.stop_unix_ns().is_some()) {
         info.name_tag = account.to_string();
     }

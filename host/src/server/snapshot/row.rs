@@ -55,10 +55,11 @@ impl Row {
         }
     }
 
-    pub fn facts(&self) -> Facts {
+    /// The facts are locked for as long as `use_them` runs: it must not ask for anything else of the connection.
+    pub fn with_facts<T>(&self, use_them: impl FnOnce(&Facts) -> T) -> T {
         match &self.source {
-            Source::Open(connection) => connection.facts.lock().clone(),
-            Source::Closed(closed) => closed.facts.clone(),
+            Source::Open(connection) => use_them(&connection.facts.lock()),
+            Source::Closed(closed) => use_them(&closed.facts),
         }
     }
 
