@@ -118,14 +118,7 @@ fn passwords_and_keys_of_accounts_stay_secret() {
         Client::join(server.server.address(), r#""user":"a","pass":"plain-secret-1","name":"good""#).unwrap();
     good.send(b"SUB x 1\r\n").unwrap();
     good.sync();
-    for wrong in [
-        r#""user":"a","pass":"wrong-secret-1""#,
-        r#""auth_token":"wrong-token-1""#,
-        r#""jwt":"token-of-nobody","sig":"wrong-secret-1""#,
-        r#""user":"nobody","pass":"wrong-secret-1","auth_token":"wrong-token-1""#,
-    ] {
-        Client::join(server.server.address(), wrong).unwrap().until_closed();
-    }
+    be_refused(&server);
     nothing_over_http(&server, &secrets);
     for kind in REQUESTS {
         let body = r#"{"auth":true,"subscriptions":true,"state":2,"account":"A","accounts":true,"config":true,"name":"heap"}"#;
@@ -143,6 +136,18 @@ fn passwords_and_keys_of_accounts_stay_secret() {
     }
     assert!(told.contains("CLIENT.AUTH.ERR") && told.contains("DISCONNECT"), "{told}");
     nothing_in("the system account", &told, &secrets);
+}
+
+/// Clients with secrets that do not fit.
+fn be_refused(server: &Monitored) {
+    for wrong in [
+        r#""user":"a","pass":"wrong-secret-1""#,
+        r#""auth_token":"wrong-token-1""#,
+        r#""jwt":"token-of-nobody","sig":"wrong-secret-1""#,
+        r#""user":"nobody","pass":"wrong-secret-1","auth_token":"wrong-token-1""#,
+    ] {
+        Client::join(server.server.address(), wrong).unwrap().until_closed();
+    }
 }
 
 #[test]
