@@ -4,7 +4,7 @@
 //! `NATSD_CRASH_RUNS` says how many runs; `NATSD_CRASH_SEED=n` replays one.
 
 use crate::disk::Disk;
-use crate::kinds::{Kind, Redb, commit};
+use crate::kinds::{File, Kind, Redb, commit};
 use crate::model::Model;
 use crate::ops::{Mix, Op, random_op};
 use crate::random::Random;
@@ -54,6 +54,14 @@ pub fn campaign(name: &str, runs: u64, run: impl Fn(u64)) {
         }
     }
     assert!(failed.is_empty(), "{name}: seeds {failed:?} failed");
+}
+
+#[test]
+fn crashes_of_natsds_files() {
+    campaign("crashes_of_natsds_files", setting("NATSD_CRASH_RUNS").unwrap_or(RUNS), |seed| {
+        let disk = Disk::new(seed);
+        run(&File { disk: disk.clone(), seed }, disk, seed);
+    });
 }
 
 #[test]

@@ -5,13 +5,10 @@ use crate::kinds::{File, Kind, commit, create, found};
 use crate::model::Model;
 use crate::ops::{Mix, Op, message};
 use crate::random::Random;
-use natsd_jetstream::store::vfs::Vfs;
 use natsd_jetstream::store::{StoreSettings, StreamStore};
 use std::sync::Arc;
 
 fn filled(disk: &Arc<Disk>) -> Model {
-    disk.create_dir_all("js").unwrap();
-    disk.sync_dir("").unwrap();
     let engine = File { disk: disk.clone(), seed: 1 }.open().unwrap();
     let mut store = create(&*engine, "S", &StoreSettings::default());
     let (mut model, mut random) = (Model::new(0, b"meta"), Random::new(9));

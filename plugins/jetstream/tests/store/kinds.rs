@@ -53,7 +53,7 @@ impl Kind for File {
     fn open(&self) -> Result<Box<dyn StoreEngine>, StoreError> {
         let random = self.seed.wrapping_add(self.disk.faults.steps());
         let options = Options { sync: Sync::Always, random, keys: None };
-        Ok(Box::new(FileEngine::open(self.disk.clone(), "js", options, None)?))
+        Ok(Box::new(FileEngine::open(self.disk.clone(), "/srv/js", options, None)?))
     }
 }
 
