@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Key with its aliases, the first being the name plugins see; and the plugin.
 /// A key inside a block is written with its path, `*` standing for the name of an account.
-const KNOWN: [(&[&str], &str); 22] = [
+const KNOWN: [(&[&str], &str); 24] = [
     (&["jetstream"], "jetstream"),
     (&["store_dir", "storedir"], "jetstream"),
     (&["default_js_domain"], "jetstream"),
@@ -22,6 +22,8 @@ const KNOWN: [(&[&str], &str); 22] = [
     (&["https"], "monitoring"),
     (&["https_port"], "monitoring"),
     (&["http_base_path"], "monitoring"),
+    (&["dashboard"], "monitoring"),
+    (&["opentelemetry"], "monitoring"),
     (&["operator", "operators", "root", "roots", "root_operator", "root_operators"], "auth-jwt"),
     (&["resolver", "account_resolver", "accounts_resolver"], "auth-jwt"),
     (&["resolver_tls"], "auth-jwt"),
