@@ -130,8 +130,10 @@ impl Call<'_> {
     fn answer(&self, body: Body) {
         let is_error = body.is_err();
         let text = reply::text(self.kind, body);
+        // Counted first: whoever has the answer may ask for the counts.
+        let advisory = self.record.answered(is_error, &text);
         self.publish(&text);
-        if let Some(advisory) = self.record.answered(is_error, &text) {
+        if let Some(advisory) = advisory {
             self.advise(&advisory);
         }
     }
