@@ -6,8 +6,8 @@
 
 mod compare;
 mod conformance;
+mod corruption;
 mod crash;
-#[allow(dead_code)]
 mod disk;
 mod errors;
 mod full;
