@@ -50,7 +50,7 @@ struct Stored {
 impl Stored {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let (compressed, closed) = (seed % 3 == 2, seed % 2 == 0);
+        let (compressed, closed) = (seed % 3 == 2, seed.is_multiple_of(2));
         let disk = Disk::new(seed);
         let kind = File { disk: disk.clone(), seed };
         let engine = kind.open().unwrap();
