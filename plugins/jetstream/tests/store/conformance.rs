@@ -387,6 +387,7 @@ conformance!(third_party, crate::kinds::Redb::new() =>
     any_operations_leave_what_the_model_has, an_uncommitted_change_takes_effect_at_once);
 conformance!(file, crate::kinds::File::new() =>
     nothing_is_in_a_new_stream, a_stream_may_begin_later, names_are_taken_once,
-    skips_leave_sequences_without_messages,
-    purges_take_what_they_say, messages_may_be_large_or_empty,
-    flags_and_times_are_found, consumers_come_back_with_state_and_changes, what_is_destroyed_is_gone);
+    skips_leave_sequences_without_messages, removing_ends_moves_the_first_and_keeps_the_last,
+    purges_take_what_they_say, compact_and_truncate_go_beyond_both_ends, messages_may_be_large_or_empty,
+    flags_and_times_are_found, consumers_come_back_with_state_and_changes, what_is_destroyed_is_gone,
+    any_operations_leave_what_the_model_has, an_uncommitted_change_takes_effect_at_once);

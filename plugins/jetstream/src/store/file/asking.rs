@@ -154,14 +154,14 @@ impl FileStore {
     pub(super) fn first_since(&mut self, time_ns: i64) -> Result<u64, StoreError> {
         let at = self.blocks.partition_point(|block| block.last_time_ns < time_ns);
         let Some(block) = self.blocks.get(at) else { return Ok(self.state.last_seq + 1) };
-        let (mut low, mut high) = (block.first_seq, block.last_seq);
+        let (mut low, mut high) = (block.first_seq, block.last_seq + 1);
         if block.first_time_ns >= time_ns {
             high = low;
         }
         // Times never go back, so the first that is late enough is found by halving.
         while low < high {
             let middle = low + (high - low) / 2;
-            let found = (middle..=high).find_map(|seq| self.read(at, seq).ok().flatten());
+            let found = (middle..high).find_map(|seq| self.read(at, seq).ok().flatten());
             match found {
                 Some(message) if message.time_ns < time_ns => low = message.seq + 1,
                 Some(_) | None => high = middle,

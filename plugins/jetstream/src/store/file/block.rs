@@ -307,9 +307,10 @@ impl Block {
         self.live -= 1;
     }
 
-    /// What is above does not count any more.
-    pub fn cut(&mut self, last_seq: u64) {
+    /// What is above does not count any more. The time is that of the last message that is left.
+    pub fn cut(&mut self, last_seq: u64, last_time_ns: Option<i64>) {
         if self.last_seq > last_seq {
+            self.last_time_ns = last_time_ns.unwrap_or(self.first_time_ns);
             self.last_seq = last_seq;
             self.cut_above = self.cut_above.min(last_seq);
         }

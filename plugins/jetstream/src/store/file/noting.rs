@@ -22,6 +22,11 @@ impl FileStore {
         }
     }
 
+    pub(super) fn note_floor(&mut self) {
+        let floor = self.floor();
+        self.note(&floor);
+    }
+
     /// What a block has, so that a recovery knows what it should find there.
     pub(super) fn note_block(&mut self, at: usize) {
         let fact = self.blocks[at].fact();

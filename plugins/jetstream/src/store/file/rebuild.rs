@@ -222,8 +222,10 @@ impl Rebuild<'_> {
         if block.packed.is_none() && (end as usize) < there {
             cut(&self.store.shared, &path, end)?;
         }
-        if block.live == 0 && !is_damaged && self.found.last_seq >= block.last_seq {
-            // Everything in it is gone, and the state log knows its last sequence.
+        let is_known =
+            self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
+        if block.live == 0 && !is_damaged && is_known {
+            // Everything in it is gone, and the state log knows its last sequence and time.
             if let Err(error) = self.store.shared.disk.vfs.remove_file(&path) {
                 tracing::warn!("{path} could not be removed: {error}");
             }

@@ -16,6 +16,10 @@ impl FileStore {
         let size = size_bytes(message.subject.len(), message.headers.len(), message.payload.len());
         if erase {
             self.erase(at, seq)?;
+            // Its time goes with it, and with the compressed block those of others that were removed.
+            if message.time_ns >= self.state.last_time_ns || self.blocks[at].packed.is_some() {
+                self.note_floor();
+            }
         }
         self.blocks[at].kill(seq);
         self.state.messages -= 1;
@@ -124,8 +128,7 @@ impl FileStore {
         self.find_first()?;
         let first_seq = self.state.first_seq;
         self.state.lost_seqs.retain(|lost| *lost >= first_seq);
-        let floor = self.floor();
-        self.note(&floor);
+        self.note_floor();
         Ok(())
     }
 
@@ -140,13 +143,19 @@ impl FileStore {
         while self.blocks.last().is_some_and(|block| block.first_seq > seq) {
             self.drop_block(self.blocks.len() - 1);
         }
-        self.blocks.iter_mut().for_each(|block| block.cut(seq));
+        let last = self.scan_last(&|_| true, seq)?;
+        for block in &mut self.blocks {
+            let last = last.as_ref().filter(|last| (block.first_seq..=block.last_seq).contains(&last.seq));
+            block.cut(seq, last.map(|last| last.time_ns));
+        }
         // What the files have above does not count; what comes now does.
         self.starts_block = true;
         self.state.lost_seqs.retain(|lost| *lost <= seq);
         let next_block = self.next_block;
         self.note(&Fact::Truncated { last_seq: seq, next_block });
-        self.find_first()
+        self.find_first()?;
+        self.note_floor();
+        Ok(())
     }
 
     /// After a recovery: when the first message was stored.

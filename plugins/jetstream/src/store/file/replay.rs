@@ -7,9 +7,9 @@ use super::log::{self, DATA, Header};
 use super::place::{FileName, ancestors, stream_of};
 use crate::store::StoreError;
 use crate::store::vfs::{Vfs, VfsFile};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use natsd_plugin_api::tracing;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the log said.
@@ -83,10 +83,11 @@ struct Work<'a> {
     /// Folders of streams.
     places: HashMap<u64, String>,
     last_id: u64,
-    gone: HashSet<u64>,
-    removed: HashSet<(u64, FileName)>,
+    /// In an order, so that a simulation does the same each time.
+    gone: BTreeSet<u64>,
+    removed: BTreeSet<(u64, FileName)>,
     /// Open files, with what was written to them since they were opened.
-    files: HashMap<(u64, FileName), (String, Arc<dyn VfsFile>)>,
+    files: BTreeMap<(u64, FileName), (String, Arc<dyn VfsFile>)>,
     dirs: BTreeSet<String>,
     buffer: Vec<u8>,
 }
@@ -106,7 +107,7 @@ impl<'a> Work<'a> {
             }
         }
         let last_id = places.keys().max().copied().unwrap_or(0);
-        let (gone, removed, files) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let (gone, removed, files) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let (dirs, buffer) = (BTreeSet::new(), Vec::new());
         Ok(Self { vfs, root, places, last_id, gone, removed, files, dirs, buffer })
     }

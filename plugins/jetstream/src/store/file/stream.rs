@@ -306,8 +306,8 @@ impl StreamStore for FileStore {
             block.encode_skip(&mut self.open, self.open_at, first, count, time_ns);
             block.fill_to(self.state.last_seq + 1);
         } else {
-            let floor = self.floor();
-            self.note(&floor);
+            self.note(&Fact::Dead(self.state.last_seq + 1 - count, self.state.last_seq));
+            self.note_floor();
         }
         if self.state.messages == 0 {
             self.find_first()?;
