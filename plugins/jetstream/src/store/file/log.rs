@@ -110,13 +110,13 @@ impl Log {
         let mut log = Self { segments: [first, second], active, header, at: DATA, size_max };
         for _ in 0..2 {
             log.begin(salt(), next_id)?;
-            log.sync()?;
         }
         vfs.sync_dir(root).map_err(|error| failed(root, &error))?;
         Ok(log)
     }
 
-    /// Goes on in the other segment, whose content is not needed any more. Durable with the next sync.
+    /// Goes on in the other segment, whose content is not needed any more. Durable before anything of it is written
+    /// over: half of an earlier use would say that files end where they once ended.
     pub fn begin(&mut self, salt: u64, next_id: u64) -> Result<(), StoreError> {
         self.active = 1 - self.active;
         self.header = Header { generation: self.header.generation + 1, salt, next_id };
@@ -127,7 +127,7 @@ impl Log {
         let segment = &mut self.segments[self.active];
         segment.file.write_all_at(0, &block).map_err(|error| failed(&segment.path, &error))?;
         segment.room = segment.room.max(DATA);
-        Ok(())
+        self.sync()
     }
 
     pub fn generation(&self) -> u64 {
@@ -214,7 +214,11 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::{DATA, HEADER, Header};
+    #![allow(clippy::unwrap_used)]
+
+    use super::{DATA, HEADER, Header, Log};
+    use crate::store::file::tests::disk::Disk;
+    use crate::store::vfs::Vfs;
 
     #[test]
     fn one_good_copy_of_a_header_is_enough() {
@@ -230,5 +234,17 @@ mod tests {
             assert_eq!(Header::read(&damaged), (Some(header), true), "bit {bit}");
         }
         assert_eq!(Header::read(&[]).0, None);
+    }
+
+    /// A crash between both once left the first records of an earlier use under its old header: files were cut where
+    /// those said that they end.
+    #[test]
+    fn a_new_use_is_durable_before_it_overwrites_the_last() {
+        let disk = Disk::default();
+        disk.create_dir_all("js").unwrap();
+        let mut log = Log::start(&disk, "js", 1, 1 << 20, || 5, 1).unwrap();
+        log.write(&[1; 100]).unwrap();
+        log.begin(6, 1).unwrap();
+        assert_eq!(disk.unsynced(), 0);
     }
 }

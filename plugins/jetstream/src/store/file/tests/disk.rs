@@ -106,6 +106,11 @@ impl Disk {
         state.writes.clear();
     }
 
+    /// Writes that a crash may undo.
+    pub fn unsynced(&self) -> usize {
+        self.0.lock().files.values().map(|file| file.state.lock().writes.len()).sum()
+    }
+
     pub fn content(&self, path: &str) -> Vec<u8> {
         self.0.lock().files[path].state.lock().now.clone()
     }

@@ -3,7 +3,7 @@
 
 mod compression;
 mod crashes;
-mod disk;
+pub mod disk;
 mod encryption;
 mod faults;
 
