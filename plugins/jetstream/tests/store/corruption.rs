@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Up to the first seed that fails; 5,000 are the aim.
-const RUNS: u64 = 33;
+const RUNS: u64 = 108;
 /// Runs that share what was stored before the damage.
 const SHARED: u64 = 20;
 

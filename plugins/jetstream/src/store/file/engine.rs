@@ -2,6 +2,7 @@
 
 use super::entry::{Job, Op};
 use super::files::{Disk, Slot, failed};
+use super::floors::Floor;
 use super::io::{Clock, Salts};
 use super::log::{self, Log};
 use super::place::{self, FileName, Home};
@@ -231,6 +232,7 @@ impl FileEngine {
             ops: vec![create],
             written: Arc::default(),
             number: 0,
+            floor: Floor { generation: 1, number: 2, last_seq: first_seq - 1, last_time_ns: 0 },
             waits: true,
             gone: false,
             erases: false,

@@ -3,6 +3,8 @@
 //! The record is whole or it is nothing, so a job is never done in part. Doing one again changes nothing. Pure.
 
 use super::files::{Slot, mark_known};
+use super::floors::Floor;
+use super::mend::Mender;
 use super::place::{FileName, Home};
 use super::record::{self, Bad, push_bytes, push_varint, take_bytes, take_varint};
 use bytes::Bytes;
@@ -27,6 +29,7 @@ const CREATE: u64 = 1;
 const KNOWN: u64 = 2;
 const REMOVE: u64 = 3;
 const REWRITE: u64 = 4;
+const FLOOR: u64 = 5;
 /// Bits of a tag that say which of them.
 const TAG_BITS: u32 = 3;
 
@@ -63,6 +66,8 @@ pub struct Job {
     /// Told of the number when everything is in its files, so that the stream can forget its copy.
     pub written: Arc<AtomicU64>,
     pub number: u64,
+    /// How far the stream is then.
+    pub floor: Floor,
     /// Somebody waits until it is durable.
     pub waits: bool,
     /// The stream is removed.
@@ -155,6 +160,14 @@ pub fn push_known(out: &mut Vec<u8>, place: &Place, op: &Op) {
     });
 }
 
+/// Adds a record that says how far a stream was, so that what was said before may be forgotten.
+pub fn push_floor(out: &mut Vec<u8>, place: &Place, home: &Home, floor: &Floor) {
+    push_record(out, place, home, false, false, |out| {
+        push_varint(out, FLOOR);
+        floor.push(out);
+    });
+}
+
 fn push_op(out: &mut Vec<u8>, op: &Op, generation: u64, direct_min: usize) {
     let slot = op.slot();
     let tag = slot.name.pack() << TAG_BITS;
@@ -236,6 +249,7 @@ pub enum LoggedOp<'a> {
     Remove {
         file: FileName,
     },
+    Floor(Floor),
 }
 
 impl<'a> Logged<'a> {
@@ -263,6 +277,7 @@ impl<'a> Logged<'a> {
                     LoggedOp::Rewrite { file, at, content: take_bytes(&mut body)? }
                 }
                 REMOVE => LoggedOp::Remove { file },
+                FLOOR => LoggedOp::Floor(Floor::take(&mut body)?),
                 _ => return None,
             });
         }
@@ -275,7 +290,7 @@ impl<'a> Logged<'a> {
 pub struct Scanned {
     /// Places that could not be read, with good records behind them.
     pub damaged: u64,
-    /// Behind the last good record is the beginning of another.
+    /// Behind the last good record is the beginning of another, or the file ends: there may have been more.
     pub is_cut_short: bool,
 }
 
@@ -283,7 +298,8 @@ pub struct Scanned {
 /// or a torn write.
 pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut(Logged<'a>)) -> Scanned {
     let (mut at, mut scanned) = (from, Scanned::default());
-    while at < content.len() {
+    let used = used(content);
+    while at < used {
         match record::read(content, at, 0, salt) {
             Ok(record) => {
                 if record.kind == JOB
@@ -293,7 +309,7 @@ pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut
                 }
                 at = (at + record.len).next_multiple_of(ALIGN);
             }
-            Err(bad) => match resync(content, at, bad, salt) {
+            Err(bad) => match resync(content, at, used, bad, salt) {
                 Some(next) => {
                     scanned.damaged += 1;
                     at = next;
@@ -305,17 +321,46 @@ pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut
             },
         }
     }
+    // There is always room behind what was written, but in one that is new.
+    let is_new = content.len() == from;
+    scanned.is_cut_short |= !is_new && at + record::HEAD > content.len();
     scanned
 }
 
-fn resync(content: &[u8], bad_at: usize, bad: Bad, salt: u64) -> Option<usize> {
+/// Repairs the records of a segment that one bit is wrong in.
+pub fn mend(content: &mut [u8], from: usize, salt: u64) -> usize {
+    let (mut at, used, mut mender) = (from, used(content), Mender::default());
+    while at < used {
+        match record::read(content, at, 0, salt) {
+            Ok(record) => at = (at + record.len).next_multiple_of(ALIGN),
+            Err(bad) => {
+                if let Some(whole) = mender.mend(content, at, bad, 0, salt) {
+                    content[at..at + whole.len()].copy_from_slice(&whole);
+                } else {
+                    let Some(next) = resync(content, at, used, bad, salt) else { break };
+                    at = next;
+                }
+            }
+        }
+    }
+    mender.mended.len()
+}
+
+/// Up to where there is anything but the zeros that a segment is made of: no record begins behind that.
+fn used(content: &[u8]) -> usize {
+    const PART: usize = 4096;
+    let last = content.rchunks(PART).position(|part| part != &[0; PART][..part.len()]);
+    last.map_or(0, |parts| content.len() - parts * PART)
+}
+
+fn resync(content: &[u8], bad_at: usize, used: usize, bad: Bad, salt: u64) -> Option<usize> {
     if let Bad::Content { len } = bad {
         let next = (bad_at + len).next_multiple_of(ALIGN);
         if record::read(content, next, 0, salt).is_ok() {
             return Some(next);
         }
     }
-    (bad_at + ALIGN..content.len()).step_by(ALIGN).find(|&at| record::read(content, at, 0, salt).is_ok())
+    (bad_at + ALIGN..used).step_by(ALIGN).find(|&at| record::read(content, at, 0, salt).is_ok())
 }
 
 #[cfg(test)]
@@ -329,6 +374,7 @@ mod tests {
             ops,
             written: Arc::default(),
             number: 1,
+            floor: Floor::default(),
             waits: true,
             gone: false,
             erases: false,

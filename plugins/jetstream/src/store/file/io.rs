@@ -5,6 +5,7 @@
 
 use super::entry::{Job, Op, push_job, push_known};
 use super::files::{Disk, Slot, mark_dirty};
+use super::floors::Floors;
 use super::keeper::{Chore, Dirty, Keeper};
 use super::log::Log;
 use super::place::ancestors;
@@ -42,6 +43,7 @@ pub struct Io {
     dirty: Dirty,
     /// Of what is dirty while there is no log.
     turn: u64,
+    floors: Floors,
     /// Jobs that wait for space on the disk.
     pub held: Vec<Job>,
     /// Those who wait until something is nowhere in the log.
@@ -92,6 +94,7 @@ impl Io {
             pending: Pending::default(),
             dirty: Dirty::default(),
             turn: 1,
+            floors: Floors::default(),
             held: Vec::new(),
             erasing: Vec::new(),
             full: None,
@@ -187,6 +190,7 @@ impl Io {
             self.switch()?;
         }
         if let Some(log) = &self.log {
+            self.floors.pay(&mut self.buffer, &log.place());
             push_job(&mut self.buffer, &log.place(), job, direct_min);
         }
         Ok(direct_min)
@@ -207,6 +211,7 @@ impl Io {
         self.buffer.shrink_to(BUFFER_MAX);
         if let Err(error) = written {
             // The log knows nothing of them after all.
+            self.floors.are_owed = true;
             for (job, _) in &*ready {
                 job.home.named.store(0, Relaxed);
                 job.ops.iter().for_each(|op| op.slot().known.store(0, Relaxed));
@@ -216,6 +221,7 @@ impl Io {
             return Err(error);
         }
         for (mut job, direct_min) in ready.drain(..) {
+            self.floors.note(&job);
             if job.erases {
                 self.erasing.push(job.without_ops());
             } else {
@@ -399,6 +405,7 @@ impl Io {
         let Some(generation) = self.log.as_ref().map(Log::generation) else { return Ok(()) };
         self.settle(generation);
         self.keeper.wait(generation - 1)?;
+        self.floors.are_owed = true;
         match &mut self.log {
             Some(log) => log.begin((self.salts)(), self.next_id.load(Relaxed)),
             None => Ok(()),
@@ -422,6 +429,11 @@ impl Io {
         if let Some(log) = &mut self.log {
             log.wipe(|| salts(), self.next_id.load(Relaxed))?;
             self.keeper.assume(log.generation() - 1);
+            self.floors.are_owed = true;
+            self.floors.pay(&mut self.buffer, &log.place());
+            let written = if self.buffer.is_empty() { Ok(()) } else { log.write(&self.buffer) };
+            self.buffer.clear();
+            written?;
         }
         self.erasing.drain(..).for_each(|mut job| job.answer(&Ok(())));
         Ok(())

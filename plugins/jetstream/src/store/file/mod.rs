@@ -4,7 +4,7 @@
 //! written to one log for all streams (`log`, `entry`) and synced there, once for all that came meanwhile; the files
 //! of streams follow later, without a sync. `writer` decides who writes and when, `io` does it, `keeper` syncs files
 //! and deletes beside that, so that segments of the log can be used again. `replay` does what the log says after a
-//! start, `recovery` and `rebuild` then read a stream's files, `seal` encrypts
+//! start, `recovery` and `rebuild` then read a stream's files, `mend` repairs records, `seal` encrypts
 //! them, `pack` compresses blocks that are full. `stream` is what a stream's task sees, `engine` finds streams.
 
 mod asking;
@@ -12,10 +12,12 @@ mod block;
 mod engine;
 mod entry;
 mod files;
+mod floors;
 mod io;
 mod keeper;
 mod keeping;
 mod log;
+mod mend;
 mod noting;
 mod pack;
 mod place;

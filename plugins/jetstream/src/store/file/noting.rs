@@ -58,6 +58,9 @@ impl FileStore {
             push(&mut out, &Fact::Truncated { last_seq: block.cut_above, next_block: block.number + 1 });
         }
         push(&mut out, &self.floor());
+        for (first, last) in self.gone_between_blocks() {
+            push(&mut out, &Fact::Dead(first, last));
+        }
         for block in &self.blocks {
             push(&mut out, &block.fact());
             for (first, last) in block.dead_ranges() {
@@ -79,6 +82,31 @@ impl FileStore {
         self.log.outdated = false;
         self.log.open.clear();
         out
+    }
+
+    /// Sequences that no block has, but for those that damage took.
+    fn gone_between_blocks(&self) -> Vec<(u64, u64)> {
+        let mut gone = Vec::new();
+        let mut gap = |mut first: u64, last: u64| {
+            let lost = &self.state.lost_seqs;
+            for seq in lost[lost.partition_point(|seq| *seq < first)..].iter().take_while(|seq| **seq <= last)
+            {
+                if first < *seq {
+                    gone.push((first, seq - 1));
+                }
+                first = seq + 1;
+            }
+            if first <= last {
+                gone.push((first, last));
+            }
+        };
+        let mut expected = self.state.first_seq.max(1);
+        for block in &self.blocks {
+            gap(expected, block.first_seq.saturating_sub(1));
+            expected = expected.max(block.last_seq + 1);
+        }
+        gap(expected, self.state.last_seq);
+        gone
     }
 
     fn sealed(&self) -> Option<super::seal::Sealed> {

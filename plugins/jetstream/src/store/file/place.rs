@@ -4,6 +4,8 @@
 //! An id is never used again, so what the shared log says of a stream that was removed never meets a later one of
 //! the same name.
 
+use super::floors::Floor;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// A stream's folder.
@@ -19,6 +21,8 @@ pub struct Home {
     pub gone: AtomicBool,
     /// The generation of the log's segment that says which stream this is.
     pub named: AtomicU64,
+    /// As of the last commit that is durable; `None`: there was none since the start.
+    pub floor: Mutex<Option<Floor>>,
 }
 
 impl Home {
@@ -30,6 +34,7 @@ impl Home {
             made: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             named: AtomicU64::new(0),
+            floor: Mutex::new(None),
         }
     }
 }

@@ -2,12 +2,15 @@
 //! for a message.
 
 use super::block;
+use super::entry::Op;
 use super::files::Slot;
+use super::mend;
 use super::record;
 use super::stream::{FileStore, Window};
 use crate::store::vfs::VfsFile;
 use crate::store::{Flags, Message, StoreError};
 use bytes::Bytes;
+use natsd_plugin_api::tracing;
 use std::sync::atomic::Ordering::Acquire;
 
 /// Bytes read at once by who reads on, and by who reads here and there.
@@ -68,8 +71,15 @@ impl FileStore {
         } else {
             self.bytes(at, offset)?
         };
+        let mut parsed = self.blocks[at].parse(&bytes, offset);
+        if let Err(bad) = parsed
+            && let Some(whole) = mend::mend(&bytes, bad, offset, self.blocks[at].codec.salt)
+        {
+            let whole = self.mended(at, offset, whole);
+            parsed = self.blocks[at].parse(&whole, offset);
+        }
         let block = &self.blocks[at];
-        match block.parse(&bytes, offset) {
+        match parsed {
             Ok(parsed) if parsed.seq == seq => Ok(Some(Message {
                 seq,
                 time_ns: parsed.time_ns,
@@ -84,6 +94,18 @@ impl FileStore {
                 Err(StoreError::Damaged { path, why: format!("message {seq} cannot be read") })
             }
         }
+    }
+
+    /// A repaired record goes to the file with the next commit.
+    fn mended(&mut self, at: usize, offset: u64, whole: Vec<u8>) -> Bytes {
+        let block = &self.blocks[at];
+        tracing::warn!("{}: a flipped bit was repaired", block.slot.path());
+        let content = Bytes::from(whole);
+        if block.packed.is_none() {
+            self.ops.push(Op::Rewrite { slot: block.slot.clone(), at: offset, content: content.clone() });
+            self.window = Window::default();
+        }
+        content
     }
 
     /// The record at an offset: from the tail, the window, or the file.

@@ -2,7 +2,8 @@
 //! read is stepped over and counted.
 
 use super::block::{self, Block, Entry};
-use super::files::Slot;
+use super::files::{Slot, failed};
+use super::mend::Mender;
 use super::pack;
 use super::place::FileName;
 use super::record::{self, Bad};
@@ -13,6 +14,7 @@ use super::state_log::Found;
 use super::stream::{FileStore, size_bytes};
 use crate::store::StoreError;
 use natsd_plugin_api::tracing;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
@@ -21,6 +23,16 @@ type Seals<'a> = &'a dyn Fn(u8) -> Option<Arc<Seal>>;
 /// Every good entry of a block's file with its place. Answers where the good part ends, and the bytes that could
 /// not be read before that.
 pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)) -> (u64, u64) {
+    scan_mending(block, &mut Cow::Borrowed(content), &mut Mender::default(), visit)
+}
+
+/// The same; flipped bits are put right in `content`.
+fn scan_mending(
+    block: &Block,
+    content: &mut Cow<'_, [u8]>,
+    mender: &mut Mender,
+    visit: &mut dyn FnMut(u64, Entry<'_>),
+) -> (u64, u64) {
     let (mut at, mut end, mut lost) = (block::HEADER, block::HEADER, 0);
     let salt = block.codec.salt;
     let mut buffer = Vec::new();
@@ -35,12 +47,16 @@ pub fn scan(block: &Block, content: &[u8], visit: &mut dyn FnMut(u64, Entry<'_>)
                 at += record.len;
                 end = at;
             }
-            Err(bad) => match record::resync(content, at, bad, 0, salt) {
-                Some(next) => {
+            Err(bad) => match mender
+                .mend(content, at, bad, 0, salt)
+                .ok_or_else(|| record::resync(content, at, bad, 0, salt))
+            {
+                Ok(whole) => content.to_mut()[at..at + whole.len()].copy_from_slice(&whole),
+                Err(Some(next)) => {
                     lost += (next - at) as u64;
                     at = next;
                 }
-                None => {
+                Err(None) => {
                     // A whole record with a wrong hash at the end is damage, the rest of one is a torn write.
                     if let Bad::Content { len } = bad {
                         lost += len as u64;
@@ -77,7 +93,7 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
     let mut numbers: BTreeSet<u64> = files.keys().copied().collect();
     let mut dead = found.dead.clone();
     dead.sort_unstable();
-    let mut rebuild = Rebuild { store, found, dead: merge(dead), ends, seals };
+    let mut rebuild = Rebuild { store, found, dead: merge(dead), ends, seals, spare: Vec::new() };
     for (number, file) in files {
         rebuild.block(number, file)?;
     }
@@ -87,6 +103,13 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
             let last_seq = facts.last_seq.min(cut_above);
             rebuild.lose(facts.first_seq, last_seq);
             rebuild.store.state.last_seq = rebuild.store.state.last_seq.max(last_seq);
+        }
+    }
+    rebuild.lose_between_blocks();
+    let spare = rebuild.spare;
+    for at in (0..store.blocks.len()).rev() {
+        if spare.contains(&store.blocks[at].number) {
+            store.drop_block(at);
         }
     }
     numbers.extend(found.blocks.keys());
@@ -137,6 +160,8 @@ struct Rebuild<'a> {
     dead: Vec<(u64, u64)>,
     ends: &'a Ends,
     seals: Seals<'a>,
+    /// Blocks without a message, of which the state log knows the last sequence and time.
+    spare: Vec<u64>,
 }
 
 impl Rebuild<'_> {
@@ -153,17 +178,36 @@ impl Rebuild<'_> {
 
     /// What should be there and is not.
     fn lose(&mut self, first: u64, last: u64) {
-        for seq in first..=last {
-            if !self.is_gone(seq) {
-                self.store.state.lost_seqs.push(seq);
+        let mut from = first.max(self.found.first_seq);
+        let after = self.dead.partition_point(|(_, dead_last)| *dead_last < from);
+        for (dead_first, dead_last) in &self.dead[after..] {
+            if *dead_first > last {
+                break;
             }
+            self.store.state.lost_seqs.extend(from..*dead_first);
+            from = dead_last.saturating_add(1);
+        }
+        self.store.state.lost_seqs.extend(from..=last);
+    }
+
+    /// Every sequence is in a block, or it was removed.
+    fn lose_between_blocks(&mut self) {
+        let mut ranges: Vec<(u64, u64)> =
+            self.store.blocks.iter().map(|block| (block.first_seq, block.last_seq)).collect();
+        ranges.push((self.store.state.last_seq + 1, u64::MAX));
+        let mut expected = self.found.first_seq.max(1);
+        for (first, last) in ranges {
+            if first > expected {
+                self.lose(expected, first - 1);
+            }
+            expected = expected.max(last.saturating_add(1));
         }
     }
 
-    /// Large contents come to their file before the log says that they count. If the log is damaged at its end, that
-    /// may have been said there.
+    /// Large contents come to their file before the log says that they count. If the log is damaged, that may have
+    /// been said there.
     fn end_of(&self, block: &Block, content: &[u8], counts: usize) -> usize {
-        if self.ends.is_cut_short { whole(block, content, counts) } else { counts }
+        if self.ends.are_unsure { whole(block, content, counts) } else { counts }
     }
 
     fn block(&mut self, number: u64, file: FileName) -> Result<(), StoreError> {
@@ -199,7 +243,9 @@ impl Rebuild<'_> {
             block: &mut block,
             gaps: Vec::new(),
         };
-        let (end, lost_bytes) = scan(&reader, &content, &mut |at, entry| self.take(&mut entries, at, &entry));
+        let (mut mender, mut content) = (Mender::default(), Cow::Owned(content));
+        let mut take = |at, entry: Entry<'_>| self.take(&mut entries, at, &entry);
+        let (end, lost_bytes) = scan_mending(&reader, &mut content, &mut mender, &mut take);
         // The state log knows of more than there is: the end was lost.
         if let Some(facts) = facts {
             let last_seq = facts.last_seq.min(entries.cut_above);
@@ -219,20 +265,35 @@ impl Rebuild<'_> {
         }
         block.size = if block.packed.is_some() { content.len() as u64 } else { end };
         block.cut_above = self.cut_above(number);
-        if block.packed.is_none() && (end as usize) < there {
-            cut(&self.store.shared, &path, end)?;
-        }
-        let is_known =
-            self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
-        if block.live == 0 && !is_damaged && is_known {
-            // Everything in it is gone, and the state log knows its last sequence and time.
-            if let Err(error) = self.store.shared.disk.vfs.remove_file(&path) {
-                tracing::warn!("{path} could not be removed: {error}");
+        if block.packed.is_none() {
+            self.write_mended(&path, &content, &mender.mended)?;
+            if (end as usize) < there {
+                cut(&self.store.shared, &path, end)?;
             }
+        }
+        let is_known = self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
+        let is_spare = block.live == 0 && !is_damaged && is_known;
+        self.store.blocks.push(block);
+        if is_spare {
+            self.spare.push(number);
+        }
+        Ok(())
+    }
+
+    /// Repaired records go where they were found.
+    fn write_mended(&self, path: &str, content: &[u8], mended: &[(usize, usize)]) -> Result<(), StoreError> {
+        if mended.is_empty() {
             return Ok(());
         }
-        self.store.blocks.push(block);
-        Ok(())
+        tracing::warn!("{path}: {} flipped bits were repaired", mended.len());
+        let write = || {
+            let file = self.store.shared.disk.vfs.open(path, false)?;
+            for (at, len) in mended {
+                file.write_all_at(*at as u64, &content[*at..at + len])?;
+            }
+            file.sync()
+        };
+        write().map_err(|error| failed(path, &error))
     }
 
     fn take(&mut self, entries: &mut Entries<'_>, offset: u64, entry: &Entry<'_>) {

@@ -97,12 +97,8 @@ pub fn read(buffer: &[u8], at: usize, base: u64, salt: u64) -> Result<Record<'_>
         return Err(Bad::Short);
     }
     let place = base + at as u64;
-    let len = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
-    let size = len as usize;
-    if !(HEAD..=LEN_MAX).contains(&size) || check(len, salt, place) != u16::from_le_bytes([rest[4], rest[5]])
-    {
-        return Err(Bad::Head);
-    }
+    let Some(size) = len_of(rest, place, salt) else { return Err(Bad::Head) };
+    let len = size as u32;
     let Some(body) = rest.get(HEAD..size) else { return Err(Bad::Short) };
     let kind = rest[6];
     let mut expected = [0; 8];
@@ -111,6 +107,14 @@ pub fn read(buffer: &[u8], at: usize, base: u64, salt: u64) -> Result<Record<'_>
         return Err(Bad::Content { len: size });
     }
     Ok(Record { kind, body, len: size })
+}
+
+/// How long the record at `place` is, which `head` is the start of; `None`: it is none.
+pub fn len_of(head: &[u8], place: u64, salt: u64) -> Option<usize> {
+    let (len, head) = head.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len);
+    let is_right = check(len, salt, place) == u16::from_le_bytes(*head.first_chunk::<2>()?);
+    (is_right && (HEAD..=LEN_MAX).contains(&(len as usize))).then_some(len as usize)
 }
 
 /// The place of the next good record after a bad one.

@@ -2,6 +2,7 @@
 //! (`rebuild`). Files that are not encrypted as they should be now are written anew.
 
 use super::files::{Slot, failed};
+use super::floors::Floor;
 use super::pack;
 use super::place::{FileName, Home};
 use super::rebuild;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 /// Opens the store of a stream that was there. `ends` says how much of the files counts, where the log knew it.
 pub fn open(shared: Arc<Shared>, home: Arc<Home>, ends: &Ends) -> Result<FileStore, StoreError> {
-    let newest = Newest::find(&shared, &home)?;
+    let newest = Newest::find(&shared, &home, ends.floors.get(&home.id).copied())?;
     let Newest { generation, header, found, seed, is_current, differ } = newest;
     let wanted = shared.keys.as_ref().map_or(PLAIN, |keys| keys.wanted());
     let is_plain = header.sealed.is_none();
@@ -55,6 +56,12 @@ pub fn open(shared: Arc<Shared>, home: Arc<Home>, ends: &Ends) -> Result<FileSto
     } else {
         convert_blocks(&mut store)?;
     }
+    let noted = found.blocks.values().map(|facts| facts.last_seq).fold(found.last_seq, u64::max);
+    if found.is_unnoted || store.state.last_seq > noted {
+        // The shared log was emptied: only the last block has the end now, or nothing has.
+        store.note_floor();
+    }
+    store.hand_over_later();
     store.noted_last_seq = store.state.last_seq;
     Ok(store)
 }
@@ -77,7 +84,7 @@ struct Newest {
 }
 
 impl Newest {
-    fn find(shared: &Shared, home: &Home) -> Result<Self, StoreError> {
+    fn find(shared: &Shared, home: &Home, floor: Option<Floor>) -> Result<Self, StoreError> {
         let dir = &home.path;
         let names: Vec<FileName> =
             shared.disk.list(dir)?.iter().filter_map(|name| FileName::parse(name)).collect();
@@ -93,7 +100,9 @@ impl Newest {
                 false => Ok(Vec::new()),
             };
             let contents = [read(files[0])?, read(files[1])?];
-            if let Some(newest) = Self::read(shared, home, *generation, &contents)? {
+            // What was written anew later knows better.
+            let floor = floor.filter(|floor| floor.generation >= *generation);
+            if let Some(newest) = Self::read(shared, home, *generation, &contents, floor)? {
                 newest.cut(shared, home, &contents)?;
                 let older = names.iter().filter(
                     |name| matches!(name, FileName::State(n) | FileName::Copy(n) if *n < newest.generation),
@@ -116,6 +125,7 @@ impl Newest {
         home: &Home,
         generation: u64,
         contents: &[Vec<u8>; 2],
+        floor: Option<Floor>,
     ) -> Result<Option<Self>, StoreError> {
         let headers = contents.each_ref().map(|content| state_log::read_header(content));
         let Some(header) = headers[0].or(headers[1]) else { return Ok(None) };
@@ -132,7 +142,12 @@ impl Newest {
             (seed, is_current) = unsealed;
         }
         let codec = Codec { salt: header.salt, seal: seal_of(&header, &seed) };
-        let found = state_log::read([&contents[0], &contents[1]], &header, &codec);
+        let floor = floor.map(|floor| match floor.generation {
+            of_it if of_it == generation => floor,
+            // Of a later one that cannot be read: behind all that this one says.
+            _ => Floor { number: u64::MAX, ..floor },
+        });
+        let found = state_log::read([&contents[0], &contents[1]], &header, &codec, floor);
         if found.meta.is_none() {
             return Ok(None);
         }

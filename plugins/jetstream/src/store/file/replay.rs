@@ -3,6 +3,7 @@
 
 use super::entry::{self, Logged, LoggedOp};
 use super::files::failed;
+use super::floors::Floor;
 use super::log::{self, DATA, Header};
 use super::place::{FileName, ancestors, stream_of};
 use crate::store::StoreError;
@@ -26,8 +27,10 @@ pub struct Replayed {
 pub struct Ends {
     /// What is behind that was never answered.
     pub files: HashMap<(u64, FileName), u64>,
-    /// The log ends with something that cannot be read: there may have been more.
-    pub is_cut_short: bool,
+    /// How far streams were when a segment of the log was begun.
+    pub floors: HashMap<u64, Floor>,
+    /// Something of the log cannot be read: it may have said more of files.
+    pub are_unsure: bool,
 }
 
 /// Reads both segments and brings the files of all streams up to date, durably.
@@ -40,14 +43,19 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
         if !there.iter().any(|name| path.ends_with(&format!("/{name}"))) {
             continue;
         }
-        let content = vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let mut content = vfs.read(&path).map_err(|error| failed(&path, &error))?;
         let (header, is_damaged) = Header::read(&content);
         if is_damaged && content.len() as u64 >= DATA {
             tracing::warn!("{path}: a copy of the header is damaged");
         }
+        replayed.ends.are_unsure |= header.is_none();
         if let Some(header) = header {
             replayed.generation = replayed.generation.max(header.generation);
             replayed.next_id = replayed.next_id.max(header.next_id);
+            match entry::mend(&mut content, DATA as usize, header.salt) {
+                0 => {}
+                mended => tracing::warn!("{path}: {mended} flipped bits were repaired"),
+            }
             segments.push((header, path, content));
         }
     }
@@ -62,13 +70,13 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
         if scanned.damaged > 0 {
             tracing::warn!("{path}: {} damaged places", scanned.damaged);
         }
-        replayed.ends.is_cut_short |= scanned.is_cut_short;
+        replayed.ends.are_unsure |= scanned.is_cut_short || scanned.damaged > 0;
     }
     for (header, _, content) in &segments {
         let mut result = Ok(());
         entry::scan(content, DATA as usize, header.salt, &mut |logged| {
             if result.is_ok() {
-                result = work.redo(&logged, &mut replayed.ends.files);
+                result = work.redo(&logged, &mut replayed.ends);
             }
         });
         result?;
@@ -128,11 +136,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn redo(
-        &mut self,
-        logged: &Logged<'_>,
-        ends: &mut HashMap<(u64, FileName), u64>,
-    ) -> Result<(), StoreError> {
+    fn redo(&mut self, logged: &Logged<'_>, ends: &mut Ends) -> Result<(), StoreError> {
         if self.gone.contains(&logged.id) {
             return Ok(());
         }
@@ -141,8 +145,12 @@ impl<'a> Work<'a> {
                 LoggedOp::Create { file, content } => (file, 0, content),
                 LoggedOp::Write { file, at, content } => (file, at, content),
                 LoggedOp::Known { file, end } => {
-                    let known = ends.entry((logged.id, file)).or_default();
+                    let known = ends.files.entry((logged.id, file)).or_default();
                     *known = end.max(*known);
+                    continue;
+                }
+                LoggedOp::Floor(floor) => {
+                    ends.floors.insert(logged.id, floor);
                     continue;
                 }
                 LoggedOp::Rewrite { file, at, content } => {
@@ -156,7 +164,7 @@ impl<'a> Work<'a> {
             if self.removed.contains(&(logged.id, file)) {
                 continue;
             }
-            let known = ends.entry((logged.id, file)).or_default();
+            let known = ends.files.entry((logged.id, file)).or_default();
             *known = (at + content.len() as u64).max(*known);
             self.write(logged.id, file, at, content)?;
             if let Some(copy) = file.copy() {

@@ -3,6 +3,7 @@
 //!
 //! It lies there twice, so that damage to one file costs nothing, however much of it is gone.
 
+use super::floors::Floor;
 use super::record::{self, Codec, push_bytes, push_varint, take_bytes, take_varint};
 use super::seal::{NONCE, PLAIN, SEED, Sealed, TAG};
 use bytes::Bytes;
@@ -169,6 +170,8 @@ pub struct Found {
     pub first_seq: u64,
     pub last_seq: u64,
     pub last_time_ns: i64,
+    /// The last sequence and time come from the shared log, which is about to be emptied.
+    pub is_unnoted: bool,
     pub truncations: Vec<(u64, u64)>,
     /// Blocks by their number.
     pub blocks: BTreeMap<u64, BlockFacts>,
@@ -179,8 +182,9 @@ pub struct Found {
     pub damaged: u64,
 }
 
-/// Reads the facts behind the header from both files: what is good in one of them.
-pub fn read(files: [&[u8]; 2], header: &Header, codec: &Codec) -> Found {
+/// Reads the facts behind the header from both files: what is good in one of them. What the shared log has of the
+/// stream's end counts at its place among them.
+pub fn read(files: [&[u8]; 2], header: &Header, codec: &Codec, mut floor: Option<Floor>) -> Found {
     let mut found = Found { size: header.len as u64, ..Found::default() };
     let (mut at, end) = (header.len, files[0].len().max(files[1].len()));
     let mut buffer = Vec::new();
@@ -191,7 +195,13 @@ pub fn read(files: [&[u8]; 2], header: &Header, codec: &Codec) -> Found {
         match first.or(second) {
             Ok(record) => {
                 match codec.body(&record, at as u64, &mut buffer) {
-                    Some(body) => drop(found.take(record.kind, body)),
+                    Some(body) => {
+                        let number = take_varint(&mut &*body).unwrap_or(0);
+                        if let Some(floor) = floor.take_if(|floor| floor.number <= number) {
+                            found.raise(&floor);
+                        }
+                        let _ = found.take(record.kind, body);
+                    }
                     None => found.damaged += 1,
                 }
                 at += record.len;
@@ -210,10 +220,19 @@ pub fn read(files: [&[u8]; 2], header: &Header, codec: &Codec) -> Found {
             }
         }
     }
+    if let Some(floor) = floor {
+        found.raise(&floor);
+    }
     found
 }
 
 impl Found {
+    fn raise(&mut self, floor: &Floor) {
+        self.is_unnoted = floor.last_seq > self.last_seq || floor.last_time_ns > self.last_time_ns;
+        self.last_seq = self.last_seq.max(floor.last_seq);
+        self.last_time_ns = self.last_time_ns.max(floor.last_time_ns);
+    }
+
     fn take(&mut self, kind: u8, mut body: &[u8]) -> Option<()> {
         let number = take_varint(&mut body)?;
         self.next_number = self.next_number.max(number + 1);

@@ -3,6 +3,7 @@
 use super::block::{self, Block};
 use super::entry::{Job, Op};
 use super::files::{Disk, Slot};
+use super::floors::Floor;
 use super::io::Salts;
 use super::pack::Unwritten;
 use super::place::{FileName, Home};
@@ -242,14 +243,28 @@ impl FileStore {
         self.ops.push(Op::Remove { slot: block.slot });
     }
 
+    /// Gives what a recovery noted to the writer. It is durable soon, but nobody waits for that.
+    pub(super) fn hand_over_later(&mut self) {
+        let is_lazy = std::mem::replace(&mut self.settings.lazy, true);
+        drop(self.commit());
+        self.settings.lazy = is_lazy;
+    }
+
     /// Gives what was changed to the writer, perhaps as the last of this stream.
     fn hand_over(&mut self, gone: bool) -> Commit {
         self.commits += 1;
+        let floor = Floor {
+            generation: self.log.generation,
+            number: self.log.next_number,
+            last_seq: self.state.last_seq,
+            last_time_ns: self.state.last_time_ns,
+        };
         self.shared.writer.commit(Job {
             home: self.home.clone(),
             ops: std::mem::take(&mut self.ops),
             written: self.written.clone(),
             number: self.commits,
+            floor,
             waits: gone || self.erases || !self.settings.lazy,
             gone,
             erases: std::mem::take(&mut self.erases),

@@ -32,7 +32,7 @@ fn filled(closes: bool) -> Arc<Disk> {
 /// Everything but what is listed as lost is there, and nothing else.
 fn check(store: &mut dyn StreamStore, what: &str) {
     let lost = store.state().lost_seqs;
-    assert!(lost.len() <= 2, "{what}: lost {lost:?}");
+    assert!(lost.is_empty(), "{what}: lost {lost:?}");
     assert!(store.state().last_seq >= MESSAGES, "{what}");
     for seq in 1..=MESSAGES {
         let there = match store.load(seq) {
@@ -55,7 +55,7 @@ fn check(store: &mut dyn StreamStore, what: &str) {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_costs_at_most_what_it_hit() {
+fn a_flipped_bit_anywhere_costs_nothing() {
     for closes in [true, false] {
         let disk = filled(closes);
         let mut random = 99u64;
@@ -121,7 +121,8 @@ fn a_message_that_is_found_damaged_when_it_is_read_counts_nowhere() {
     let path = disk.files().into_iter().map(|(path, _)| path).find(|path| path.ends_with(".blk")).unwrap();
     disk.change(&path, |content| {
         let at = content.windows(11).position(|part| part == b"payload 192").unwrap();
-        content[at] ^= 1;
+        // Not one bit: that would be repaired.
+        content[at] ^= 3;
     });
     assert!(matches!(store.load(192), Err(StoreError::Damaged { .. })));
     let after = store.state();
