@@ -13,7 +13,8 @@ use natsd::config::{self, Available, Config, ConfigErrors, Inputs};
 
 struct Expectation {
     file: String,
-    natsd_code: i32,
+    /// What `natsd -t` returns; `start`: 0, but it tells that a start would fail.
+    natsd_code: String,
     /// The digest of a valid file, a part of the error of a broken one.
     text: String,
 }
@@ -26,7 +27,7 @@ fn every_file_is_taken_or_refused_as_the_table_says() {
     for expected in &expectations {
         let (code, text) = check(&expected.file);
         if code != expected.natsd_code || !text.contains(&expected.text) {
-            let (want_code, want) = (expected.natsd_code, &expected.text);
+            let (want_code, want) = (&expected.natsd_code, &expected.text);
             wrong.push(format!("{}\n  expected {want_code}: {want}\n  got {code}: {text}", expected.file));
         }
     }
@@ -48,11 +49,14 @@ fn every_file_is_in_the_table() {
 }
 
 /// What `natsd -t` would return, and print.
-fn check(file: &str) -> (i32, String) {
+fn check(file: &str) -> (&'static str, String) {
     match load(file) {
-        Ok(config) if config.warnings.is_empty() => (0, config.digest),
-        Ok(config) => (1, config.warnings_text()),
-        Err(errors) => (1, errors.to_string()),
+        Ok(config) if !config.warnings.is_empty() => ("1", config.warnings_text()),
+        Ok(config) => match config.check_start() {
+            Ok(()) => ("0", config.digest),
+            Err(errors) => ("start", errors.to_string()),
+        },
+        Err(errors) => ("1", errors.to_string()),
     }
 }
 
@@ -85,7 +89,7 @@ fn expectations() -> Vec<Expectation> {
         let columns: Vec<&str> = line.split('\t').collect();
         Expectation {
             file: columns[0].to_owned(),
-            natsd_code: columns[2].parse().unwrap(),
+            natsd_code: columns[2].to_owned(),
             text: columns[3].to_owned(),
         }
     };

@@ -40,7 +40,8 @@ pub(super) fn read(
             }
         }
         Value::Map(map) => {
-            for entry in fields(map) {
+            // What only serves as a variable is no account.
+            for entry in fields(map).filter(|entry| !entry.node.used_as_variable) {
                 let account = read_account(&entry, reading);
                 options.accounts.accounts.extend(reading.report.check(account));
             }

@@ -33,7 +33,10 @@ pub(super) fn read(
             "pass" | "password" => non_empty(&entry).map(|password| auth.password = password),
             "token" => non_empty(&entry).map(|token| auth.token = token),
             "timeout" => auth_timeout(&entry, reading).map(|timeout| auth.timeout = timeout),
-            "users" => read_users(&entry, None, reading).map(|read| users = read),
+            "users" => {
+                reading.places.users = Some(entry.node.at);
+                read_users(&entry, None, reading).map(|read| users = read)
+            }
             "default_permissions" | "default_permission" | "permissions" => {
                 permissions::read(&entry, reading).map(|read| auth.default_permissions = Some(read))
             }
@@ -51,11 +54,11 @@ pub(super) fn read(
 pub(super) fn check_combinations(options: &Options, reading: &mut Reading<'_>) {
     let auth = &options.auth;
     let Some(at) = reading.places.authorization else { return };
-    let single = auth.user.is_some() || auth.password.is_some();
-    let users =
-        !auth.users.is_empty() || options.accounts.accounts.iter().any(|account| !account.users.is_empty());
-    let text = match (single, auth.token.is_some(), users) {
-        (true, true, _) => "Cannot have a user/pass and token",
+    let users = reading.places.users.is_some()
+        || options.accounts.accounts.iter().any(|account| !account.users.is_empty());
+    // A password alone says nothing beside users (CFG-163).
+    let text = match (auth.user.is_some(), auth.token.is_some(), users) {
+        (user, true, _) if user || auth.password.is_some() => "Cannot have a user/pass and token",
         (true, _, true) => "Can not have a single user/pass and a users array",
         (_, true, true) => "Can not have a token and a users array",
         _ => return,

@@ -53,6 +53,9 @@ pub fn renaming(import: &ImportOptions) -> Result<Renaming, String> {
             ("stream", format!("{}.{subject}", prefix.strip_suffix('.').unwrap_or(prefix)))
         }
         (_, None) => return Ok(Renaming::identity(subject)),
+        (ImportKind::Stream { .. }, Some(to)) if !subject::has_wildcard(subject.as_bytes()) => {
+            return Ok(Renaming::fixed(subject, to));
+        }
         (ImportKind::Stream { .. }, Some(to)) => ("stream", to.clone()),
         (ImportKind::Service { .. }, Some(to)) => ("service", to.clone()),
     };

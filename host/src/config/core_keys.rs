@@ -25,7 +25,7 @@ pub(super) fn read(
     field: &Field<'_>,
     reading: &mut Reading<'_>,
 ) -> Result<bool, Problem> {
-    Ok(network_key(options, field)?
+    Ok(network_key(options, field, reading)?
         || log_key(options, field)?
         || limit_key(options, field)?
         || timing_key(options, field, reading)?
@@ -33,7 +33,7 @@ pub(super) fn read(
         || block_key(options, field, reading)?)
 }
 
-fn network_key(options: &mut Options, field: &Field<'_>) -> Result<bool, Problem> {
+fn network_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>) -> Result<bool, Problem> {
     match field.name.as_str() {
         "listen" => {
             let (host, port) = listen(field)?;
@@ -42,15 +42,18 @@ fn network_key(options: &mut Options, field: &Field<'_>) -> Result<bool, Problem
             }
             options.port = port;
         }
-        "port" => options.port = port(field)?,
+        "port" => match port(field) {
+            Ok(port) => options.port = port,
+            Err(problem) if field.integer().is_ok() => reading.report.error_at_start(problem),
+            Err(problem) => return Err(problem),
+        },
         "host" | "net" => options.host = field.string()?.to_owned(),
         "client_advertise" => {
             let address = field.string()?;
-            split_address(address, Some(options.port)).map_err(|cause| {
-                field
-                    .problem(format!("invalid client_advertise {address:?}: {cause}"))
-                    .remedy("write host or host:port, IPv6 in brackets")
-            })?;
+            if let Err(cause) = split_address(address, Some(options.port)) {
+                let problem = field.problem(format!("invalid client_advertise {address:?}: {cause}"));
+                reading.report.error_at_start(problem.remedy("write host or host:port, IPv6 in brackets"));
+            }
             options.client_advertise = (!address.is_empty()).then(|| address.to_owned());
         }
         "proxy_protocol" => options.proxy_protocol = field.boolean()?,

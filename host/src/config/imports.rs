@@ -18,13 +18,15 @@ pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<I
         return Err(field.problem(format!("Imports should be an array, got {found}")).remedy(FORM));
     };
     let mut imports: Vec<ImportOptions> = Vec::with_capacity(items.len());
-    let mut services: HashMap<String, (String, String)> = HashMap::new();
+    // Of the same account: a service that two accounts export under one subject may be imported from both.
+    let mut services: HashMap<(String, String), String> = HashMap::new();
     for item in items {
         let element = field.element(item);
         let Some(import) = reading.report.check(read_import(&element)).flatten() else { continue };
         if matches!(import.kind, ImportKind::Service { .. }) {
+            let account = &import.account;
             let local = import.to.as_ref().unwrap_or(&import.subject).clone();
-            if let Some((account, subject)) = services.get(&local) {
+            if let Some(subject) = services.get(&(local.clone(), account.clone())) {
                 let text = format!(
                     "Duplicate service import subject {local:?}, previously used in import for account \
                      {account:?}, subject {subject:?}"
@@ -32,7 +34,7 @@ pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<I
                 reading.report.error(element.problem(text).remedy("give one of them another to: SUBJECT"));
                 continue;
             }
-            services.insert(local, (import.account.clone(), import.subject.clone()));
+            services.insert((local, account.clone()), import.subject.clone());
         }
         imports.push(import);
     }

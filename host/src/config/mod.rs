@@ -81,6 +81,8 @@ pub struct Config {
     pub declared: Vec<Section>,
     /// To be printed at start; `-t` fails on them (CFG-307).
     pub warnings: Vec<Problem>,
+    /// Why no server starts with it, nor reloads it; `-t` only tells of them (CFG-307).
+    pub at_start: Vec<Problem>,
     pub sources: Arc<Sources>,
 }
 
@@ -126,7 +128,7 @@ pub fn read(
             Ok(Draft::new(Some(path.to_owned()), digest, map, sources, inputs, overrides))
         }
         (Err(problem), sources) => {
-            let report = Report { errors: vec![problem], warnings: Vec::new() };
+            let report = Report { errors: vec![problem], ..Report::default() };
             Err(ConfigErrors::new(report, Arc::new(sources)))
         }
     }
@@ -178,26 +180,33 @@ impl Draft {
         reading.report.check(overrides.sections(&mut sections));
         validate::validate(&mut options, &sections, &mut reading);
         check_owners(&sections, available, &mut reading.report);
-        let errors = ConfigErrors::new(reading.report, self.sources);
-        if !errors.errors.is_empty() {
-            return Err(errors);
+        let mut report = reading.report;
+        if !report.errors.is_empty() {
+            return Err(ConfigErrors::new(report, self.sources));
         }
+        report.warnings.sort_by_key(|problem| problem.at);
         Ok(Config {
             path: self.path,
             digest: self.digest,
             options,
             sections,
             declared: reading.declared,
-            warnings: errors.warnings,
-            sources: errors.sources,
+            warnings: report.warnings,
+            at_start: report.at_start,
+            sources: self.sources,
         })
     }
 }
 
 impl Config {
+    /// What only a start and a reload look at.
+    pub fn check_start(&self) -> Result<(), ConfigErrors> {
+        if self.at_start.is_empty() { Ok(()) } else { Err(self.errors(self.at_start.clone())) }
+    }
+
     /// Problems that plugins found, ready to print with their places.
     pub fn errors(&self, errors: Vec<Problem>) -> ConfigErrors {
-        ConfigErrors::new(Report { errors, warnings: Vec::new() }, self.sources.clone())
+        ConfigErrors::new(Report { errors, ..Report::default() }, self.sources.clone())
     }
 
     /// The keys of plugins, by full path: what the plugins' manager takes.

@@ -107,8 +107,18 @@ impl Parser<'_, '_, '_> {
     /// The whole text: pairs without braces, or one pair of braces around them (CFG-002).
     fn document(&mut self) -> Result<Map, Problem> {
         self.skip_space_and_comments();
-        let map = if self.cursor.take('{') { self.pairs(Within::Map)? } else { self.pairs(Within::Top)? };
+        // More braces than one mean nothing more.
+        let mut braces = 0;
+        while self.cursor.take('{') {
+            braces += 1;
+            self.skip_space_and_comments();
+        }
+        let map = self.pairs(if braces > 0 { Within::Map } else { Within::Top })?;
         self.skip_space_and_comments();
+        while braces > 1 && self.cursor.take('}') {
+            braces -= 1;
+            self.skip_space_and_comments();
+        }
         match self.cursor.peek() {
             None => Ok(map),
             Some(other) => Err(self.parse_error(format!(

@@ -49,12 +49,18 @@ impl Problem {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub errors: Vec<Problem>,
+    /// What a server does not start with, though `-t` takes the file (CFG-307).
+    pub at_start: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }
 
 impl Report {
     pub fn error(&mut self, problem: Problem) {
         self.errors.push(problem);
+    }
+
+    pub fn error_at_start(&mut self, problem: Problem) {
+        self.at_start.push(problem);
     }
 
     pub fn warn(&mut self, problem: Problem) {
@@ -107,6 +113,7 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     pub(super) fn new(mut report: Report, sources: Arc<Sources>) -> Self {
+        report.errors.append(&mut report.at_start);
         report.errors.sort_by_key(|problem| problem.at);
         report.warnings.sort_by_key(|problem| problem.at);
         ConfigErrors { errors: report.errors, warnings: report.warnings, sources }

@@ -26,6 +26,8 @@ pub(super) struct Reading<'a> {
 #[derive(Default)]
 pub(super) struct Places {
     pub authorization: Option<Pos>,
+    /// Of `authorization`.
+    pub users: Option<Pos>,
     pub no_auth_user: Option<Pos>,
     pub system_account: Option<Pos>,
     pub max_payload: Option<Pos>,

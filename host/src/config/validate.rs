@@ -77,5 +77,5 @@ fn check_system_account(options: &Options, sections: &[Section], reading: &mut R
 }
 
 fn refuse(reading: &mut Reading<'_>, at: Option<Pos>, text: String, remedy: &str) {
-    reading.report.error(Problem { at, ..Problem::nowhere(text) }.remedy(remedy));
+    reading.report.error_at_start(Problem { at, ..Problem::nowhere(text) }.remedy(remedy));
 }

@@ -154,12 +154,17 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
             return Err(placed(&config, &errors));
         }
         // CFG-307: warnings are as bad as errors here.
-        if warnings.is_empty() { Ok(config.digest) } else { Err(warnings) }
+        let start = config.check_start().err().map(|e| e.to_string());
+        if warnings.is_empty() { Ok((config.digest, start)) } else { Err(warnings) }
     });
     match result {
-        Ok(Ok(digest)) => {
+        Ok(Ok((digest, start))) => {
             let path = flags.config.as_deref().unwrap_or(Path::new("")).display();
             process::tell_error(&format!("{exe}: configuration file {path} is valid ({digest})"));
+            // Not an error: nats-server finds these at a start, and scripts go by the exit code.
+            if let Some(why) = start {
+                process::tell_error(&format!("but a server will not start with it:\n{why}"));
+            }
             ExitCode::SUCCESS
         }
         Ok(Err(text)) => fail(exe, text.trim_end()),
@@ -215,6 +220,7 @@ enum StartError {
 
 async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let Loaded { config, plugins, tls } = load(&flags).map_err(StartError::Config)?;
+    config.check_start().map_err(|e| StartError::Config(e.to_string()))?;
     let options = &config.options;
     let (errors, warnings) = configure(&config, &plugins);
     if !errors.is_empty() {

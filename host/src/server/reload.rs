@@ -56,6 +56,7 @@ impl Server {
         let draft = config::read(Some(path), &INPUTS, &self.flags).map_err(|e| e.to_string())?;
         let available = available(&self.plugins, &draft.plugins, process::exe_dir().as_deref());
         let config = draft.finish(&INPUTS, &self.flags, &available).map_err(|e| e.to_string())?;
+        config.check_start().map_err(|e| e.to_string())?;
         let old = self.context.options.load_full();
         let changes = diff(&old, &config.options).map_err(|e| e.to_string())?;
         let authenticator = Authenticator::of_server(&config.options).map_err(|e| e.to_string())?;

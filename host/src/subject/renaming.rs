@@ -34,6 +34,19 @@ impl Renaming {
         Self { local: remote.clone(), remote, is_identity: true, forth: Box::default(), back: Box::default() }
     }
 
+    /// One subject, seen under one name, whatever that is: nats-server does not look into it.
+    pub fn fixed(remote: &str, local: &str) -> Self {
+        let literals =
+            |subject: &str| subject.split('.').map(|t| Token::Literal(t.as_bytes().into())).collect();
+        Self {
+            remote: remote.as_bytes().into(),
+            local: local.as_bytes().into(),
+            is_identity: remote == local,
+            forth: literals(local),
+            back: literals(remote),
+        }
+    }
+
     /// `local` may name wildcards of `remote` as `$1`, `{{wildcard(1)}}`, or `*` for the next one.
     pub fn new(remote: &str, local: &str) -> Result<Self, TransformError> {
         if remote == local {

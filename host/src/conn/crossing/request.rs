@@ -150,19 +150,24 @@ impl Gate for RequestGate {
     }
 }
 
-/// Whether a message that passed a gate went to others as well.
+/// Whether a message that passed a gate went to others as well, or another gate answers for nobody: of several
+/// that lead nowhere the first does.
 fn somebody_else_gets(passing: &Passing, sender: &Sender) -> bool {
     let account = passing.gate.account();
     let subject = passing.subject();
     let matched = account.sublist.read().matched(account.id, 0, subject);
+    let mut is_first = true;
     matched.plain.iter().chain(matched.queues.iter().flatten()).any(|target| {
         let receiver = &target.receiver;
         match receiver.leads_to() {
             None => !sender.skips(receiver),
-            Some(gate) if Arc::ptr_eq(gate, &passing.gate) => false,
+            Some(gate) if Arc::ptr_eq(gate, &passing.gate) => {
+                is_first = false;
+                false
+            }
             Some(gate) => gate.as_any().downcast_ref::<RequestGate>().is_some_and(|gate| {
                 let exporter = gate.there.account();
-                exporter.sublist.read().has_interest(&gate.renaming.to_remote(subject))
+                is_first || exporter.sublist.read().has_interest(&gate.renaming.to_remote(subject))
             }),
         }
     })
