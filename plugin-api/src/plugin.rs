@@ -86,7 +86,8 @@ pub struct Section {
     /// plugin does not know it. Since 1.2.
     pub variables: Vec<String>,
     /// What the core's keys say that plugins may not contradict: `system_account`, `no_auth_user`, `auth_timeout_ms`;
-    /// `accounts`: names of `accounts {}`; `users`: names and nkeys of users, wherever they stand. Since 1.4.
+    /// `accounts`: names of `accounts {}`; `users`: names and nkeys of users, wherever they stand,
+    /// but not of more than a thousand. Since 1.4.
     pub core: Map<String, Value>,
 }
 

@@ -12,6 +12,7 @@ use natsd_plugin_api::{
     AccountDefinition, AccountExport, AccountImport, AccountMapping, AccountResponse, AccountService,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All accounts that something was said about.
@@ -120,7 +121,7 @@ fn without_users(account: &AccountOptions) -> AccountOptions {
     AccountOptions {
         name: account.name.clone(),
         nkey: account.nkey.clone(),
-        users: Vec::new(),
+        users: Arc::default(),
         max_connections: account.max_connections,
         max_subscriptions: account.max_subscriptions,
         max_payload_bytes: account.max_payload_bytes,

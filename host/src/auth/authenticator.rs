@@ -14,7 +14,7 @@ use super::refusal::{
     NEEDS_CERTIFICATE, NO_CERTIFICATE, PROXY_NOT_TRUSTED, PROXY_REQUIRED, PROXY_SIGNATURE, Refusal, UNKNOWN,
     UNKNOWN_CERTIFICATE, WRONG_SECRET,
 };
-use super::users::{AuthConfigError, Grant, PasswordUser, Users};
+use super::users::{AuthConfigError, User, Users};
 use crate::config::options::{AccountsOptions, AuthOptions, Options};
 use crate::proto::nkey::Verifier;
 
@@ -93,7 +93,7 @@ impl Authenticator {
             || self
                 .users
                 .with_password()
-                .any(|user| is_plain(&user.password) && !self.needs_certificate(user))
+                .any(|user| user.has_plain_password() && !self.needs_certificate(&user))
     }
 
     pub fn has_users(&self) -> bool {
@@ -133,42 +133,42 @@ impl Authenticator {
         let kind = facts.connection_type;
         let anonymous = user.is_empty() && password.is_empty() && token.is_empty();
         let no_auth_user = own.no_auth_user.as_deref().filter(|_| anonymous);
-        let assume = |grant: &Grant, proxy_key| {
-            grant.identify(kind, proxy_key, Admission::NoAuthUser).map(Decision::Allow)
+        let assume = |user: User<'_>, proxy_key| {
+            user.identify(kind, proxy_key, Admission::NoAuthUser).map(Decision::Allow)
         };
 
         if let Some(assumed) =
             no_auth_user.filter(|_| nkey.is_empty()).and_then(|name| self.users.by_nkey(name))
         {
-            return assume(&assumed.grant, proxy_key);
+            return assume(assumed.0, proxy_key);
         }
         if self.users.has_nkeys() && !nkey.is_empty() {
-            let known = self.users.by_nkey(nkey).ok_or(UNKNOWN)?;
-            let identity = known.grant.identify(kind, proxy_key, Admission::Nkey)?;
-            check_nonce_signature(&known.key, facts.nonce, facts.credentials.signature)
+            let (known, key) = self.users.by_nkey(nkey).ok_or(UNKNOWN)?;
+            let identity = known.identify(kind, proxy_key, Admission::Nkey)?;
+            check_nonce_signature(key, facts.nonce, facts.credentials.signature)
                 .map_err(|bad| (DenyReason::Authentication, bad.0))?;
             return Ok(Decision::Allow(identity));
         }
         if self.users.has_passwords() && facts.maps_certificates {
             let certificate = facts.certificate.ok_or(NO_CERTIFICATE)?;
             let known = self.users.by_certificate(certificate, kind).ok_or(UNKNOWN_CERTIFICATE)?;
-            let identity = known.grant.identify(kind, proxy_key, Admission::Certificate)?;
-            return prove(&known.password, password, identity);
+            let identity = known.identify(kind, proxy_key, Admission::Certificate)?;
+            return prove(&known.password(), password, identity);
         }
         if let Some(assumed) = no_auth_user.and_then(|name| self.users.by_name(name)) {
-            return assume(&assumed.grant, proxy_key);
+            return assume(assumed, proxy_key);
         }
-        if let Some(hidden) = self.users.hidden.as_ref().filter(|_| anonymous && listener.is_none()) {
+        if let Some(hidden) = self.users.hidden().filter(|_| anonymous && listener.is_none()) {
             return assume(hidden, proxy_key);
         }
         if self.users.has_passwords() && !user.is_empty() {
             let known = self.users.by_name(user).ok_or(UNKNOWN)?;
-            let admission = Admission::Password(known.password.clone());
-            let identity = known.grant.identify(kind, proxy_key, admission)?;
-            if self.needs_certificate(known) {
+            let expected = known.password();
+            let identity = known.identify(kind, proxy_key, Admission::Password(expected.clone()))?;
+            if self.needs_certificate(&known) {
                 return Err(NEEDS_CERTIFICATE);
             }
-            return prove(&known.password, password, identity);
+            return prove(&expected, password, identity);
         }
         self.admit_single(facts, own, proxy_key)
     }
@@ -240,13 +240,15 @@ impl Authenticator {
     }
 
     /// Without a password and on a mapped listener: the certificate is the only proof (AUTH-006).
-    fn needs_certificate(&self, user: &PasswordUser) -> bool {
-        let types = user.grant.connection_types;
-        let may_be_mapped = match types.is_empty() {
+    fn needs_certificate(&self, user: &User<'_>) -> bool {
+        if user.has_password() {
+            return false;
+        }
+        let types = user.connection_types();
+        match types.is_empty() {
             true => !self.mapped_types.is_empty(),
             false => types.intersects(self.mapped_types),
-        };
-        user.password.is_empty() && may_be_mapped
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub fn signed(key: &SigningKey) -> String {
 }
 
 pub fn users(users: Vec<UserOptions>) -> AuthOptions {
-    AuthOptions { users, ..Default::default() }
+    AuthOptions { users: users.into(), ..Default::default() }
 }
 
 pub fn authenticator(auth: AuthOptions) -> Authenticator {
@@ -45,7 +45,7 @@ pub fn with_accounts(accounts: Vec<AccountOptions>) -> AccountsOptions {
 }
 
 pub fn account(name: &str, users: Vec<UserOptions>) -> AccountOptions {
-    AccountOptions { name: name.into(), users, ..Default::default() }
+    AccountOptions { name: name.into(), users: users.into(), ..Default::default() }
 }
 
 pub fn facts(credentials: Credentials<'_>) -> ConnectFacts<'_> {

@@ -8,7 +8,7 @@ use super::authenticator::{Authenticator, bcrypt_check};
 use super::credentials::Secret;
 use super::identity::{Admission, Denial, Identity, ListenerAuth, Recheck, UserLabel};
 use super::refusal::{PROXY_NOT_TRUSTED, PROXY_REQUIRED, Refusal, UNKNOWN, WRONG_SECRET};
-use super::users::Grant;
+use super::users::User;
 
 impl Authenticator {
     /// Asks again about a client that an earlier configuration let in (CFG-147). The client's password is
@@ -59,22 +59,23 @@ impl Authenticator {
         let kind = identity.connection_type;
         match &identity.admission {
             Admission::Nkey => {
-                let known = self.users.by_nkey(identity.label.name().unwrap_or_default()).ok_or(UNKNOWN)?;
-                Ok((known.grant.identify(kind, proxy_key, Admission::Nkey)?, Proof::Holds))
+                let (known, _) =
+                    self.users.by_nkey(identity.label.name().unwrap_or_default()).ok_or(UNKNOWN)?;
+                Ok((known.identify(kind, proxy_key, Admission::Nkey)?, Proof::Holds))
             }
             Admission::Password(old) => {
                 let known = self.users.by_name(identity.label.name().unwrap_or_default()).ok_or(UNKNOWN)?;
-                let admission = Admission::Password(known.password.clone());
-                let now = known.grant.identify(kind, proxy_key, admission)?;
-                Ok((now, Proof::of(old, &known.password)))
+                let new = known.password();
+                let now = known.identify(kind, proxy_key, Admission::Password(new.clone()))?;
+                Ok((now, Proof::of(old, &new)))
             }
             Admission::Certificate => {
                 let known = self.users.by_name(identity.label.name().unwrap_or_default()).ok_or(UNKNOWN)?;
-                Ok((known.grant.identify(kind, proxy_key, Admission::Certificate)?, Proof::Holds))
+                Ok((known.identify(kind, proxy_key, Admission::Certificate)?, Proof::Holds))
             }
             Admission::NoAuthUser | Admission::Open { anonymous: true } => {
-                let grant = self.anonymous_grant(own, listener.is_none()).ok_or(UNKNOWN)?;
-                Ok((grant.identify(kind, proxy_key, Admission::NoAuthUser)?, Proof::Holds))
+                let user = self.anonymous_user(own, listener.is_none()).ok_or(UNKNOWN)?;
+                Ok((user.identify(kind, proxy_key, Admission::NoAuthUser)?, Proof::Holds))
             }
             Admission::Token(old) => {
                 let new = own.token.as_ref().ok_or(UNKNOWN)?;
@@ -94,12 +95,12 @@ impl Authenticator {
         }
     }
 
-    fn anonymous_grant(&self, own: &ListenerAuth, is_own: bool) -> Option<&Arc<Grant>> {
+    fn anonymous_user(&self, own: &ListenerAuth, is_own: bool) -> Option<User<'_>> {
         let Some(name) = own.no_auth_user.as_deref() else {
-            return self.users.hidden.as_ref().filter(|_| is_own);
+            return self.users.hidden().filter(|_| is_own);
         };
-        let nkey = self.users.by_nkey(name).map(|user| &user.grant);
-        nkey.or_else(|| self.users.by_name(name).map(|user| &user.grant))
+        let nkey = self.users.by_nkey(name).map(|(user, _)| user);
+        nkey.or_else(|| self.users.by_name(name))
     }
 
     fn behind_proxy(&self, identity: Identity) -> Result<Identity, Refusal> {

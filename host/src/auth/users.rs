@@ -2,13 +2,15 @@
 //!
 //! Not here: what a client has to show, and whether it proves it (`authenticator`).
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use thiserror::Error;
 
 use super::certificate::CertificateFacts;
-use super::credentials::Secret;
+use super::credentials::{Secret, is_bcrypt};
 use super::distinguished_name::DistinguishedName;
 use super::identity::{
     Admission, ConnectionType, ConnectionTypes, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT, Identity, UserLabel,
@@ -17,97 +19,102 @@ use super::identity::{
 use super::permissions::{Permissions, PermissionsError};
 use super::refusal::{PROXY_REQUIRED, Refusal, WRONG_CONNECTION_TYPE};
 use crate::config::options::{AccountsOptions, AuthOptions, PermissionsOptions, UserOptions};
+use crate::config::value::Text;
 use crate::proto::nkey::{NkeyKind, Verifier};
 use crate::proto::quote::Quoted;
 
-/// All users of the authorization block and of accounts.
+/// All users of the authorization block and of accounts. They stay where the options have them: here is only
+/// how to find them, and what their permissions compile to.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    passwords: HashMap<Arc<str>, PasswordUser>,
-    nkeys: HashMap<Arc<str>, NkeyUser>,
+    lists: Vec<List>,
+    /// Of users with a password, by name.
+    names: HashTable<Place>,
+    hasher: DefaultHashBuilder,
+    nkeys: HashMap<Text, (Place, Verifier)>,
     /// Users whose name is a distinguished name, in the order of the file (AUTH-020).
-    named_by_certificate: Vec<(DistinguishedName, Arc<str>)>,
+    named_by_certificate: Vec<(DistinguishedName, Place)>,
+    /// By the address that the options have them at: users that share options share what they compile to.
+    permissions: HashMap<usize, Arc<Permissions>>,
     /// Lets plain clients in when only the system account has users (AUTH-012). It is in no table, so
     /// that its name opens nothing.
-    pub hidden: Option<Arc<Grant>>,
+    hidden: Option<List>,
 }
 
+/// Users of one block; their options live as long as this.
 #[derive(Debug)]
-pub(super) struct PasswordUser {
-    pub grant: Arc<Grant>,
-    pub password: Secret,
-}
-
-#[derive(Debug)]
-pub(super) struct NkeyUser {
-    pub grant: Arc<Grant>,
-    pub key: Verifier,
-}
-
-/// What a user gets.
-#[derive(Debug)]
-pub(super) struct Grant {
-    label: UserLabel,
+struct List {
     account: Arc<str>,
-    permissions: Option<Arc<Permissions>>,
-    /// Empty: all.
-    pub connection_types: ConnectionTypes,
-    proxy_required: bool,
+    users: Arc<[UserOptions]>,
+}
+
+/// Where a user is: in which list, and where there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    list: u32,
+    at: u32,
+}
+
+/// A user, and what it gets.
+#[derive(Clone, Copy)]
+pub(super) struct User<'u> {
+    options: &'u UserOptions,
+    account: &'u Arc<str>,
+    permissions: Option<&'u Arc<Permissions>>,
 }
 
 impl Users {
     pub fn new(auth: &AuthOptions, accounts: &AccountsOptions) -> Result<Self, AuthConfigError> {
-        let mut collected = Collected::default();
-        for user in &auth.users {
-            collected.add(user, user.account.as_deref().unwrap_or(GLOBAL_ACCOUNT))?;
+        let mut users = Self::default();
+        users.add_all(GLOBAL_ACCOUNT, &auth.users)?;
+        for account in accounts.accounts.iter().filter(|account| !account.users.is_empty()) {
+            users.add_all(&account.name, &account.users)?;
         }
-        for account in &accounts.accounts {
-            for user in &account.users {
-                collected.add(user, &account.name)?;
-            }
-        }
-        let hidden = has_hidden_user(auth, accounts).then(hidden_user);
-        Ok(Self { hidden, ..collected.users })
+        users.hidden = has_hidden_user(auth, accounts).then(hidden_user);
+        Ok(users)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.passwords.is_empty() && self.nkeys.is_empty()
+        self.names.is_empty() && self.nkeys.is_empty()
     }
 
     pub fn has_passwords(&self) -> bool {
-        !self.passwords.is_empty()
+        !self.names.is_empty()
     }
 
     pub fn has_nkeys(&self) -> bool {
         !self.nkeys.is_empty()
     }
 
-    pub fn by_name(&self, name: &str) -> Option<&PasswordUser> {
-        self.passwords.get(name)
+    pub fn by_name(&self, name: &str) -> Option<User<'_>> {
+        let same = |place: &Place| self.options(*place).user.as_deref() == Some(name);
+        self.names.find(self.hasher.hash_one(name), same).map(|place| self.user(*place))
     }
 
-    pub fn by_nkey(&self, nkey: &str) -> Option<&NkeyUser> {
-        self.nkeys.get(nkey)
+    pub fn by_nkey(&self, nkey: &str) -> Option<(User<'_>, &Verifier)> {
+        self.nkeys.get(nkey).map(|(place, key)| (self.user(*place), key))
     }
 
-    pub fn with_password(&self) -> impl Iterator<Item = &PasswordUser> {
-        self.passwords.values()
+    pub fn with_password(&self) -> impl Iterator<Item = User<'_>> {
+        self.names.iter().map(|place| self.user(*place))
+    }
+
+    pub fn hidden(&self) -> Option<User<'_>> {
+        let List { account, users } = self.hidden.as_ref()?;
+        users.first().map(|options| User { options, account, permissions: None })
     }
 
     /// In the order of AUTH-020.
-    pub fn by_certificate(
-        &self,
-        certificate: &CertificateFacts,
-        kind: ConnectionType,
-    ) -> Option<&PasswordUser> {
-        let allowed = |user: &&PasswordUser| user.grant.allows(kind);
+    pub fn by_certificate(&self, certificate: &CertificateFacts, kind: ConnectionType) -> Option<User<'_>> {
+        let allowed = |user: &User<'_>| user.allows(kind);
         let by_name = |name: &str| self.by_name(name).filter(allowed);
         let by_dn = |same: fn(&DistinguishedName, &DistinguishedName) -> bool| {
             let subject = certificate.distinguished_name.as_ref()?;
             self.named_by_certificate
                 .iter()
                 .filter(|(name, _)| same(name, subject))
-                .find_map(|(_, user)| by_name(user))
+                .map(|(_, place)| self.user(*place))
+                .find(allowed)
         };
         certificate
             .alternative_names()
@@ -117,11 +124,99 @@ impl Users {
             .or_else(|| by_name(certificate.subject_with_domain.as_deref()?))
             .or_else(|| by_name(&certificate.subject))
     }
+
+    fn options(&self, place: Place) -> &UserOptions {
+        &self.lists[place.list as usize].users[place.at as usize]
+    }
+
+    fn user(&self, place: Place) -> User<'_> {
+        let options = self.options(place);
+        let permissions = options.permissions.as_ref().and_then(|p| self.permissions.get(&address_of(p)));
+        User { options, account: &self.lists[place.list as usize].account, permissions }
+    }
+
+    fn add_all(&mut self, account: &str, users: &Arc<[UserOptions]>) -> Result<(), AuthConfigError> {
+        let list = self.lists.len() as u32;
+        self.lists.push(List { account: account.into(), users: Arc::clone(users) });
+        for (at, user) in (0..).zip(users.iter()) {
+            let place = Place { list, at };
+            match (&user.nkey, &user.user) {
+                (Some(nkey), _) => self.add_nkey(nkey, place)?,
+                (None, Some(name)) => self.add_name(name, place)?,
+                (None, None) => return Err(AuthConfigError::NamelessUser),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_nkey(&mut self, nkey: &Text, place: Place) -> Result<(), AuthConfigError> {
+        let key = Verifier::parse(nkey, Some(NkeyKind::User))
+            .map_err(|_| AuthConfigError::InvalidNkey(nkey.to_string()))?;
+        if self.nkeys.contains_key(nkey) {
+            return Err(AuthConfigError::DuplicateNkey(nkey.to_string()));
+        }
+        self.check("nkey", nkey, place)?;
+        self.nkeys.insert(nkey.clone(), (place, key));
+        Ok(())
+    }
+
+    fn add_name(&mut self, name: &Text, place: Place) -> Result<(), AuthConfigError> {
+        self.check("user", name, place)?;
+        let (lists, hasher) = (&self.lists, &self.hasher);
+        let name_of = |place: &Place| {
+            let user = &lists[place.list as usize].users[place.at as usize];
+            user.user.as_deref().unwrap_or_default()
+        };
+        let hash_of = |place: &Place| hasher.hash_one(name_of(place));
+        match self.names.entry(hasher.hash_one(name.as_str()), |known| name_of(known) == name, hash_of) {
+            Entry::Occupied(_) => return Err(AuthConfigError::DuplicateUser(name.to_string())),
+            Entry::Vacant(free) => free.insert(place),
+        };
+        if let Some(dn) = DistinguishedName::parse(name) {
+            self.named_by_certificate.push((dn, place));
+        }
+        Ok(())
+    }
+
+    /// Compiles the permissions, unless they are, and looks whether the rest makes sense.
+    fn check(&mut self, kind: &'static str, name: &Text, place: Place) -> Result<(), AuthConfigError> {
+        let user = &self.lists[place.list as usize].users[place.at as usize];
+        connection_types(user)?;
+        let Some(options) = &user.permissions else { return Ok(()) };
+        if !self.permissions.contains_key(&address_of(options)) {
+            let compiled = Permissions::compile(options).map_err(|source| AuthConfigError::Permissions {
+                kind,
+                name: name.to_string(),
+                source,
+            })?;
+            self.permissions.insert(address_of(options), Arc::new(compiled));
+        }
+        Ok(())
+    }
 }
 
-impl Grant {
+impl User<'_> {
+    /// Empty: all.
+    pub fn connection_types(&self) -> ConnectionTypes {
+        // They were looked at when the user was added.
+        connection_types(self.options).unwrap_or_default()
+    }
+
     pub fn allows(&self, kind: ConnectionType) -> bool {
-        self.connection_types.is_empty() || self.connection_types.contains(kind)
+        let types = self.connection_types();
+        types.is_empty() || types.contains(kind)
+    }
+
+    pub fn has_password(&self) -> bool {
+        self.options.password.as_ref().is_some_and(|password| !password.is_empty())
+    }
+
+    pub fn has_plain_password(&self) -> bool {
+        !is_bcrypt(self.options.password.as_deref().unwrap_or_default())
+    }
+
+    pub fn password(&self) -> Secret {
+        Secret::parse(self.options.password.as_deref().unwrap_or_default())
     }
 
     /// Who a client becomes that proves to be this user (AUTH-008, AUTH-031).
@@ -134,13 +229,18 @@ impl Grant {
         if !self.allows(connection_type) {
             return Err(WRONG_CONNECTION_TYPE);
         }
-        if self.proxy_required && proxy_key.is_none() {
+        if self.options.proxy_required && proxy_key.is_none() {
             return Err(PROXY_REQUIRED);
         }
+        let label = match (&self.options.nkey, &self.options.user) {
+            (Some(nkey), _) => UserLabel::Nkey(nkey.as_str().into()),
+            (None, Some(name)) => UserLabel::User(name.as_str().into()),
+            (None, None) => UserLabel::None,
+        };
         Ok(Identity {
-            account: Arc::clone(&self.account),
-            label: self.label.clone(),
-            permissions: self.permissions.clone(),
+            account: Arc::clone(self.account),
+            label,
+            permissions: self.permissions.cloned(),
             proxy_key,
             connection_type,
             tags: Arc::default(),
@@ -176,89 +276,15 @@ pub enum AuthConfigError {
     NoAuthUserUnknown(String),
 }
 
-/// Users on the way from the configuration.
-#[derive(Default)]
-struct Collected {
-    users: Users,
-    /// Users that share options share what they compile to.
-    compiled: Vec<(Arc<PermissionsOptions>, Arc<Permissions>)>,
-    accounts: HashMap<String, Arc<str>>,
+fn address_of(options: &Arc<PermissionsOptions>) -> usize {
+    Arc::as_ptr(options).addr()
 }
 
-impl Collected {
-    fn add(&mut self, options: &UserOptions, account: &str) -> Result<(), AuthConfigError> {
-        match (&options.nkey, &options.user) {
-            (Some(nkey), _) => self.add_nkey(nkey, options, account),
-            (None, Some(user)) => self.add_user(user, options, account),
-            (None, None) => Err(AuthConfigError::NamelessUser),
-        }
-    }
-
-    fn add_nkey(&mut self, nkey: &str, options: &UserOptions, account: &str) -> Result<(), AuthConfigError> {
-        let key = Verifier::parse(nkey, Some(NkeyKind::User))
-            .map_err(|_| AuthConfigError::InvalidNkey(nkey.to_owned()))?;
-        if self.users.nkeys.contains_key(nkey) {
-            return Err(AuthConfigError::DuplicateNkey(nkey.to_owned()));
-        }
-        let name: Arc<str> = nkey.into();
-        let grant = self.grant("nkey", UserLabel::Nkey(Arc::clone(&name)), options, account)?;
-        self.users.nkeys.insert(name, NkeyUser { grant, key });
-        Ok(())
-    }
-
-    fn add_user(&mut self, user: &str, options: &UserOptions, account: &str) -> Result<(), AuthConfigError> {
-        if self.users.passwords.contains_key(user) {
-            return Err(AuthConfigError::DuplicateUser(user.to_owned()));
-        }
-        let name: Arc<str> = user.into();
-        let grant = self.grant("user", UserLabel::User(Arc::clone(&name)), options, account)?;
-        let password = Secret::parse(options.password.as_deref().unwrap_or_default());
-        if let Some(dn) = DistinguishedName::parse(user) {
-            self.users.named_by_certificate.push((dn, Arc::clone(&name)));
-        }
-        self.users.passwords.insert(name, PasswordUser { grant, password });
-        Ok(())
-    }
-
-    fn grant(
-        &mut self,
-        kind: &'static str,
-        label: UserLabel,
-        options: &UserOptions,
-        account: &str,
-    ) -> Result<Arc<Grant>, AuthConfigError> {
-        let permissions = match &options.permissions {
-            Some(permissions) => Some(self.compile(permissions).map_err(|source| {
-                let name = label.name().unwrap_or_default().to_owned();
-                AuthConfigError::Permissions { kind, name, source }
-            })?),
-            None => None,
-        };
-        let account = self.accounts.entry_ref(account).or_insert_with(|| account.into());
-        Ok(Arc::new(Grant {
-            label,
-            account: Arc::clone(account),
-            permissions,
-            connection_types: parse_connection_types(&options.allowed_connection_types)?,
-            proxy_required: options.proxy_required,
-        }))
-    }
-
-    fn compile(&mut self, options: &Arc<PermissionsOptions>) -> Result<Arc<Permissions>, PermissionsError> {
-        if let Some((_, compiled)) = self.compiled.iter().find(|(known, _)| Arc::ptr_eq(known, options)) {
-            return Ok(Arc::clone(compiled));
-        }
-        let compiled = Arc::new(Permissions::compile(options)?);
-        self.compiled.push((Arc::clone(options), Arc::clone(&compiled)));
-        Ok(compiled)
-    }
-}
-
-fn parse_connection_types(names: &[String]) -> Result<ConnectionTypes, AuthConfigError> {
+fn connection_types(user: &UserOptions) -> Result<ConnectionTypes, AuthConfigError> {
     let parse = |name: &String| {
         ConnectionType::parse(name).ok_or_else(|| AuthConfigError::UnknownConnectionType(name.clone()))
     };
-    names.iter().map(parse).collect()
+    user.allowed_connection_types.iter().map(parse).collect()
 }
 
 /// Only the global and the system account exist, the latter has users, and nothing is said about
@@ -273,12 +299,7 @@ fn has_hidden_user(auth: &AuthOptions, accounts: &AccountsOptions) -> bool {
         && accounts.accounts.iter().all(|account| is_system(&account.name) || account.name == GLOBAL_ACCOUNT)
 }
 
-fn hidden_user() -> Arc<Grant> {
-    Arc::new(Grant {
-        label: UserLabel::User("nats-global".into()),
-        account: GLOBAL_ACCOUNT.into(),
-        permissions: None,
-        connection_types: ConnectionTypes::NONE,
-        proxy_required: false,
-    })
+fn hidden_user() -> List {
+    let user = UserOptions { user: Some("nats-global".into()), ..UserOptions::default() };
+    List { account: GLOBAL_ACCOUNT.into(), users: Arc::new([user]) }
 }

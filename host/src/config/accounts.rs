@@ -3,6 +3,7 @@
 //! Not here: `accounts.*.jetstream`, which is a section of the plugin `jetstream`.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::authorization;
 use super::fields::{Field, fields};
@@ -72,12 +73,13 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
     };
     not_reserved(name, field)?;
     let mut account = AccountOptions { name: name.to_owned(), ..AccountOptions::default() };
+    let (shared_name, mut users) = (Arc::from(name), Vec::new());
     let mut defaults = None;
     for entry in fields(map) {
         let result = match entry.name.as_str() {
             "nkey" => account_nkey(&entry).map(|nkey| account.nkey = Some(nkey)),
             "users" => {
-                authorization::read_users(&entry, Some(name), reading).map(|users| account.users = users)
+                authorization::read_users(&entry, Some(&shared_name), reading).map(|read| users = read)
             }
             "default_permissions" => permissions::read(&entry, reading).map(|read| defaults = Some(read)),
             "limits" => limits(&mut account, &entry, reading),
@@ -89,7 +91,8 @@ fn read_account(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<AccountO
         };
         reading.report.check(result);
     }
-    authorization::give_defaults(&mut account.users, defaults.as_ref());
+    authorization::give_defaults(&mut users, defaults.as_ref());
+    account.users = users.into();
     Ok(account)
 }
 

@@ -9,7 +9,7 @@ use super::options::{Options, PermissionsOptions, UserOptions};
 use super::permissions;
 use super::problem::Problem;
 use super::reading::Reading;
-use super::value::{Node, Pos, Value};
+use super::value::{Node, Pos, Text, Value};
 use crate::proto::nkey::{NkeyKind, is_public};
 
 /// Longer timeouts are warned about: they usually are an unquoted duration (CFG-162).
@@ -46,7 +46,7 @@ pub(super) fn read(
         reading.report.check(result);
     }
     give_defaults(&mut users, auth.default_permissions.as_ref());
-    auth.users = users;
+    auth.users = users.into();
     Ok(())
 }
 
@@ -69,7 +69,7 @@ pub(super) fn check_combinations(options: &Options, reading: &mut Reading<'_>) {
 /// The `users` of an authorization block or of an account.
 pub(super) fn read_users(
     field: &Field<'_>,
-    account: Option<&str>,
+    account: Option<&Arc<str>>,
     reading: &mut Reading<'_>,
 ) -> Result<Vec<UserOptions>, Problem> {
     let Value::Array(items) = &field.node.value else {
@@ -96,7 +96,7 @@ pub(super) fn give_defaults(users: &mut [UserOptions], defaults: Option<&Arc<Per
 
 fn read_user(
     field: &Field<'_>,
-    account: Option<&str>,
+    account: Option<&Arc<str>>,
     reading: &mut Reading<'_>,
 ) -> Result<UserOptions, Problem> {
     let Value::Map(map) = &field.node.value else {
@@ -105,24 +105,24 @@ fn read_user(
             .problem(format!("Expected user entry to be a map/struct, got {found}"))
             .remedy("write {user: ..., password: ...} or {nkey: ...}"));
     };
-    let mut user = UserOptions { account: account.map(str::to_owned), ..UserOptions::default() };
+    let mut user = UserOptions { account: account.cloned(), ..UserOptions::default() };
     let mut name_at = field.node.at;
     for entry in fields(map) {
         let result = match entry.name.as_str() {
             "user" | "username" => {
                 name_at = entry.node.at;
-                non_empty(&entry).map(|name| user.user = name)
+                non_empty_text(&entry).map(|name| user.user = name)
             }
-            "pass" | "password" => non_empty(&entry).map(|password| user.password = password),
+            "pass" | "password" => non_empty_text(&entry).map(|password| user.password = password),
             "nkey" => {
                 name_at = entry.node.at;
-                non_empty(&entry).map(|nkey| user.nkey = nkey)
+                non_empty_text(&entry).map(|nkey| user.nkey = nkey)
             }
             "permissions" | "permission" | "authorization" => {
                 permissions::read(&entry, reading).map(|read| user.permissions = Some(read))
             }
             "allowed_connection_types" | "connection_types" | "clients" => {
-                connection_types(&entry).map(|types| user.allowed_connection_types = types)
+                connection_types(&entry).map(|types| user.allowed_connection_types = types.into())
             }
             "proxy_required" => entry.boolean().map(|required| user.proxy_required = required),
             _ => entry.unknown(),
@@ -158,7 +158,7 @@ fn auth_timeout(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Option<D
     let timeout = timeout(field, "authorization")?;
     if let Some(high) = timeout.filter(|&timeout| timeout > TIMEOUT_HIGH) {
         let shown = match &field.node.value {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text.as_str().to_owned(),
             _ => high.as_secs_f64().to_string(),
         };
         reading.report.warn(field.problem(format!(
@@ -215,6 +215,10 @@ fn connection_types(field: &Field<'_>) -> Result<Vec<String>, Problem> {
             .remedy(format!("known are {}", CONNECTION_TYPES.join(", "))));
     }
     Ok(types)
+}
+
+fn non_empty_text(field: &Field<'_>) -> Result<Option<Text>, Problem> {
+    Ok(Some(Text::from(field.string()?)).filter(|text| !text.is_empty()))
 }
 
 fn non_empty(field: &Field<'_>) -> Result<Option<String>, Problem> {

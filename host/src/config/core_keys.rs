@@ -199,7 +199,7 @@ fn server_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_
             let Value::String(name) = &field.node.value else {
                 return Err(field.problem("system account name must be a string"));
             };
-            options.accounts.system_account = Some(name.clone()).filter(|name| !name.is_empty());
+            options.accounts.system_account = Some(name.to_string()).filter(|name| !name.is_empty());
         }
         "no_system_account" | "no_system" | "no_sys_acc" => {
             options.accounts.no_system_account = field.boolean()?

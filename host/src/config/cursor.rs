@@ -46,6 +46,13 @@ impl<'t> Cursor<'t> {
         found
     }
 
+    /// Steps over this many bytes, among them no new line, and returns them.
+    pub fn skip_in_line(&mut self, bytes: usize) -> &'t str {
+        let start = self.offset;
+        self.offset += bytes;
+        &self.text[start..self.offset]
+    }
+
     /// Steps over characters as long as `wanted` says so, and returns them.
     pub fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'t str {
         let start = self.offset;

@@ -6,51 +6,73 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::value::{Map, Value};
+use super::value::{Map, Node, Value};
 
 pub fn digest(map: &Map) -> String {
-    let mut json = String::new();
-    write_map(map, &mut json);
-    json.push('\n');
-    Sha256::digest(json.as_bytes()).iter().fold("sha256:".to_owned(), |mut text, byte| {
+    let mut json = Json::default();
+    json.map(map);
+    json.text.push('\n');
+    json.sum.update(json.text.as_bytes());
+    json.sum.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
         // Writing to a String does not fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-fn write_map(map: &Map, json: &mut String) {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_by_key(|(key, _)| *key);
-    json.push('{');
-    for (at, (key, node)) in entries.into_iter().enumerate() {
-        if at > 0 {
-            json.push(',');
-        }
-        write_string(key, json);
-        json.push(':');
-        write_value(&node.value, json);
-    }
-    json.push('}');
+/// Text is summed up and forgotten as soon as there is this much: a large file would be in memory once more.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The JSON that is summed up.
+#[derive(Default)]
+struct Json<'t> {
+    text: String,
+    sum: Sha256,
+    /// The sorted pairs of the maps that are being written, outermost first.
+    pairs: Vec<(&'t str, &'t Node)>,
 }
 
-fn write_value(value: &Value, json: &mut String) {
-    match value {
-        Value::Map(map) => write_map(map, json),
-        Value::Array(items) => {
-            json.push('[');
-            for (at, node) in items.iter().enumerate() {
-                if at > 0 {
-                    json.push(',');
-                }
-                write_value(&node.value, json);
+impl<'t> Json<'t> {
+    fn map(&mut self, map: &'t Map) {
+        let start = self.pairs.len();
+        self.pairs.extend(map.iter());
+        self.pairs[start..].sort_unstable_by_key(|(key, _)| *key);
+        self.text.push('{');
+        for at in start..start + map.len() {
+            let (key, node) = self.pairs[at];
+            if at > start {
+                self.text.push(',');
             }
-            json.push(']');
+            write_string(key, &mut self.text);
+            self.text.push(':');
+            self.value(&node.value);
         }
-        Value::String(text) | Value::Datetime(text) => write_string(text, json),
-        Value::Integer(number) => *json += &number.to_string(),
-        Value::Float(number) => *json += &go_float(*number),
-        Value::Bool(flag) => *json += if *flag { "true" } else { "false" },
+        self.text.push('}');
+        self.pairs.truncate(start);
+        if self.text.len() >= PIECE_BYTES {
+            self.sum.update(self.text.as_bytes());
+            self.text.clear();
+        }
+    }
+
+    fn value(&mut self, value: &'t Value) {
+        match value {
+            Value::Map(map) => self.map(map),
+            Value::Array(items) => {
+                self.text.push('[');
+                for (at, node) in items.iter().enumerate() {
+                    if at > 0 {
+                        self.text.push(',');
+                    }
+                    self.value(&node.value);
+                }
+                self.text.push(']');
+            }
+            Value::String(text) | Value::Datetime(text) => write_string(text, &mut self.text),
+            Value::Integer(number) => self.text += &number.to_string(),
+            Value::Float(number) => self.text += &go_float(*number),
+            Value::Bool(flag) => self.text += if *flag { "true" } else { "false" },
+        }
     }
 }
 
@@ -70,6 +92,12 @@ fn go_float(number: f64) -> String {
 
 fn write_string(text: &str, json: &mut String) {
     json.push('"');
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ' | b':' | b'/'))
+    {
+        json.push_str(text);
+        json.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => *json += "\\\"",

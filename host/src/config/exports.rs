@@ -118,7 +118,7 @@ impl Draft {
 
 fn name(field: &Field<'_>, kind: &str) -> Result<String, Problem> {
     match &field.node.value {
-        Value::String(name) => Ok(name.clone()),
+        Value::String(name) => Ok(name.to_string()),
         other => {
             let found = other.go_type();
             Err(field.problem(format!("Expected {kind} name to be string, got {found}")))
@@ -155,7 +155,7 @@ fn threshold(field: &Field<'_>) -> Result<Duration, Problem> {
 fn latency(field: &Field<'_>) -> Result<LatencyOptions, Problem> {
     let map = match &field.node.value {
         Value::String(subject) => {
-            return Ok(LatencyOptions { subject: subject.clone(), sampling_percent: Some(100) });
+            return Ok(LatencyOptions { subject: subject.to_string(), sampling_percent: Some(100) });
         }
         Value::Map(map) => map,
         other => {
@@ -183,7 +183,7 @@ fn latency(field: &Field<'_>) -> Result<LatencyOptions, Problem> {
     let subject = subject.ok_or_else(|| {
         field.problem("Latency subject required, but missing").remedy("add subject: SUBJECT")
     })?;
-    Ok(LatencyOptions { subject, sampling_percent })
+    Ok(LatencyOptions { subject: subject.to_string(), sampling_percent })
 }
 
 fn sampling(field: &Field<'_>) -> Result<Option<u8>, Problem> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::problem::{Problem, Report};
-use super::value::{Map, Node, Value};
+use super::value::{Map, Node, Text, Value};
 
 /// One pair while it is read. Names are matched without case (CFG-004).
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub(super) struct Field<'a> {
     /// As written.
     pub key: &'a str,
     /// In lower case, to match known names.
-    pub name: String,
+    pub name: Text,
     pub node: &'a Node,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn fields(map: &Map) -> impl Iterator<Item = Field<'_>> {
 
 impl<'a> Field<'a> {
     pub fn new(key: &'a str, node: &'a Node) -> Self {
-        Field { key, name: key.to_ascii_lowercase(), node }
+        Field { key, name: lower_case(key), node }
     }
 
     pub fn problem(&self, text: impl Into<String>) -> Problem {
@@ -121,7 +121,7 @@ impl<'a> Field<'a> {
     /// A string, or an array of strings.
     pub fn strings(&self) -> Result<Vec<String>, Problem> {
         match &self.node.value {
-            Value::String(text) => Ok(vec![text.clone()]),
+            Value::String(text) => Ok(vec![text.as_str().to_owned()]),
             Value::Array(items) => {
                 items.iter().map(|item| Ok(self.element(item).string()?.to_owned())).collect()
             }
@@ -145,6 +145,12 @@ impl<'a> Field<'a> {
 }
 
 pub(super) const DURATION_REMEDY: &str = "use units ns, us, ms, s, m, h, as in \"1m30s\"";
+
+fn lower_case(key: &str) -> Text {
+    let mut name = Text::from(key);
+    name.make_ascii_lowercase();
+    name
+}
 
 fn is_bool_word(text: &str) -> bool {
     ["true", "false", "yes", "no", "on", "off"].contains(&text.to_ascii_lowercase().as_str())

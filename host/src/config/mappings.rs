@@ -28,7 +28,7 @@ fn read_mapping(field: &Field<'_>) -> Result<MappingOptions, Problem> {
     }
     let destinations = match &field.node.value {
         Value::String(subject) => {
-            vec![MappingDestination { subject: subject.clone(), weight: 100, cluster: None }]
+            vec![MappingDestination { subject: subject.to_string(), weight: 100, cluster: None }]
         }
         Value::Array(items) => {
             items.iter().map(|item| read_destination(&field.element(item))).collect::<Result<_, _>>()?

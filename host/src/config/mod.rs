@@ -170,8 +170,9 @@ impl Draft {
             let text = format!("{}: config has no values or is empty", path.display());
             reading.report.warn(Problem::nowhere(text));
         }
-        for field in fields(&self.map) {
-            let result = read_top_level(&mut options, &field, &mut reading);
+        // A key's tree goes as soon as it is read: it may be the largest thing there is.
+        for (key, node) in self.map.into_entries() {
+            let result = read_top_level(&mut options, &Field::new(&key, &node), &mut reading);
             reading.report.check(result);
         }
         validate::validate_file(&options, &mut reading);

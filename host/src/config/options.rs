@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::value::Text;
+
 /// CORE-002
 pub const DEFAULT_PORT: i32 = 4222;
 
@@ -103,7 +105,8 @@ pub struct AuthOptions {
     pub token: Option<String>,
     /// `None`: 2 s, with TLS the TLS timeout plus 1 s.
     pub timeout: Option<Duration>,
-    pub users: Vec<UserOptions>,
+    /// Shared with who lets them in: there may be a hundred thousand.
+    pub users: Arc<[UserOptions]>,
     pub default_permissions: Option<Arc<PermissionsOptions>>,
     pub no_auth_user: Option<String>,
     pub proxy_required: bool,
@@ -114,20 +117,20 @@ pub struct AuthOptions {
 /// A user of `authorization.users` or of an account's `users`. Either `user` or `nkey` is set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserOptions {
-    pub user: Option<String>,
-    pub password: Option<String>,
-    pub nkey: Option<String>,
+    pub user: Option<Text>,
+    pub password: Option<Text>,
+    pub nkey: Option<Text>,
     /// `None`: the global account.
-    pub account: Option<String>,
+    pub account: Option<Arc<str>>,
     /// The user's own, or the block's defaults (PERM-007).
     pub permissions: Option<Arc<PermissionsOptions>>,
     /// Upper-case names of CORE-252; empty: all.
-    pub allowed_connection_types: Vec<String>,
+    pub allowed_connection_types: Box<[String]>,
     pub proxy_required: bool,
 }
 
 /// `None` lists allow all; empty lists allow nothing (PERM-001).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PermissionsOptions {
     pub publish: SubjectPermissions,
     /// Entries may carry a queue: `"subject queue"` (PERM-004).
@@ -135,13 +138,13 @@ pub struct PermissionsOptions {
     pub allow_responses: Option<ResponsePermission>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SubjectPermissions {
     pub allow: Option<Vec<String>>,
     pub deny: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResponsePermission {
     /// `None`: unlimited.
     pub max_msgs: Option<u32>,
@@ -164,7 +167,7 @@ pub struct AccountsOptions {
 pub struct AccountOptions {
     pub name: String,
     pub nkey: Option<String>,
-    pub users: Vec<UserOptions>,
+    pub users: Arc<[UserOptions]>,
     /// `None`: unlimited.
     pub max_connections: Option<u32>,
     pub max_subscriptions: Option<u32>,

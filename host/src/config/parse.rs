@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::cursor::Cursor;
 use super::problem::{Problem, Sources};
 use super::scalar::{self, Scalar};
-use super::value::{Map, Node, Pos, Value};
+use super::value::{Map, Node, Pos, Text, Value};
 
 /// Deeper nesting of maps and arrays is refused: the tree is walked recursively.
 const DEPTH_MAX: usize = 100;
@@ -136,7 +136,9 @@ impl Parser<'_, '_, '_> {
             self.pair(within)?;
         }
         self.shared.depth -= 1;
-        Ok(self.scopes.pop().unwrap_or_default())
+        let mut map = self.scopes.pop().unwrap_or_default();
+        map.finish();
+        Ok(map)
     }
 
     fn at_end_of_pairs(&mut self, within: Within) -> Result<bool, Problem> {
@@ -187,17 +189,15 @@ impl Parser<'_, '_, '_> {
             return self.end_of_pair(within);
         }
         self.separator(within, &key, at)?;
-        let value_at = self.cursor.pos();
         let value = self.value()?;
-        let node = Node { value, at, value_at, used_as_variable: false };
-        self.insert(key, node);
+        self.insert(key, Node::new(value, at));
         self.end_of_pair(within)
     }
 
-    fn key(&mut self, within: Within) -> Result<(String, bool), Problem> {
+    fn key(&mut self, within: Within) -> Result<(Text, bool), Problem> {
         if let Some(quote @ ('"' | '\'')) = self.cursor.peek() {
             self.cursor.next();
-            let key = self.cursor.take_while(|c| c != quote).to_owned();
+            let key = Text::from(self.cursor.take_while(|c| c != quote));
             if !self.cursor.take(quote) {
                 return Err(self
                     .parse_error("Unexpected EOF.")
@@ -206,7 +206,7 @@ impl Parser<'_, '_, '_> {
             return Ok((key, true));
         }
         let start = self.cursor.pos();
-        let key = self.cursor.take_while(|c| !c.is_whitespace() && c != '=' && c != ':').to_owned();
+        let key = Text::from(self.cursor.take_while(|c| !c.is_whitespace() && c != '=' && c != ':'));
         if self.cursor.peek().is_none() {
             return Err(match within {
                 Within::Top => {
@@ -313,6 +313,7 @@ impl Parser<'_, '_, '_> {
         }
         self.cursor.next();
         self.shared.depth -= 1;
+        items.shrink_to_fit();
         Ok(items)
     }
 
@@ -411,7 +412,7 @@ impl Parser<'_, '_, '_> {
             .ok_or_else(|| reference("could not be parsed: it is empty"))
     }
 
-    fn insert(&mut self, key: String, node: Node) {
+    fn insert(&mut self, key: Text, node: Node) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(key, node);
         }

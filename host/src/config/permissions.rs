@@ -49,7 +49,7 @@ pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Arc<P
     if permissions.allow_responses.is_some() && permissions.publish.allow.is_none() {
         permissions.publish.allow = Some(Vec::new());
     }
-    Ok(Arc::new(permissions))
+    Ok(reading.shared(permissions))
 }
 
 /// A subject, a list of subjects, or `{allow, deny}`.
@@ -96,7 +96,7 @@ fn subject_list(field: &Field<'_>, queues: Queues) -> Result<Option<Vec<String>>
             .remedy("put subjects in quotes"));
         };
         check_entry(text, queues).map_err(|cause| Problem::at(item.at, cause))?;
-        list.push(text.clone());
+        list.push(text.as_str().to_owned());
     }
     Ok((!list.is_empty()).then_some(list))
 }
@@ -167,7 +167,7 @@ fn unknown(field: &Field<'_>, text: &str) -> Result<(), Problem> {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.as_str().to_owned(),
         other => other.kind().to_owned(),
     }
 }

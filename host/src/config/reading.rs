@@ -1,14 +1,17 @@
 //! What the readers of the blocks share while one configuration is read: the report, the owners of keys,
 //! the sections found for plugins, and the users seen so far.
 
-use std::collections::HashSet;
+use std::sync::Arc;
+
+use hashbrown::HashSet;
 
 use super::fields::Field;
+use super::options::PermissionsOptions;
 use super::owners::Owners;
 use super::parse::Inputs;
 use super::problem::{Problem, Report};
 use super::section::Section;
-use super::value::{Node, Pos};
+use super::value::{Node, Pos, Text};
 
 pub(super) struct Reading<'a> {
     pub report: Report,
@@ -18,7 +21,9 @@ pub(super) struct Reading<'a> {
     /// `config` of plugins declared in `plugins {}`.
     pub declared: Vec<Section>,
     /// Users and nkeys over all blocks: a name may stand once (CFG-163).
-    seen: HashSet<String>,
+    seen: HashSet<(&'static str, Text)>,
+    /// Those that are equal are one.
+    permissions: HashSet<Arc<PermissionsOptions>>,
     pub places: Places,
 }
 
@@ -57,6 +62,7 @@ impl<'a> Reading<'a> {
             sections: Vec::new(),
             declared: Vec::new(),
             seen: HashSet::new(),
+            permissions: HashSet::new(),
             places: Places::default(),
         }
     }
@@ -80,8 +86,13 @@ impl<'a> Reading<'a> {
         self.declared.push(Section::new(&["plugins", plugin, "config"], plugin, node));
     }
 
-    pub fn first_user(&mut self, kind: &str, name: &str, at: Pos) -> Result<(), Problem> {
-        if self.seen.insert(format!("{kind} {name}")) {
+    /// These permissions, shared with all users that have the same.
+    pub fn shared(&mut self, permissions: PermissionsOptions) -> Arc<PermissionsOptions> {
+        self.permissions.get_or_insert_with(&permissions, |new| Arc::new(new.clone())).clone()
+    }
+
+    pub fn first_user(&mut self, kind: &'static str, name: &Text, at: Pos) -> Result<(), Problem> {
+        if self.seen.insert((kind, name.clone())) {
             return Ok(());
         }
         Err(Problem::at(at, format!("Duplicate {kind} {name:?} detected")))

@@ -128,7 +128,9 @@ fn fixed_auth(old: &Options, new: &Options) -> Result<(), ReloadError> {
     }
     let (was, is) = (&old.auth.no_auth_user, &new.auth.no_auth_user);
     // It may go together with its user (CFG-073).
-    let gone = is.is_none() && !users(new).any(|user| user.user == *was || user.nkey == *was);
+    let gone = is.is_none()
+        && !users(new)
+            .any(|user| [&user.user, &user.nkey].iter().any(|name| name.as_deref() == was.as_deref()));
     if gone {
         return Ok(());
     }
@@ -331,7 +333,7 @@ pub fn auth_timeout(auth: &AuthOptions, tls: Option<&TlsOptions>) -> Duration {
 }
 
 fn users(options: &Options) -> impl Iterator<Item = &UserOptions> {
-    let in_accounts = options.accounts.accounts.iter().flat_map(|account| &account.users);
+    let in_accounts = options.accounts.accounts.iter().flat_map(|account| &*account.users);
     options.auth.users.iter().chain(in_accounts)
 }
 

@@ -5,12 +5,12 @@
 use super::cursor::Cursor;
 use super::parse::parse_error_at;
 use super::problem::Problem;
-use super::value::Value;
+use super::value::{Text, Value};
 
 pub(super) enum Scalar {
     Value(Value),
     /// The name after `$`, to be looked up.
-    Variable(String),
+    Variable(Text),
 }
 
 /// Reads the value that starts here; neither a map nor an array.
@@ -61,7 +61,7 @@ pub(super) fn include_name(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
     Err(error(cursor, text).remedy("name a file, best in quotes: include 'auth.conf'"))
 }
 
-fn string(text: String) -> Scalar {
+fn string(text: Text) -> Scalar {
     Scalar::Value(Value::String(text))
 }
 
@@ -69,9 +69,16 @@ fn error(cursor: &Cursor<'_>, text: impl AsRef<str>) -> Problem {
     parse_error_at(cursor.pos(), text)
 }
 
-fn double_quoted(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
+fn double_quoted(cursor: &mut Cursor<'_>) -> Result<Text, Problem> {
     let start = *cursor;
     cursor.next();
+    if let Some((plain, _)) = cursor.rest().split_once('"')
+        && !plain.contains('\\')
+    {
+        let text = cursor.take_while(|c| c != '"').into();
+        cursor.next();
+        return Ok(text);
+    }
     let mut bytes = Vec::new();
     loop {
         match cursor.next() {
@@ -83,10 +90,10 @@ fn double_quoted(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
     }
 }
 
-fn single_quoted(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
+fn single_quoted(cursor: &mut Cursor<'_>) -> Result<Text, Problem> {
     let start = *cursor;
     cursor.next();
-    let text = cursor.take_while(|c| c != '\'').to_owned();
+    let text = Text::from(cursor.take_while(|c| c != '\''));
     if cursor.take('\'') {
         return Ok(text);
     }
@@ -94,7 +101,7 @@ fn single_quoted(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
 }
 
 /// `(` up to a `)` that stands alone at the start of a line; kept verbatim (CFG-011).
-fn block(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
+fn block(cursor: &mut Cursor<'_>) -> Result<Text, Problem> {
     let start = *cursor;
     cursor.next();
     let content = *cursor;
@@ -102,7 +109,7 @@ fn block(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
         if c != '\n' || !cursor.rest().starts_with(')') {
             continue;
         }
-        let text = cursor.since(&content).to_owned();
+        let text = Text::from(cursor.since(&content));
         let after = &cursor.rest()[1..];
         if after.is_empty() || after.starts_with('\n') || after.starts_with("\r\n") {
             cursor.next();
@@ -115,6 +122,11 @@ fn block(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
 
 /// An unquoted word: a string, a boolean or a variable (CFG-010, CFG-012, CFG-021).
 fn bare(cursor: &mut Cursor<'_>) -> Result<Scalar, Problem> {
+    let plain = cursor.rest().bytes().take_while(|&b| !ends_plain(b)).count();
+    // Nothing in it needs a closer look, nor does what ends it.
+    if cursor.rest().as_bytes().get(plain).is_none_or(|&b| ends_bare(b.into())) {
+        return Ok(word(cursor.skip_in_line(plain)));
+    }
     let start = *cursor;
     let mut bytes = Vec::new();
     let mut escaped = false;
@@ -145,19 +157,19 @@ fn bare(cursor: &mut Cursor<'_>) -> Result<Scalar, Problem> {
         }
     }
     let text = utf8(bytes, &start)?;
-    if escaped {
-        return Ok(string(text));
-    }
-    Ok(match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => Scalar::Value(Value::Bool(true)),
-        "false" | "no" | "off" => Scalar::Value(Value::Bool(false)),
+    Ok(if escaped { string(text) } else { word(&text) })
+}
+
+/// What an unquoted word without escapes stands for.
+fn word(text: &str) -> Scalar {
+    let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match text.strip_prefix('$') {
         // A bcrypt hash, not a variable (CFG-024).
-        _ if text.starts_with("$2a$") => string(text),
-        _ => match text.strip_prefix('$') {
-            Some(name) => Scalar::Variable(name.to_owned()),
-            None => string(text),
-        },
-    })
+        Some(name) if !name.starts_with("2a$") => Scalar::Variable(name.into()),
+        None if is(["true", "yes", "on"]) => Scalar::Value(Value::Bool(true)),
+        None if is(["false", "no", "off"]) => Scalar::Value(Value::Bool(false)),
+        _ => string(text.into()),
+    }
 }
 
 /// The characters of `{{...}}` at the start of `text`; 0 if it is none or holds what ends a word.
@@ -239,7 +251,7 @@ fn float_or_address(cursor: &mut Cursor<'_>, start: &Cursor<'_>) -> Result<Scala
     cursor.take_while(|c| c.is_ascii_digit());
     if cursor.peek() == Some('.') {
         cursor.take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':' | '-'));
-        return Ok(string(cursor.since(start).to_owned()));
+        return Ok(string(cursor.since(start).into()));
     }
     let text = cursor.since(start);
     match text.parse::<f64>() {
@@ -267,7 +279,7 @@ fn datetime(cursor: &mut Cursor<'_>, year_digits: usize, start: &Cursor<'_>) -> 
     let text = cursor.since(start);
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     match time::PrimitiveDateTime::parse(text, &format) {
-        Ok(_) => Ok(Scalar::Value(Value::Datetime(text.to_owned()))),
+        Ok(_) => Ok(Scalar::Value(Value::Datetime(text.into()))),
         Err(_) => {
             Err(Problem::at(start.pos(), format!("expected Zulu formatted DateTime, but got '{text}'"))
                 .remedy(QUOTE))
@@ -343,8 +355,8 @@ fn hex_byte(cursor: &mut Cursor<'_>) -> Result<u8, Problem> {
     })
 }
 
-fn utf8(bytes: Vec<u8>, start: &Cursor<'_>) -> Result<String, Problem> {
-    String::from_utf8(bytes).map_err(|_| {
+fn utf8(bytes: Vec<u8>, start: &Cursor<'_>) -> Result<Text, Problem> {
+    Text::from_utf8(bytes).map_err(|_| {
         error(start, "The \\x escapes do not make UTF-8 text.")
             .remedy("write the UTF-8 bytes of the character")
     })
@@ -356,6 +368,11 @@ fn push(bytes: &mut Vec<u8>, c: char) {
 
 fn ends_bare(c: char) -> bool {
     matches!(c, '\n' | '\r' | ' ' | '\t' | ';' | ',' | ']' | '}')
+}
+
+/// What ends a bare word or makes it more than its letters.
+fn ends_plain(byte: u8) -> bool {
+    ends_bare(byte.into()) || matches!(byte, b'\'' | b'\\' | b'{')
 }
 
 fn ends_number(cursor: &Cursor<'_>) -> bool {

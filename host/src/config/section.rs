@@ -105,7 +105,10 @@ impl Section {
             Json::Object(object) => {
                 let mut map = Map::default();
                 for (key, inner) in object {
-                    map.insert(key.clone(), self.node_of(inner, &format!("{pointer}/{}", escaped(key))));
+                    map.insert(
+                        key.as_str().into(),
+                        self.node_of(inner, &format!("{pointer}/{}", escaped(key))),
+                    );
                 }
                 Value::Map(map)
             }
@@ -113,13 +116,13 @@ impl Section {
                 let inner = items.iter().enumerate();
                 Value::Array(inner.map(|(at, item)| self.node_of(item, &format!("{pointer}/{at}"))).collect())
             }
-            Json::String(text) => Value::String(text.clone()),
+            Json::String(text) => Value::String(text.as_str().into()),
             Json::Bool(flag) => Value::Bool(*flag),
             Json::Number(number) => match number.as_i64() {
                 Some(integer) => Value::Integer(integer),
                 None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
-            Json::Null => Value::String(String::new()),
+            Json::Null => Value::String(Default::default()),
         };
         let at = self.positions.get(pointer).copied().unwrap_or_default();
         Node { used_as_variable: self.variables.contains(pointer), ..Node::new(value, at) }

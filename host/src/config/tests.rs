@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::options::{HandshakeFirst, ResponsePermission};
+use super::options::{HandshakeFirst, ResponsePermission, UserOptions};
 use super::{Available, Config, ConfigErrors, Inputs, Options, PluginKeys, load, parse, read};
 use crate::cli::{Command, Flags, parse as parse_command_line};
 
@@ -163,6 +164,19 @@ fn permissions_follow_the_block_where_a_user_has_none() {
         (Some(slow), Some(vec!["p".to_owned()]))
     );
     assert_eq!(of(3).publish.allow, None);
+}
+
+#[test]
+fn permissions_that_are_equal_are_one_wherever_they_stand() {
+    let options = options(
+        "authorization { users: [ {user: a, permissions { publish: p }}, {user: b, permissions { pub: [p] }} ] }
+         accounts { A { users: [ {user: c, permissions { publish { allow: p } }}, {user: d, permissions { sub: p }} ] } }",
+    );
+    let of = |users: &[UserOptions], at: usize| users[at].permissions.clone().unwrap();
+    let first = of(&options.auth.users, 0);
+    assert!(Arc::ptr_eq(&first, &of(&options.auth.users, 1)));
+    assert!(Arc::ptr_eq(&first, &of(&options.accounts.accounts[0].users, 0)));
+    assert!(!Arc::ptr_eq(&first, &of(&options.accounts.accounts[0].users, 1)));
 }
 
 #[test]

@@ -50,11 +50,11 @@ fn check_lame_duck(options: &Options, reading: &mut Reading<'_>) {
 /// AUTH-003
 fn check_no_auth_user(options: &Options, reading: &mut Reading<'_>) {
     let Some(name) = &options.auth.no_auth_user else { return };
-    let in_accounts = options.accounts.accounts.iter().flat_map(|account| &account.users);
+    let in_accounts = options.accounts.accounts.iter().flat_map(|account| &*account.users);
     let mut users = options.auth.users.iter().chain(in_accounts).peekable();
     let text = if users.peek().is_none() {
         format!("no_auth_user: {name:?} present, but users/nkeys are not defined")
-    } else if users.any(|user| user.user.as_ref() == Some(name) || user.nkey.as_ref() == Some(name)) {
+    } else if users.any(|user| user.user.as_deref() == Some(name) || user.nkey.as_deref() == Some(name)) {
         return;
     } else {
         format!(

@@ -2,7 +2,11 @@
 //!
 //! Not here: what the keys mean (see `core_keys` and its neighbours) and how the text is read (see `parse`).
 
-use std::collections::HashMap;
+use compact_str::CompactString;
+use hashbrown::HashMap;
+
+/// Keys and strings: most are short and lie in the tree itself. A file may have hundreds of thousands.
+pub type Text = CompactString;
 
 /// A place in a config file. `file` counts in [`super::problem::Sources`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +24,6 @@ pub struct Node {
     pub value: Value,
     /// Of the key, where errors point (CFG-025); for array elements of the value.
     pub at: Pos,
-    pub value_at: Pos,
     /// Some `$NAME` refers to this key, so it is not reported as unknown (CFG-023).
     pub used_as_variable: bool,
 }
@@ -29,25 +32,31 @@ pub struct Node {
 pub enum Value {
     Map(Map),
     Array(Vec<Node>),
-    String(String),
+    String(Text),
     /// Suffixes are already applied (CFG-013).
     Integer(i64),
     Float(f64),
     Bool(bool),
     /// As written, `YYYY-MM-DDTHH:MM:SSZ` (CFG-015).
-    Datetime(String),
+    Datetime(Text),
 }
 
 /// Pairs in the order of the file; a repeated key replaces the value in place (CFG-019).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Map {
-    entries: Vec<(String, Node)>,
-    index: HashMap<String, usize>,
+    entries: Vec<(Text, Node)>,
+    /// Where each key is, once there are too many to look through.
+    index: Option<Box<HashMap<Text, usize>>>,
 }
+
+/// Most maps have few keys: to compare these is faster than an index, and takes no room.
+const UNINDEXED_MAX: usize = 16;
+/// A map seldom has a single key; many have two, as users do.
+const FIRST_CAPACITY: usize = 2;
 
 impl Node {
     pub fn new(value: Value, at: Pos) -> Self {
-        Node { value, at, value_at: at, used_as_variable: false }
+        Node { value, at, used_as_variable: false }
     }
 }
 
@@ -86,7 +95,7 @@ impl Value {
                 Json::Object(map.iter().map(|(key, node)| (key.to_owned(), node.value.to_json())).collect())
             }
             Value::Array(items) => Json::Array(items.iter().map(|node| node.value.to_json()).collect()),
-            Value::String(text) | Value::Datetime(text) => Json::String(text.clone()),
+            Value::String(text) | Value::Datetime(text) => Json::String(text.as_str().to_owned()),
             Value::Integer(number) => Json::from(*number),
             Value::Float(number) => Json::from(*number),
             Value::Bool(flag) => Json::Bool(*flag),
@@ -131,23 +140,45 @@ impl Value {
 }
 
 impl Map {
-    pub fn insert(&mut self, key: String, node: Node) {
-        match self.index.get(&key) {
-            Some(&at) => self.entries[at].1 = node,
-            None => {
-                self.index.insert(key.clone(), self.entries.len());
-                self.entries.push((key, node));
-            }
+    pub fn insert(&mut self, key: Text, node: Node) {
+        if let Some(at) = self.position(&key) {
+            self.entries[at].1 = node;
+            return;
         }
+        if self.entries.capacity() == 0 {
+            self.entries.reserve_exact(FIRST_CAPACITY);
+        }
+        match &mut self.index {
+            Some(index) => drop(index.insert(key.clone(), self.entries.len())),
+            None if self.entries.len() == UNINDEXED_MAX => {
+                let keys = self.entries.iter().map(|(known, _)| known).chain([&key]);
+                let index = keys.enumerate().map(|(at, key)| (key.clone(), at)).collect();
+                self.index = Some(Box::new(index));
+            }
+            None => {}
+        }
+        self.entries.push((key, node));
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.get(key).copied(),
+            None => self.entries.iter().position(|(known, _)| known == key),
+        }
+    }
+
+    /// Gives back the room that nothing more will be put in.
+    pub(super) fn finish(&mut self) {
+        self.entries.shrink_to_fit();
     }
 
     /// Exactly this key; known names are matched without case by the readers instead.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.index.get(key).map(|&at| &self.entries[at].1)
+        self.position(key).map(|at| &self.entries[at].1)
     }
 
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        let at = *self.index.get(key)?;
+        let at = self.position(key)?;
         Some(&mut self.entries[at].1)
     }
 
@@ -163,7 +194,36 @@ impl Map {
         self.entries.is_empty()
     }
 
-    pub(super) fn into_entries(self) -> Vec<(String, Node)> {
+    pub(super) fn into_entries(self) -> Vec<(Text, Node)> {
         self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Map, Node, Pos, Value};
+
+    #[test]
+    fn a_map_keeps_order_and_the_last_value_however_many_keys_it_has() {
+        // CFG-019
+        for count in [1, 2, 3, 16, 17, 18, 100] {
+            let mut map = Map::default();
+            for round in 0..2 {
+                for key in 0..count {
+                    let node = Node::new(Value::Integer(key + round), Pos::default());
+                    map.insert(format!("key{key}").into(), node);
+                }
+            }
+            map.finish();
+            let keys: Vec<String> = map.iter().map(|(key, _)| key.to_owned()).collect();
+            assert_eq!(keys, (0..count).map(|key| format!("key{key}")).collect::<Vec<_>>());
+            for key in 0..count {
+                assert_eq!(map.get(&format!("key{key}")).unwrap().value, Value::Integer(key + 1));
+                assert!(map.get_mut(&format!("key{key}")).is_some());
+            }
+            assert!(map.get("key").is_none());
+        }
     }
 }

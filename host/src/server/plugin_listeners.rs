@@ -169,6 +169,9 @@ impl NextConfig {
     }
 }
 
+/// There may be a hundred thousand, and every plugin would be told all their names.
+const USERS_TOLD_MAX: usize = 1_000;
+
 impl Surroundings for NextConfig {
     fn check_listener(&self, spec: &ListenerSpec) -> Result<()> {
         tls_of(spec)?;
@@ -191,9 +194,9 @@ impl Surroundings for NextConfig {
 
     fn core(&self) -> Map<String, Value> {
         let Options { auth, accounts, .. } = &self.options;
-        let users = auth.users.iter().chain(accounts.accounts.iter().flat_map(|account| &account.users));
-        let names: Vec<&String> =
-            users.filter_map(|user| user.user.as_ref().or(user.nkey.as_ref())).collect();
+        let users = auth.users.iter().chain(accounts.accounts.iter().flat_map(|account| &*account.users));
+        let names = users.filter_map(|user| user.user.as_deref().or(user.nkey.as_deref()));
+        let names: Vec<&str> = names.take(USERS_TOLD_MAX).collect();
         let accounts_named: Vec<&str> = accounts.accounts.iter().map(|a| a.name.as_str()).collect();
         let timeout_ms = auth.timeout.map(|timeout| timeout.as_millis() as u64);
         Map::from_iter(

@@ -145,9 +145,9 @@ fn a_no_auth_user_has_to_exist() {
     let error =
         |auth: AuthOptions| Authenticator::new(&auth, &AccountsOptions::default()).unwrap_err().to_string();
     let named = |users| AuthOptions { no_auth_user: Some("X".into()), users, ..Default::default() };
-    assert_eq!(error(named(vec![])), "no_auth_user: \"X\" present, but users/nkeys are not defined");
+    assert_eq!(error(named(Arc::default())), "no_auth_user: \"X\" present, but users/nkeys are not defined");
     assert_eq!(
-        error(named(vec![user("joe", "pw")])),
+        error(named(Arc::new([user("joe", "pw")]))),
         "no_auth_user: \"X\" not present as user or nkey in authorization block or account configuration"
     );
 }
@@ -195,7 +195,7 @@ fn plain_clients_keep_working_when_only_the_system_account_has_users() {
 fn connection_types_limit_a_user() {
     // AUTH-008, CORE-252
     let limited = UserOptions {
-        allowed_connection_types: vec!["websocket".into(), "MQTT".into()],
+        allowed_connection_types: ["websocket".into(), "MQTT".into()].into(),
         ..user("ann", "pw")
     };
     let options = AuthOptions { no_auth_user: Some("ann".into()), ..users(vec![limited]) };
@@ -312,7 +312,8 @@ fn a_certificate_names_its_user() {
 #[test]
 fn a_certificate_skips_users_of_other_connection_types() {
     let certificate = certificate();
-    let limited = UserOptions { allowed_connection_types: vec!["MQTT".into()], ..user("joe@acme.com", "") };
+    let limited =
+        UserOptions { allowed_connection_types: ["MQTT".into()].into(), ..user("joe@acme.com", "") };
     let auth = authenticator(users(vec![limited, user("joe.acme.com", "")]));
     let mapped = ConnectFacts {
         maps_certificates: true,
@@ -326,7 +327,7 @@ fn a_certificate_skips_users_of_other_connection_types() {
 fn a_user_that_has_only_a_certificate_needs_it_everywhere() {
     // AUTH-006
     let mapped: ConnectionTypes = [ConnectionType::Mqtt].into_iter().collect();
-    let elsewhere = UserOptions { allowed_connection_types: vec!["STANDARD".into()], ..user("plain", "") };
+    let elsewhere = UserOptions { allowed_connection_types: ["STANDARD".into()].into(), ..user("plain", "") };
     let auth =
         authenticator(users(vec![user("cert", ""), elsewhere, user("joe", "pw")])).with_mapped_types(mapped);
     assert!(!allows(&auth, password("cert", "")));
@@ -348,7 +349,7 @@ fn errors_of_the_configuration_name_what_is_wrong() {
     );
     assert_eq!(error(vec![nkey_user("UABC")]), "Not a valid public nkey for a user: \"UABC\"");
     assert_eq!(error(vec![UserOptions::default()]), "User entry requires a user");
-    let limited = UserOptions { allowed_connection_types: vec!["FOO".into()], ..user("a", "") };
+    let limited = UserOptions { allowed_connection_types: ["FOO".into()].into(), ..user("a", "") };
     assert_eq!(error(vec![limited]), "unknown connection type \"FOO\"");
     let permissions = PermissionsOptions {
         publish: SubjectPermissions { allow: Some(vec!["a..b".into()]), deny: vec![] },

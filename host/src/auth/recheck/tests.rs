@@ -43,7 +43,7 @@ fn a_reload_keeps_who_is_still_allowed() {
     let in_one = admitted(&moved, password("joe", "secret"));
     assert_eq!(after_reload(&in_one, &authenticator(AuthOptions::default())), "moved");
 
-    let limited = UserOptions { allowed_connection_types: vec!["MQTT".into()], ..user("joe", "secret") };
+    let limited = UserOptions { allowed_connection_types: ["MQTT".into()].into(), ..user("joe", "secret") };
     assert_eq!(after_reload(&joe, &now(vec![limited])), "refused");
 }
 
