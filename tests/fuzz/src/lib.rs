@@ -9,17 +9,26 @@
 //! A finding becomes a file in `corpus/TARGET`, and so a test for ever.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api_requests;
 mod client_parser;
 mod config_parser;
 mod creds;
 mod cuts;
+#[path = "../../../plugins/jetstream/tests/store/disk/mod.rs"]
+#[allow(dead_code)]
+mod disk;
 mod jwt;
 mod nkeys;
 mod proxy_header;
 mod query_string;
+#[path = "../../../plugins/jetstream/tests/store/random.rs"]
+#[allow(dead_code)]
+mod random;
 mod snapshot_archive;
+mod store_files;
 mod websocket_frames;
 
+pub use api_requests::api_requests;
 pub use client_parser::client_parser;
 pub use config_parser::config_parser;
 pub use creds::creds;
@@ -28,6 +37,7 @@ pub use nkeys::nkeys;
 pub use proxy_header::proxy_header;
 pub use query_string::query_string;
 pub use snapshot_archive::snapshot_archive;
+pub use store_files::store_files;
 pub use websocket_frames::websocket_frames;
 
 /// A target, what its inputs are made of, and where samples lie (from the root of the repository).
@@ -40,6 +50,12 @@ pub struct Target {
 }
 
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "api_requests",
+        run: api_requests,
+        words: api_requests::WORDS,
+        corpora: &["tests/fuzz/corpus/api_requests"],
+    },
     Target {
         name: "client_parser",
         run: client_parser,
@@ -72,6 +88,12 @@ pub const TARGETS: &[Target] = &[
         run: snapshot_archive,
         words: snapshot_archive::WORDS,
         corpora: &["tests/fuzz/corpus/snapshot_archive"],
+    },
+    Target {
+        name: "store_files",
+        run: store_files,
+        words: store_files::WORDS,
+        corpora: &["tests/fuzz/corpus/store_files"],
     },
     Target {
         name: "websocket_frames",

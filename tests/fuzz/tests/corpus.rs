@@ -15,6 +15,11 @@ const SEED: u64 = 0x6E61_7473_6400_0001;
 const INPUT_BYTES_MAX: usize = 4096;
 
 #[test]
+fn api_requests() {
+    fuzz("api_requests");
+}
+
+#[test]
 fn client_parser() {
     fuzz("client_parser");
 }
@@ -52,6 +57,11 @@ fn query_string() {
 #[test]
 fn snapshot_archive() {
     fuzz("snapshot_archive");
+}
+
+#[test]
+fn store_files() {
+    fuzz("store_files");
 }
 
 #[test]
