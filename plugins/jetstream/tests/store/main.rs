@@ -17,4 +17,5 @@ mod model;
 mod natsd_redb;
 mod ops;
 mod random;
+mod streams;
 mod survivors;
