@@ -118,9 +118,10 @@ impl Plugin for JetStream {
     }
 
     fn health(&self) -> Health {
-        match self.server.get().map(|server| server.trouble()) {
-            Some(trouble) if !trouble.is_empty() => Health::failing(trouble),
-            _ => Health::ok(),
+        let Some(server) = self.server.get() else { return Health::ok() };
+        match server.trouble() {
+            trouble if trouble.is_empty() => Health { text: server.damage(), ..Health::ok() },
+            trouble => Health::failing(trouble),
         }
     }
 

@@ -95,6 +95,12 @@ impl Engines {
         let all = self.lasting().map(|(_, engine)| engine.trouble());
         all.filter(|trouble| !trouble.is_empty()).collect::<Vec<_>>().join("; ")
     }
+
+    /// What damage cost any of them since the start; empty when there was none.
+    pub fn damage(&self) -> String {
+        let all = self.lasting().map(|(_, engine)| engine.damage());
+        all.filter(|damage| !damage.is_empty()).collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn engine_name(provided: &str) -> Option<&str> {

@@ -101,6 +101,11 @@ impl Server {
         self.config().memory_bytes_max(self.memory_bytes)
     }
 
+    /// What is lost, though all is well now: worth knowing to whoever looks at the health.
+    pub fn damage(&self) -> String {
+        self.engines.get().map(Engines::damage).unwrap_or_default()
+    }
+
     /// What is wrong, for the health report; empty when nothing is.
     pub fn trouble(&self) -> String {
         let mut trouble = self.engines.get().map(Engines::trouble).unwrap_or_default();

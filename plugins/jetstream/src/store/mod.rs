@@ -294,6 +294,11 @@ pub trait StoreEngine: Send + Sync {
         String::new()
     }
 
+    /// What damage cost since the start, for whoever looks at the health; empty when there was none.
+    fn damage(&self) -> String {
+        String::new()
+    }
+
     /// Nothing more comes: every store of it has been closed.
     fn close(&self) -> Result<(), StoreError> {
         Ok(())

@@ -20,6 +20,11 @@ impl Before {
         Self { models: vec![committed] }
     }
 
+    /// Any of these may be found.
+    pub fn any_of(models: Vec<Model>) -> Self {
+        Self { models }
+    }
+
     pub fn now(&self) -> &Model {
         &self.models[self.models.len() - 1]
     }

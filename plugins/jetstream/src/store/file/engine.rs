@@ -76,8 +76,9 @@ impl FileEngine {
             (threads.spawn)(Box::new(move || thread.run()));
             (threads.spawn)(Box::new(move || keeper.run()));
         }
-        let shared =
-            Arc::new(Shared { disk, writer, salts, next_id, keys: options.keys, streams: Mutex::default() });
+        let damaged = Mutex::new(replayed.damaged);
+        let (keys, streams) = (options.keys, Mutex::default());
+        let shared = Arc::new(Shared { disk, writer, salts, next_id, keys, streams, damaged });
         Ok(Self { shared, root: root.to_owned(), ends: Mutex::new(replayed.ends) })
     }
 }
@@ -198,6 +199,11 @@ impl StoreEngine for FileEngine {
 
     fn trouble(&self) -> String {
         self.shared.writer.refusal().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn damage(&self) -> String {
+        let damaged = self.shared.damaged.lock();
+        damaged.iter().map(|what| format!("damaged: {what}")).collect::<Vec<_>>().join("; ")
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -163,6 +163,11 @@ impl FileStore {
         if self.state.messages > 0 { self.find_first() } else { Ok(()) }
     }
 
+    /// For the health report.
+    pub(super) fn tell_damage(&self) {
+        self.shared.damaged.lock().insert(format!("messages of {}", self.home.base()));
+    }
+
     /// Damage took a message: it counts as lost and is not served again.
     pub(super) fn lose(&mut self, at: usize, seq: u64) {
         let block = &mut self.blocks[at];
@@ -173,6 +178,7 @@ impl FileStore {
         block.kill(seq);
         let path = block.slot.path();
         natsd_plugin_api::tracing::error!("{path}: message {seq} is damaged and lost");
+        self.tell_damage();
         let lost = &mut self.state.lost_seqs;
         if let Err(place) = lost.binary_search(&seq) {
             lost.insert(place, seq);

@@ -20,6 +20,8 @@ pub struct Replayed {
     pub generation: u64,
     pub next_id: u64,
     pub ends: Ends,
+    /// Segments with places that could not be read.
+    pub damaged: BTreeSet<String>,
 }
 
 /// How much of the files counts.
@@ -68,7 +70,8 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
             work.look(&logged);
         });
         if scanned.damaged > 0 {
-            tracing::warn!("{path}: {} damaged places", scanned.damaged);
+            tracing::error!("{path}: {} damaged places", scanned.damaged);
+            replayed.damaged.insert(path.clone());
         }
         replayed.ends.are_unsure |= scanned.is_cut_short || scanned.damaged > 0;
     }

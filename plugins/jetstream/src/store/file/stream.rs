@@ -21,7 +21,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use natsd_plugin_api::tracing;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub keys: Option<Keys>,
     /// Streams that are there, as the folder and the start of the name.
     pub streams: Mutex<HashSet<String>>,
+    /// What of the files was damaged and is lost, since the start.
+    pub damaged: Mutex<BTreeSet<String>>,
 }
 
 impl Shared {

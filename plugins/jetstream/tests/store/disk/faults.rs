@@ -7,6 +7,14 @@ use std::io;
 
 pub struct Faults(Mutex<State>);
 
+/// Bytes that were written to a file; not those that are all zeros.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub path: String,
+    pub at: u64,
+    pub end: u64,
+}
+
 struct State {
     random: Random,
     /// Changes and syncs until now.
@@ -19,6 +27,8 @@ struct State {
     bad_sync_in: Option<u64>,
     used_bytes: u64,
     bytes_max: u64,
+    /// What was written since this was asked for.
+    journal: Option<Vec<Written>>,
 }
 
 /// What becomes of a change.
@@ -67,6 +77,7 @@ impl Faults {
             bad_sync_in: None,
             used_bytes: 0,
             bytes_max: u64::MAX,
+            journal: None,
         }))
     }
 
@@ -108,6 +119,19 @@ impl Faults {
 
     pub fn used_bytes(&self) -> u64 {
         self.0.lock().used_bytes
+    }
+
+    /// What was written since the last time; from the first time on.
+    pub fn take_journal(&self) -> Vec<Written> {
+        self.0.lock().journal.replace(Vec::new()).unwrap_or_default()
+    }
+
+    pub fn note_write(&self, path: &str, at: u64, content: &[u8]) {
+        if let Some(journal) = &mut self.0.lock().journal
+            && content.iter().any(|byte| *byte != 0)
+        {
+            journal.push(Written { path: path.to_owned(), at, end: at + content.len() as u64 });
+        }
     }
 
     /// Numbers for what happens next.

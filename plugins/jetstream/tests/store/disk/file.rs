@@ -143,6 +143,7 @@ impl VfsFile for Open {
         let granted = self.faults.grow(end.saturating_sub(len));
         let fits = (len.max(at) - at + granted).min(content.len() as u64) as usize;
         self.node.begin(at, &content[..fits]);
+        self.faults.note_write(&self.path, at, content);
         match fate {
             Fate::Cut(error) => Err(error),
             _ if fits < content.len() => Err(full(&self.path)),
