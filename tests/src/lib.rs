@@ -15,6 +15,7 @@
 pub mod backup;
 pub mod certs;
 pub mod client;
+pub mod events;
 pub mod exchange;
 pub mod jetstream;
 pub mod jwt;

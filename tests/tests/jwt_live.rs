@@ -1,5 +1,5 @@
 //! Claims that are pushed, changed, revoked and over while clients are connected (G9.5 to G9.8): each effect within a
-//! second. And resolvers that hang, lie or talk nonsense. On natsd and, where there is one, the reference server.
+//! second. On natsd and, where there is one, the reference server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use natsd_tests::jwt::{Key, Realm, attempt, join, outcome, request, unix_s, user_token};
@@ -7,9 +7,6 @@ use natsd_tests::monitored::programs;
 use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch, PATIENCE, Server};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -177,105 +174,5 @@ fn what_is_over_has_its_effect_within_a_second() {
         assert!(last_words(&mut to).contains("Account Authentication Expired"));
         let late = since_unix(end + 2);
         assert!(late < limit, "the end of an account is seen after {late:?}");
-    }
-}
-
-/// An HTTP server for the URL resolver: what it answers for a path, `None` for never.
-fn resolver(answers: HashMap<String, Option<Vec<u8>>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answers = answers.clone();
-            std::thread::spawn(move || serve(stream, &answers));
-        }
-    });
-    format!("http://{address}/accounts/")
-}
-
-fn serve(mut stream: TcpStream, answers: &HashMap<String, Option<Vec<u8>>>) {
-    let mut request = [0; 4096];
-    let count = stream.read(&mut request).unwrap_or(0);
-    let line = String::from_utf8_lossy(&request[..count]).into_owned();
-    let path = line.split_whitespace().nth(1).unwrap_or_default();
-    let key = path.trim_start_matches("/accounts/");
-    match answers.get(key) {
-        Some(Some(answer)) => drop(stream.write_all(answer)),
-        Some(None) => std::thread::sleep(3 * SECOND),
-        None => drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
-    }
-}
-
-fn ok(body: &str) -> Option<Vec<u8>> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    Some((head + body).into_bytes())
-}
-
-/// JWT-050, JWT-061: whatever a resolver does, only good claims let somebody in, and nobody else has to wait.
-#[test]
-fn a_resolver_that_hangs_or_lies_lets_nobody_in() {
-    let (realm, good, user) = (Realm::default(), Key::account("good"), Key::user("u"));
-    let token = |account: &Key, more: Value| realm.account_token(account, more);
-    let forged = |account: &Key| {
-        let stranger = Realm { operator: Key::operator("stranger"), system: realm.system.clone() };
-        stranger.account_token(account, json!({}))
-    };
-    let names = [
-        "hangs",
-        "another",
-        "garbage",
-        "error",
-        "huge",
-        "cut",
-        "forged",
-        "expired",
-        "early",
-        "a user",
-        "no limits",
-    ];
-    let bad: Vec<Key> = names.iter().map(|name| Key::account(name)).collect();
-    let bad_answer = |name: &str, key: &Key| match name {
-        "hangs" => None,
-        "another" => ok(&token(&good, json!({}))),
-        "garbage" => ok("\u{0}\u{1}not.a.token"),
-        "error" => Some(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec()),
-        "huge" => ok(&"a".repeat(3 << 20)),
-        "cut" => ok(&token(key, json!({}))).map(|answer| answer[..answer.len() - 40].to_vec()),
-        "forged" => ok(&forged(key)),
-        "expired" => ok(&token(key, json!({"exp": unix_s() - 10}))),
-        "early" => ok(&token(key, json!({"nbf": unix_s() + 100}))),
-        "a user" => ok(&user_token(&good, &user, json!({}))),
-        _ => ok(&token(key, json!({"nats": {"limits": {"conn": 0}}}))),
-    };
-    for program in programs() {
-        let mut answers: HashMap<String, Option<Vec<u8>>> =
-            names.iter().zip(&bad).map(|(name, key)| (key.public(), bad_answer(name, key))).collect();
-        answers.insert(good.public(), ok(&token(&good, json!({}))));
-        answers.insert(realm.system.public(), ok(&token(&realm.system, json!({}))));
-        let config =
-            format!("operator: {}\nresolver: URL({})\n", realm.operator_token(json!({})), resolver(answers));
-        let server = Launch::new(program).config(config).start();
-        let mut first = join(&server, &user_token(&good, &user, json!({})), &user);
-        for (name, key) in names.iter().zip(&bad) {
-            let token = user_token(key, &user, json!({}));
-            let started = Instant::now();
-            let told = std::thread::scope(|scope| {
-                let attempt = scope.spawn(|| attempt(&server, &token, Some(&user), ""));
-                // Others are served meanwhile.
-                while !attempt.is_finished() {
-                    let asked = Instant::now();
-                    first.sync();
-                    assert!(asked.elapsed() < SECOND, "{name}: others wait");
-                    std::thread::yield_now();
-                }
-                attempt.join().unwrap()
-            });
-            let is_refused = told == REFUSED
-                || told == "-ERR 'Authentication Timeout'"
-                || told.contains("maximum account active connections");
-            assert!(is_refused, "{name}: {told} on {}", server.program().display());
-            assert!(started.elapsed() < 4 * SECOND, "{name} took {:?}", started.elapsed());
-        }
-        join(&server, &user_token(&good, &user, json!({})), &user).sync();
     }
 }

@@ -1,18 +1,13 @@
 //! System events and requests: the same script on natsd and on the reference, and the same fields from both
 //! (EVT-001 to EVT-014, SYS-002 to SYS-016).
-//!
-//! What the reference answers is kept in `monitoring/events/*.json`, so that the test works without it. Where there
-//! is a reference it is asked again, and `RECORD=1` writes down what it says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use natsd_tests::server::{natsd, reference};
-use natsd_tests::{Client, Launch, Server};
+use natsd_tests::Client;
+use natsd_tests::events::{Seen, Watched, join, request, same_as_the_reference};
 use rustix::process::Signal;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 const CONFIG: &str = r#"
 server_name: srv
@@ -27,97 +22,8 @@ accounts {
 system_account: SYS
 "#;
 
-/// Fields that say something only of one of the two servers, at any depth.
-const NOT_COMPARED: [&str; 2] = ["git_commit", "natsd"];
-
-/// What a script has seen, by the name of the step.
-type Seen = BTreeMap<String, Value>;
-
-/// A server, and a client of its system account.
-struct Watched {
-    server: Server,
-    system: Client,
-    id: String,
-    /// Events that came before the one that was waited for: the reference tells some in any order.
-    early: Vec<(String, Value)>,
-}
-
-impl Watched {
-    fn start(program: &Path) -> Self {
-        let server = Launch::new(program).config(CONFIG).start();
-        let mut system = join(&server, "s");
-        system.send(b"SUB _INBOX.> 1\r\n").unwrap();
-        let idz = request(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "").unwrap();
-        let id = idz["id"].as_str().unwrap().to_owned();
-        Self { server, system, id, early: Vec::new() }
-    }
-
-    fn listen(&mut self, subject: &str) {
-        let sid = subject.replace(['.', '*', '>'], "-");
-        self.system.send(format!("SUB {subject} {sid}\r\n").as_bytes()).unwrap();
-        self.system.sync();
-    }
-
-    /// The next event of which the subject ends so.
-    fn event(&mut self, end: &str) -> Value {
-        if let Some(at) = self.early.iter().position(|(subject, _)| subject.ends_with(end)) {
-            return self.early.remove(at).1;
-        }
-        loop {
-            let (subject, body) = match self.system.next_op() {
-                Ok(op) if op.starts_with(b"MSG ") => message(&op),
-                Ok(_) => continue,
-                Err(why) => panic!("no event {end} of {}: {why:?}", self.server.program().display()),
-            };
-            if subject.ends_with(end) {
-                return body;
-            }
-            self.early.push((subject, body));
-        }
-    }
-
-    /// Asks this server.
-    fn ask(&mut self, kind: &str, body: &str) -> Option<Value> {
-        let subject = format!("$SYS.REQ.SERVER.{}.{kind}", self.id);
-        request(&mut self.system, &subject, body)
-    }
-}
-
-fn join(server: &Server, user: &str) -> Client {
-    let options = format!(
-        r#""user":"{user}","pass":"{user}","name":"n-{user}","lang":"test","version":"1","headers":true"#
-    );
-    let mut client = Client::join(server.address(), &options).unwrap();
-    client.sync();
-    client
-}
-
-/// Subject and JSON of a MSG.
-fn message(op: &[u8]) -> (String, Value) {
-    let text = String::from_utf8_lossy(op);
-    let (line, body) = text.split_once("\r\n").unwrap();
-    let subject = line.split_ascii_whitespace().nth(1).unwrap().to_owned();
-    (subject, serde_json::from_str(body.trim_end()).unwrap_or_else(|_| panic!("no JSON: {text}")))
-}
-
-/// The answer on an inbox that the client listens to; `None`: none came.
-fn request(client: &mut Client, subject: &str, body: &str) -> Option<Value> {
-    client.send(format!("PUB {subject} _INBOX.x {}\r\n{body}\r\n", body.len()).as_bytes()).unwrap();
-    client.set_patience(Duration::from_millis(700));
-    let answer = loop {
-        match client.next_op() {
-            Ok(op) if op.starts_with(b"MSG _INBOX.x ") => break Some(message(&op).1),
-            Ok(op) if op == b"PING\r\n" => client.send(b"PONG\r\n").unwrap(),
-            Ok(_) => {}
-            Err(_) => break None,
-        }
-    };
-    client.set_patience(natsd_tests::PATIENCE);
-    answer
-}
-
 fn events(program: &Path) -> Seen {
-    let mut on = Watched::start(program);
+    let mut on = Watched::start(program, CONFIG);
     let mut seen = Seen::new();
     for subject in ["$SYS.ACCOUNT.>", "$SYS.SERVER.>"] {
         on.listen(subject);
@@ -151,6 +57,22 @@ fn events(program: &Path) -> Seen {
     assert_eq!(gone["reason"], "Authentication Failure");
     note("disconnect_of_refused", gone);
 
+    let mut kicked = join(&on.server, "b");
+    let cid = on.event("ACCOUNT.B.CONNECT")["client"]["id"].clone();
+    on.ask("KICK", &json!({ "cid": cid }).to_string());
+    kicked.until_closed();
+    let disconnect = on.event("ACCOUNT.B.DISCONNECT");
+    assert_eq!(disconnect["reason"], "Kicked");
+    note("disconnect_of_kicked", disconnect);
+    let mut rude = join(&on.server, "a");
+    rude.send(b"NONSENSE\r\n").unwrap();
+    rude.until_closed();
+    note("disconnect_of_rude", on.event("ACCOUNT.A.DISCONNECT"));
+    let mut system = join(&on.server, "s");
+    system.sync();
+    note("connect_of_system", on.event("ACCOUNT.SYS.CONNECT"));
+    note("conns_of_system", on.event("ACCOUNT.SYS.SERVER.CONNS"));
+
     // Whoever asks without a reply has them told to all.
     on.system.send(format!("PUB $SYS.REQ.SERVER.{}.STATSZ 0\r\n\r\n", on.id).as_bytes()).unwrap();
     note("statsz", on.event(".STATSZ"));
@@ -159,7 +81,7 @@ fn events(program: &Path) -> Seen {
     note("lameduck", on.event(".LAMEDUCK"));
     drop(on);
 
-    let mut on = Watched::start(program);
+    let mut on = Watched::start(program, CONFIG);
     on.listen("$SYS.SERVER.*.SHUTDOWN");
     on.server.signal(Signal::TERM);
     note("shutdown", on.event(".SHUTDOWN"));
@@ -225,7 +147,7 @@ const SUBJECTS: &[&str] = &[
 ];
 
 fn requests(program: &Path) -> Seen {
-    let mut on = Watched::start(program);
+    let mut on = Watched::start(program, CONFIG);
     let mut a = join(&on.server, "a");
     let mut b = join(&on.server, "b");
     let mut seen = Seen::new();
@@ -249,96 +171,6 @@ fn requests(program: &Path) -> Seen {
     seen
 }
 
-/// Fields that always have the same value.
-const EXACT: [&str; 13] = [
-    "type",
-    "reason",
-    "status",
-    "status_code",
-    "code",
-    "acc",
-    "account",
-    "user",
-    "kind",
-    "client_type",
-    "conns",
-    "num_connections",
-    "responses",
-];
-
-/// Of numbers and texts only what they are counts, of everything else the value.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Null | Value::Bool(_) => value.clone(),
-        Value::Number(_) => json!("number"),
-        Value::String(_) => json!("text"),
-        // The first stands for all; the reference has some lists in any order.
-        Value::Array(list) => json!(list.iter().map(shape).min_by_key(Value::to_string).as_slice()),
-        Value::Object(fields) => {
-            let kept = fields.iter().filter(|(name, _)| !NOT_COMPARED.contains(&name.as_str()));
-            Value::Object(
-                kept.map(|(name, value)| {
-                    let shown = if EXACT.contains(&name.as_str()) { value.clone() } else { shape(value) };
-                    (name.clone(), shown)
-                })
-                .collect::<Map<_, _>>(),
-            )
-        }
-    }
-}
-
-fn shapes(seen: &Seen) -> BTreeMap<String, Value> {
-    seen.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
-}
-
-fn same_as_the_reference(name: &str, script: fn(&Path) -> Seen) {
-    let file =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("monitoring/events").join(format!("{name}.json"));
-    let known = reference().map(|program| shapes(&script(&program)));
-    if let Some(known) = known.as_ref().filter(|_| std::env::var_os("RECORD").is_some()) {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, serde_json::to_string_pretty(&json!(known)).unwrap() + "\n").unwrap();
-    }
-    let text = std::fs::read_to_string(&file).expect("recorded answers");
-    let recorded: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
-    if let Some(known) = known {
-        compare("the record, against the reference", &recorded, &known);
-    }
-    compare("natsd", &shapes(&script(&natsd())), &recorded);
-}
-
-fn compare(what: &str, seen: &BTreeMap<String, Value>, wanted: &BTreeMap<String, Value>) {
-    let mut wrong = Vec::new();
-    for (name, wanted) in wanted {
-        let seen = seen.get(name).unwrap_or(&Value::Null);
-        differences(name, seen, wanted, &mut wrong);
-    }
-    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
-}
-
-fn differences(place: &str, seen: &Value, wanted: &Value, wrong: &mut Vec<String>) {
-    match (seen, wanted) {
-        (Value::Object(seen), Value::Object(wanted)) => {
-            for (name, wanted) in wanted {
-                let place = format!("{place}.{name}");
-                match seen.get(name) {
-                    Some(seen) => differences(&place, seen, wanted, wrong),
-                    None => wrong.push(format!("{place} is missing")),
-                }
-            }
-            let more = seen.keys().filter(|name| !wanted.contains_key(*name));
-            wrong.extend(more.map(|name| format!("{place}.{name} is too much")));
-        }
-        (Value::Array(seen), Value::Array(wanted)) if seen.len() == wanted.len() => {
-            for (seen, wanted) in seen.iter().zip(wanted) {
-                differences(&format!("{place}[0]"), seen, wanted, wrong);
-            }
-        }
-        (seen, wanted) if seen == wanted => {}
-        (seen, wanted) => wrong.push(format!("{place} is {seen}, not {wanted}")),
-    }
-}
-
 #[test]
 fn events_have_the_fields_of_the_reference() {
     same_as_the_reference("events", events);
@@ -351,7 +183,7 @@ fn requests_are_answered_as_by_the_reference() {
 
 /// natsd, and the reference if there is one.
 fn both() -> impl Iterator<Item = Watched> {
-    natsd_tests::monitored::programs().map(|program| Watched::start(&program))
+    natsd_tests::monitored::programs().map(|program| Watched::start(&program, CONFIG))
 }
 
 /// SYS-007

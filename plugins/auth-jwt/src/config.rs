@@ -26,6 +26,8 @@ pub const KEYS: [&str; 8] = [
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     pub operators: Vec<Operator>,
+    /// Theirs, as they were configured.
+    pub operator_tokens: Vec<String>,
     /// Keys that may sign accounts.
     pub trusted: BTreeSet<String>,
     pub resolver: ResolverOptions,
@@ -42,7 +44,8 @@ pub struct Config {
 impl Config {
     /// `None`: nobody is trusted, so this is no operator mode.
     pub fn read(section: &Section, files: &Files) -> Result<Option<Self>> {
-        let operators = operators(section, files)?;
+        let operator_tokens = operator_tokens(section, files)?;
+        let operators = operators(&operator_tokens)?;
         let trusted = trusted(section)?;
         let resolver = resolver(section, &operators)?;
         let preload = preload(section)?;
@@ -58,6 +61,7 @@ impl Config {
             pinned: pinned(section)?,
             system_account: None,
             operators,
+            operator_tokens,
             resolver,
             preload,
             default_sentinel,
@@ -245,17 +249,23 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// Each a file, or the JWT itself.
-fn operators(section: &Section, files: &Files) -> Result<Vec<Operator>> {
-    let read = |named: String| {
-        let error = |cause: String| wrong("operator", format!("error parsing operator JWT: {cause}"));
-        let token = if named.starts_with("eyJ") {
-            named
-        } else {
-            token_in(&files.read_text(&named).map_err(|cause| error(cause.to_string()))?)
-        };
-        token::decode_operator(&token).map_err(|cause| error(cause.to_string()))
+fn operator_tokens(section: &Section, files: &Files) -> Result<Vec<String>> {
+    let read = |named: String| match named.starts_with("eyJ") {
+        true => Ok(named),
+        false => {
+            files.read_text(&named).map(|text| token_in(&text)).map_err(|e| bad_operator(&e.to_string()))
+        }
     };
     texts(section, "operator", "operators")?.into_iter().map(read).collect()
+}
+
+fn operators(tokens: &[String]) -> Result<Vec<Operator>> {
+    let decode = |token: &String| token::decode_operator(token).map_err(|e| bad_operator(&e.to_string()));
+    tokens.iter().map(decode).collect()
+}
+
+fn bad_operator(cause: &str) -> Error {
+    wrong("operator", format!("error parsing operator JWT: {cause}"))
 }
 
 /// The token of a file: all of it, or what stands between the lines of dashes.

@@ -16,6 +16,7 @@ mod network;
 #[doc(hidden)]
 pub mod outside;
 mod permissions;
+mod report;
 mod requests;
 mod resolver;
 mod scope;
@@ -144,8 +145,17 @@ impl Plugin for AuthJwt {
         Ok(())
     }
 
-    fn introspect(&self, _: &Value) -> Result<Value> {
+    /// What claims add to `varz`, and to an account in `accountz`; without a kind, what there is at all.
+    fn introspect(&self, query: &Value) -> Result<Value> {
         let Some(config) = &self.config else { return Ok(Value::Null) };
+        if let Some(kind) = query.get("kind").and_then(Value::as_str) {
+            let account = query.pointer("/params/account").and_then(Value::as_str).unwrap_or_default();
+            return Ok(match (kind, self.realm.get().and_then(|realm| realm.known(account))) {
+                ("varz", _) => json!({ "varz": report::operators(config) }),
+                ("accountz", Some(known)) => json!({ "accountz": report::account(&known) }),
+                _ => Value::Null,
+            });
+        }
         let operators: Vec<&str> = config.operators.iter().map(|op| op.common.name.as_str()).collect();
         let accounts = self.realm.get().map_or(0, |realm| realm.known_count());
         Ok(json!({"operators": operators, "accounts": accounts, "system_account": config.system_account}))

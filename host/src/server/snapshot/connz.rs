@@ -94,6 +94,10 @@ struct ConnInfo {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubDetail>,
     #[serde(skip_serializing_if = "String::is_empty")]
+    jwt: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    issuer_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     name_tag: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
@@ -202,8 +206,8 @@ fn narrow(
         return;
     }
     if !params.user.is_empty() {
-        open.retain(|connection| connection.facts.lock().auth_user == params.user);
-        closed.retain(|closed| closed.facts.auth_user == params.user);
+        open.retain(|connection| authorized_user(&connection.facts.lock()) == params.user);
+        closed.retain(|closed| authorized_user(&closed.facts) == params.user);
     }
     if !params.mqtt_client.is_empty() {
         // Connections of the host itself are no MQTT clients.
@@ -275,6 +279,8 @@ fn about(row: &Row, facts: &Facts, end_unix_ns: u64) -> ConnInfo {
         account: String::new(),
         subscriptions_list: Vec::new(),
         subscriptions_list_detail: Vec::new(),
+        jwt: String::new(),
+        issuer_key: String::new(),
         name_tag: String::new(),
         tags: Vec::new(),
         proxy: facts.proxy_key.as_ref().map(|key| Proxy { key: key.to_string() }),
@@ -301,7 +307,14 @@ fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
     if !is_global {
         info.account = account.to_string();
     }
-    info.authorized_user = facts.auth_user.clone();
+    if let Some(token) = &facts.token {
+        info.jwt.clone_from(&token.jwt);
+        info.issuer_key.clone_from(&token.issuer_key);
+        if !token.name_tag.is_empty() {
+            info.name_tag.clone_from(&token.name_tag);
+        }
+    }
+    info.authorized_user = authorized_user(facts).to_owned();
     info.tags = facts.tags.to_vec();
     info.tls_peer_certs = facts
         .tls_peer_certs
@@ -312,4 +325,12 @@ fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
             cert_sha256: cert.cert_sha256.clone(),
         })
         .collect();
+}
+
+/// As the client called itself; of one with a JWT, whose key that is.
+fn authorized_user(facts: &Facts) -> &str {
+    match &facts.token {
+        Some(token) if facts.auth_user.is_empty() && !token.jwt.is_empty() => &facts.user,
+        _ => &facts.auth_user,
+    }
 }

@@ -20,13 +20,25 @@ pub fn time_of_seconds(unix_s: i64) -> Option<String> {
 fn shown(at: OffsetDateTime) -> String {
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = at.to_hms();
-    let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    // Written by hand: a page of connections has tens of thousands of times.
+    let mut text = String::with_capacity("2006-01-02T15:04:05.999999999Z".len());
+    put_digits(&mut text, year.unsigned_abs(), 4);
+    for (before, number) in [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)] {
+        text.push(before);
+        put_digits(&mut text, number.into(), 2);
+    }
     if at.nanosecond() > 0 {
-        let digits = format!(".{:09}", at.nanosecond());
-        text.push_str(digits.trim_end_matches('0'));
+        text.push('.');
+        put_digits(&mut text, at.nanosecond(), 9);
+        text.truncate(text.trim_end_matches('0').len());
     }
     text.push('Z');
     text
+}
+
+/// A number with zeros in front of it.
+fn put_digits(text: &mut String, number: u32, count: u32) {
+    text.extend((0..count).rev().map(|place| char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8)));
 }
 
 /// `1y2d3h4m5s`, without what is zero in front.

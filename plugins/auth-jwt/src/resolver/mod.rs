@@ -4,6 +4,7 @@
 
 mod directory;
 pub mod peers;
+mod target;
 mod url;
 
 pub use directory::Directory;
@@ -61,9 +62,7 @@ impl Resolver {
             ResolverOptions::None | ResolverOptions::Memory => Self::Memory(Mutex::new(preload.clone())),
             ResolverOptions::Url { url, tls } => {
                 // It has to answer before the server takes clients.
-                url::get(host, url, tls.as_ref())
-                    .await
-                    .map_err(|error| error.context(format_args!("could not fetch <{url:?}>")))?;
+                fetch_url(host, url, tls.as_ref()).await?;
                 Self::Url { url: url.clone(), tls: tls.clone() }
             }
             ResolverOptions::Directory(options) => {
@@ -85,10 +84,7 @@ impl Resolver {
         let not_found = || Error::not_found("account jwt not found");
         match self {
             Self::Memory(known) => known.lock().get(key).cloned().ok_or_else(not_found),
-            Self::Url { url, tls } => {
-                let address = format!("{url}{key}");
-                host.timeout(FETCH_TIMEOUT, url::get(host, &address, tls.as_ref())).await?
-            }
+            Self::Url { url, tls } => fetch_url(host, &format!("{url}{key}"), tls.as_ref()).await,
             Self::Directory(directory) => {
                 let (store, wanted) = (directory.clone(), key.to_owned());
                 let stored = host.blocking(move || store.load(&wanted)).await??;
@@ -109,4 +105,14 @@ impl Resolver {
             *known.lock() = preload;
         }
     }
+}
+
+/// All redirects together may take the time of one request.
+async fn fetch_url(host: &Host, url: &str, tls: Option<&Value>) -> Result<String> {
+    let shown = target::Target::parse(url).map_or_else(|_| url.to_owned(), |target| target.to_string());
+    let got = host.timeout(FETCH_TIMEOUT, url::get(host, url, tls)).await.unwrap_or_else(|_| {
+        let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+        Err(Error::other(format!("Get {shown:?}: {why}")))
+    });
+    got.map_err(|error| Error::other(format!("could not fetch <{shown:?}>: {}", error.message())))
 }
