@@ -93,4 +93,12 @@ impl Facts {
         };
         name.to_string()
     }
+
+    /// As the client called itself (MON-061); of one with a JWT, whose key that is.
+    pub fn authorized_user(&self) -> &str {
+        match &self.token {
+            Some(token) if self.auth_user.is_empty() && !token.jwt.is_empty() => &self.user,
+            _ => &self.auth_user,
+        }
+    }
 }

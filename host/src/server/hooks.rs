@@ -219,7 +219,7 @@ pub fn facts_of(connection: &Connection) -> ConnectionFacts {
     extra.insert("version".to_owned(), json!(facts.version));
     extra.insert("type".to_owned(), json!(facts.client_type));
     extra.insert("ip".to_owned(), json!(facts.ip));
-    extra.insert("auth_user".to_owned(), json!(facts.auth_user));
+    extra.insert("auth_user".to_owned(), json!(facts.authorized_user()));
     extra.insert("tags".to_owned(), json!(*facts.tags));
     if let Some(token) = &facts.token {
         extra.insert("jwt".to_owned(), token.jwt.as_str().into());

@@ -206,8 +206,8 @@ fn narrow(
         return;
     }
     if !params.user.is_empty() {
-        open.retain(|connection| authorized_user(&connection.facts.lock()) == params.user);
-        closed.retain(|closed| authorized_user(&closed.facts) == params.user);
+        open.retain(|connection| connection.facts.lock().authorized_user() == params.user);
+        closed.retain(|closed| closed.facts.authorized_user() == params.user);
     }
     if !params.mqtt_client.is_empty() {
         // Connections of the host itself are no MQTT clients.
@@ -314,7 +314,7 @@ fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
             info.name_tag.clone_from(&token.name_tag);
         }
     }
-    info.authorized_user = authorized_user(facts).to_owned();
+    info.authorized_user = facts.authorized_user().to_owned();
     info.tags = facts.tags.to_vec();
     info.tls_peer_certs = facts
         .tls_peer_certs
@@ -325,12 +325,4 @@ fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
             cert_sha256: cert.cert_sha256.clone(),
         })
         .collect();
-}
-
-/// As the client called itself; of one with a JWT, whose key that is.
-fn authorized_user(facts: &Facts) -> &str {
-    match &facts.token {
-        Some(token) if facts.auth_user.is_empty() && !token.jwt.is_empty() => &facts.user,
-        _ => &facts.auth_user,
-    }
 }
