@@ -6,6 +6,11 @@
 //! and deletes beside that, so that segments of the log can be used again. `replay` does what the log says after a
 //! start, `recovery` and `rebuild` then read a stream's files, `mend` repairs records, `seal` encrypts
 //! them, `pack` compresses blocks that are full. `stream` is what a stream's task sees, `engine` finds streams.
+//!
+//! Damage to one file costs the records that it hit, and nothing of one flipped bit in a record of usual size (`mend`):
+//! the state log lies there twice, and the shared log says how far each stream was (`floors`), so no block decides
+//! alone where sequences go on. A segment of the shared log is the only place of what was committed in the last
+//! half second, until it comes to its files: if its end is cut off, those commits are gone, as in a crash before them.
 
 mod asking;
 mod block;
