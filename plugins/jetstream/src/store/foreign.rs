@@ -258,7 +258,7 @@ impl StreamStore for ForeignStore {
 }
 
 fn plain(settings: &StoreSettings) -> line::StreamSettings {
-    let StoreSettings { first_seq, compress, lazy, size_bytes_max } = *settings;
+    let StoreSettings { first_seq, compress, lazy, size_bytes_max, .. } = *settings;
     line::StreamSettings { first_seq, compress, lazy, size_bytes_max }
 }
 

@@ -112,6 +112,8 @@ pub struct StoreSettings {
     pub lazy: bool,
     /// An upper estimate of what will be stored, for the size of blocks; 0: unknown.
     pub size_bytes_max: u64,
+    /// So many messages of a subject are kept; 0: all. Which one is the oldest has to be known at once.
+    pub subject_messages_max: u64,
 }
 
 /// Messages and counts of one subject.

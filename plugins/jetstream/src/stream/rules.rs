@@ -74,6 +74,7 @@ pub fn store_settings(config: &StreamConfig) -> StoreSettings {
         compress: config.compression == Compression::S2,
         lazy: config.persist_mode == PersistMode::Async,
         size_bytes_max: u64::try_from(config.max_bytes).unwrap_or(0),
+        subject_messages_max: u64::try_from(config.max_msgs_per_subject).unwrap_or(0),
     }
 }
 

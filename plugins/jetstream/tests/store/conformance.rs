@@ -322,6 +322,7 @@ pub fn any_operations_leave_what_the_model_has(kind: &dyn Kind) {
             size_bytes_max: random.of(&[0, 20_000, 200_000]).to_owned(),
             compress: random.one_in(3),
             lazy: random.one_in(5),
+            subject_messages_max: random.of(&[0, 1, 5]).to_owned(),
         };
         let mut pair = Pair::new(kind, &settings);
         let mut done = Vec::new();

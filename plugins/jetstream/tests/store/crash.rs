@@ -161,6 +161,7 @@ impl Run<'_> {
             size_bytes_max: self.random.of(&[0, 20_000]).to_owned(),
             compress: self.random.one_in(3),
             lazy: false,
+            subject_messages_max: self.random.of(&[0, 1, 5]).to_owned(),
         };
         self.told.push(format!("{name}: create {settings:?}"));
         let before = Before::new(Model::new(settings.first_seq, b"meta"));

@@ -116,7 +116,11 @@ pub fn random_op(model: &Model, mix: &Mix, random: &mut Random) -> Op {
             Op::Consumer(name, format!("config {}", random.below(1000)).into_bytes())
         }
         81..=82 => Op::ConsumerGone((*random.of(&CONSUMERS)).to_owned()),
-        83 => Op::Configure(StoreSettings { compress: random.one_in(2), ..StoreSettings::default() }),
+        83 => Op::Configure(StoreSettings {
+            compress: random.one_in(2),
+            subject_messages_max: random.of(&[0, 1, 5]).to_owned(),
+            ..StoreSettings::default()
+        }),
         _ => consumed(model, random).unwrap_or_else(|| Op::Append(message(time_ns, mix, random))),
     }
 }

@@ -77,6 +77,9 @@ impl FileStore {
         up_to: u64,
         max: usize,
     ) -> Result<Vec<u64>, StoreError> {
+        if up_to < self.state.last_seq {
+            self.know_firsts(filter)?;
+        }
         let (mut seqs, mut earlier) = (Vec::new(), Vec::new());
         self.subjects.each_match(filter, |_, subject, facts| {
             if facts.last_seq <= up_to {
@@ -120,6 +123,11 @@ impl FileStore {
                 count += (from..=block.last_seq).filter(|&seq| block.offset(seq).is_some()).count() as u64;
             }
             return Ok(count);
+        }
+        // From the first on is all, also of subjects whose own first is not known.
+        let from = if from <= self.state.first_seq { 0 } else { from };
+        if from > 0 && !last_per_subject {
+            self.know_firsts(filter)?;
         }
         let mut count = 0;
         let mut scan = Vec::new();

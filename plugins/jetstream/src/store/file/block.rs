@@ -69,6 +69,15 @@ pub struct Parsed {
     pub payload: Bytes,
 }
 
+/// What the start of a message says of it.
+pub struct Outline<'a> {
+    pub seq: u64,
+    pub subject: &'a [u8],
+    /// Bytes of its parts.
+    pub headers: usize,
+    pub payload: usize,
+}
+
 /// A record of a block.
 pub enum Entry<'a> {
     Message { seq: u64, time_ns: i64, flags: Flags, subject: &'a [u8], headers: &'a [u8], payload: &'a [u8] },
@@ -252,6 +261,23 @@ impl Block {
             }),
             _ => Err(bad),
         }
+    }
+
+    /// What the first bytes of a message's record at `at` say, the hash not looked at. `None`: it has to be read whole.
+    pub fn outline<'a>(&self, start: &'a [u8], at: u64) -> Option<Outline<'a>> {
+        let (len, kind) = record::head(start, at, self.codec.salt).filter(|_| self.codec.seal.is_none())?;
+        let mut body = start.get(record::HEAD..start.len().min(len))?;
+        let all = body.len();
+        let seq = self.first_seq + record::take_varint(&mut body)?;
+        take_time(&mut body, self.base_time_ns)?;
+        let subject = record::take_bytes(&mut body)?;
+        let headers = match kind & 15 {
+            MESSAGE => 0,
+            MESSAGE_WITH_HEADERS => usize::try_from(record::take_varint(&mut body)?).ok()?,
+            _ => return None,
+        };
+        let read = record::HEAD + all - body.len();
+        Some(Outline { seq, subject, headers, payload: len.checked_sub(read)?.checked_sub(headers)? })
     }
 
     /// What a damaged record may have said, if it lets itself be read.

@@ -6,7 +6,7 @@
 use super::entry::{Job, Op, push_job, push_known};
 use super::files::{Disk, Slot, mark_dirty};
 use super::floors::Floors;
-use super::keeper::{Chore, Dirty, Keeper};
+use super::keeper::{Chore, Dirty, Keeper, write};
 use super::log::Log;
 use super::place::ancestors;
 use crate::store::StoreError;
@@ -41,6 +41,8 @@ pub struct Io {
     pub clock: Option<Clock>,
     pending: Pending,
     dirty: Dirty,
+    /// Large contents are in their files: what was pending before them is to go there, too, so that it can be forgotten.
+    pub applies: bool,
     /// Of what is dirty while there is no log.
     turn: u64,
     floors: Floors,
@@ -93,6 +95,7 @@ impl Io {
             clock,
             pending: Pending::default(),
             dirty: Dirty::default(),
+            applies: false,
             turn: 1,
             floors: Floors::default(),
             held: Vec::new(),
@@ -117,8 +120,7 @@ impl Io {
 
     /// Makes jobs durable and answers them. Those that the disk has no space for wait. An error is final.
     pub fn round(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
-        let mut waiting = std::mem::take(&mut self.held);
-        waiting.extend(jobs);
+        let waiting: Vec<Job> = self.held.drain(..).chain(jobs).collect();
         self.full = None;
         let mut ready = Vec::with_capacity(waiting.len());
         let worked = match self.log {
@@ -305,10 +307,11 @@ impl Io {
             dirty.files.push(slot.clone());
             dirty.files.extend(slot.copy.clone());
         }
-        let lasting: Vec<Arc<Slot>> = dirty.files.clone();
+        let lasting = dirty.files.clone();
         dirty.files.dedup_by(|a, b| Arc::ptr_eq(a, b));
         dirty.sync(&self.disk)?;
         lasting.iter().for_each(|slot| slot.mark_lasting());
+        self.applies = true;
         Ok(())
     }
 
@@ -361,12 +364,14 @@ impl Io {
             return failed;
         }
         self.pending.bytes = 0;
-        for (written, number) in self.pending.marks.drain(..) {
-            written.store(number, Release);
-        }
+        self.applies = false;
+        // Before anyone is told: a stream uses the buffers of its contents again when nobody else holds them.
         writes.clear();
         writes.shrink_to(1024);
         self.pending.writes = writes;
+        for (written, number) in self.pending.marks.drain(..) {
+            written.store(number, Release);
+        }
         Ok(())
     }
 
@@ -470,28 +475,5 @@ impl Pending {
     fn push(&mut self, slot: Arc<Slot>, at: u64, content: Bytes) {
         self.bytes += content.len();
         self.writes.push(PendingWrite { slot, at, content });
-    }
-}
-
-fn write(
-    disk: &Disk,
-    root: &str,
-    slot: &Arc<Slot>,
-    at: u64,
-    content: &[u8],
-    dirty: &mut Dirty,
-) -> Result<(), StoreError> {
-    let (file, is_new) = disk.make(slot)?;
-    if is_new {
-        dirty.note_names(root, slot);
-        // What an earlier try left.
-        if file.size().map_err(|error| slot.failed(&error))? > 0 {
-            file.set_size(0).map_err(|error| slot.failed(&error))?;
-        }
-    }
-    file.write_all_at(at, content).map_err(|error| slot.failed(&error))?;
-    match &slot.copy {
-        Some(copy) => write(disk, root, copy, at, content, dirty),
-        None => Ok(()),
     }
 }

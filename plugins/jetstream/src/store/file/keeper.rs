@@ -53,6 +53,30 @@ impl Dirty {
     }
 }
 
+/// Writes to a file of a stream, made if it is not there, and to its copy; notes what is to be synced but the file itself.
+pub fn write(
+    disk: &Disk,
+    root: &str,
+    slot: &Arc<Slot>,
+    at: u64,
+    content: &[u8],
+    dirty: &mut Dirty,
+) -> Result<(), StoreError> {
+    let (file, is_new) = disk.make(slot)?;
+    if is_new {
+        dirty.note_names(root, slot);
+        // What an earlier try left.
+        if file.size().map_err(|error| slot.failed(&error))? > 0 {
+            file.set_size(0).map_err(|error| slot.failed(&error))?;
+        }
+    }
+    file.write_all_at(at, content).map_err(|error| slot.failed(&error))?;
+    match &slot.copy {
+        Some(copy) => write(disk, root, copy, at, content, dirty),
+        None => Ok(()),
+    }
+}
+
 /// Work for the keeper.
 pub enum Chore {
     DeleteFile(Arc<Slot>),

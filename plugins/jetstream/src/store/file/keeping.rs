@@ -1,12 +1,31 @@
 //! What of a stream's blocks stays in memory: the offsets of some, and what was written last.
 
 use super::stream::FileStore;
+use crate::store::StoreSettings;
+use crate::store::subjects::Subjects;
+use bytes::Bytes;
 use std::sync::atomic::Ordering::Acquire;
 
 /// Written content that stays in memory for those who read what was just stored.
 const TAIL_BYTES: usize = 128 * 1024;
 /// Blocks whose offsets stay in memory, besides the last.
 const OFFSETS_KEPT: usize = 8;
+
+/// A committed part of the last block.
+pub(super) struct Tail {
+    pub block: u64,
+    pub at: u64,
+    pub content: Bytes,
+    pub commit: u64,
+}
+
+/// Bytes of a block read ahead.
+#[derive(Default)]
+pub(super) struct Window {
+    pub block: u64,
+    pub at: u64,
+    pub content: Bytes,
+}
 
 impl FileStore {
     /// Keeps the offsets of few blocks.
@@ -35,6 +54,16 @@ impl FileStore {
         self.blocks.get(at).filter(|block| block.first_seq <= seq).map(|_| at)
     }
 
+    /// Keeps what a limit of messages for each subject asks for all the time.
+    pub(super) fn keep_places(&mut self) {
+        let knew = self.subjects.keeps_rows();
+        keep_places(&mut self.subjects, &self.settings);
+        if self.subjects.keeps_rows() && !knew && self.state.messages > self.subjects.len() as u64 {
+            // Those that are there already.
+            self.recount();
+        }
+    }
+
     /// Forgets committed content that is in the file by now.
     pub(super) fn trim_tail(&mut self) {
         let written = self.written.load(Acquire);
@@ -46,7 +75,53 @@ impl FileStore {
                 break;
             }
             self.tail_bytes -= tail.content.len();
-            self.tail.pop_front();
+            if let Some(tail) = self.tail.pop_front() {
+                self.spare.put(tail.content);
+            }
+        }
+    }
+}
+
+/// With a limit of one the message that goes is the one before, with a higher one any may be the oldest.
+pub(super) fn keep_places(subjects: &mut Subjects, settings: &StoreSettings) {
+    match settings.subject_messages_max {
+        0 => {}
+        1 => subjects.keep_sizes(),
+        _ => subjects.keep_rows(),
+    }
+}
+
+/// Buffers of written content that nobody holds any more, to be filled again: fresh memory for each commit would cost
+/// more than what is done with it.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Vec<u8>>);
+
+/// What is kept of them, and from which size on.
+const SPARE_MAX: usize = 2;
+const SPARE_BYTES_MIN: usize = 64 * 1024;
+const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl Spare {
+    /// A buffer for what is likely about as much as the last time. Smaller ones are the allocator's.
+    pub(super) fn take(&mut self, last: usize) -> Vec<u8> {
+        match self.0.pop() {
+            Some(buffer) if last >= buffer.capacity() / 4 => buffer,
+            _ => {
+                self.0.clear();
+                Vec::new()
+            }
+        }
+    }
+
+    fn put(&mut self, content: Bytes) {
+        if self.0.len() < SPARE_MAX
+            && let Ok(mut unique) = content.try_into_mut()
+        {
+            unique.clear();
+            let buffer = Vec::from(unique);
+            if (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+                self.0.push(buffer);
+            }
         }
     }
 }

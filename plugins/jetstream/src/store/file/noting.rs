@@ -6,12 +6,34 @@ use super::place::FileName;
 use super::record::Codec;
 use super::state_log::{self, Fact};
 use super::stream::FileStore;
+use crate::outbox::empty;
+
+/// Room for removed messages that is kept.
+const DEAD_KEPT: usize = 1024;
 
 impl FileStore {
     pub(super) fn note(&mut self, fact: &Fact<'_>) {
+        // Facts count in their order.
+        self.note_dead();
         let log = &mut self.log;
         state_log::push(&mut log.open, log.size, &log.codec, log.next_number, fact);
         log.next_number += 1;
+    }
+
+    /// Notes what was removed since the last time, all in one.
+    pub(super) fn note_dead(&mut self) {
+        if self.dead.is_empty() {
+            return;
+        }
+        self.dead.sort_unstable();
+        let log = &mut self.log;
+        let fact = match *self.dead {
+            [seq] => Fact::Dead(seq, seq),
+            _ => Fact::AllDead(&self.dead),
+        };
+        state_log::push(&mut log.open, log.size, &log.codec, log.next_number, &fact);
+        log.next_number += 1;
+        empty(&mut self.dead, DEAD_KEPT);
     }
 
     pub(super) fn floor(&self) -> Fact<'static> {

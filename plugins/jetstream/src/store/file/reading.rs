@@ -16,6 +16,8 @@ use std::sync::atomic::Ordering::Acquire;
 /// Bytes read at once by who reads on, and by who reads here and there.
 const READ_AHEAD: usize = 64 * 1024;
 const READ_ONE: usize = 4 * 1024;
+/// Of a message of which only subject and size are wanted.
+const START: usize = 192;
 
 impl FileStore {
     /// The offsets of a block, read from its file if they are not there.
@@ -106,6 +108,38 @@ impl FileStore {
             self.window = Window::default();
         }
         content
+    }
+
+    /// The first bytes of the record at an offset, through `buffer` if they are in the file alone. `None` where they
+    /// are not to be had by themselves.
+    pub(super) fn start_of<'a>(
+        &'a self,
+        at: usize,
+        offset: u64,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, StoreError> {
+        let block = &self.blocks[at];
+        if block.packed.is_some() {
+            return Ok(None);
+        }
+        if at + 1 == self.blocks.len() && offset >= self.open_at {
+            return Ok(self.open.get((offset - self.open_at) as usize..));
+        }
+        if let Some(rest) = self.in_tail(at, offset) {
+            return Ok(Some(rest));
+        }
+        let file = self.shared.disk.open(&block.slot)?;
+        buffer.resize(START, 0);
+        let got = file.read_at(offset, buffer).map_err(|error| block.slot.failed(&error))?;
+        Ok(Some(&buffer[..got]))
+    }
+
+    /// What is in memory from an offset on.
+    fn in_tail(&self, at: usize, offset: u64) -> Option<&[u8]> {
+        let number = self.blocks[at].number;
+        let after = self.tail.partition_point(|tail| (tail.block, tail.at) <= (number, offset));
+        let tail = self.tail.get(after.checked_sub(1)?).filter(|tail| tail.block == number)?;
+        tail.content.get((offset - tail.at) as usize..).filter(|rest| !rest.is_empty())
     }
 
     /// The record at an offset: from the tail, the window, or the file.

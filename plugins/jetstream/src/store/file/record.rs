@@ -117,6 +117,12 @@ pub fn len_of(head: &[u8], place: u64, salt: u64) -> Option<usize> {
     (is_right && (HEAD..=LEN_MAX).contains(&(len as usize))).then_some(len as usize)
 }
 
+/// The length and the kind of the record that `start` is the start of, which lies at `at`; the hash is not looked at.
+pub fn head(start: &[u8], at: u64, salt: u64) -> Option<(usize, u8)> {
+    let len = len_of(start, at, salt)?;
+    Some((len, *start.get(6)?))
+}
+
 /// The place of the next good record after a bad one.
 pub fn resync(buffer: &[u8], bad_at: usize, bad: Bad, base: u64, salt: u64) -> Option<usize> {
     if let Bad::Content { len } = bad

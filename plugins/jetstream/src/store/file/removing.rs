@@ -2,19 +2,27 @@
 
 use super::block;
 use super::entry::Op;
+use super::keeping;
 use super::reading::record_len;
 use super::state_log::Fact;
 use super::stream::{FileStore, Window, size_bytes};
-use crate::store::subjects::{Left, Subjects};
+use crate::filter::Filter;
+use crate::store::subjects::{Id, Left, Subjects};
 use crate::store::{Flags, Purge, Removed, StoreError, StreamStore};
 use bytes::Bytes;
 
 impl FileStore {
     pub(super) fn take(&mut self, seq: u64, erase: bool) -> Result<Option<Removed>, StoreError> {
         let Some(at) = self.block_of(seq) else { return Ok(None) };
-        let Some(message) = self.read(at, seq)? else { return Ok(None) };
-        let size = size_bytes(message.subject.len(), message.headers.len(), message.payload.len());
+        let known = self.replaced.take().filter(|(_, replaced, _)| *replaced == seq && !erase);
+        let known = known.filter(|_| !self.blocks[at].is_dead(seq));
+        let outline = match known {
+            Some((id, _, size_bytes)) => Some((Bytes::copy_from_slice(self.subjects.name(id)), size_bytes)),
+            None => self.outline(at, seq)?,
+        };
+        let Some((subject, size_bytes)) = outline else { return Ok(None) };
         if erase {
+            let Some(message) = self.read(at, seq)? else { return Ok(None) };
             self.erase(at, seq)?;
             // Its time goes with it, and with the compressed block those of others that were removed.
             if message.time_ns >= self.state.last_time_ns || self.blocks[at].packed.is_some() {
@@ -23,15 +31,39 @@ impl FileStore {
         }
         self.blocks[at].kill(seq);
         self.state.messages -= 1;
-        self.state.bytes -= size;
-        self.forget_subject(&message.subject, seq)?;
+        self.state.bytes -= size_bytes;
+        self.forget_subject(&subject, seq)?;
         if self.blocks[at].live == 0 && at + 1 < self.blocks.len() {
             self.drop_block(at);
         }
         if seq == self.state.first_seq {
             self.find_first()?;
         }
-        Ok(Some(Removed { seq, subject: Bytes::copy_from_slice(&message.subject), size_bytes: size }))
+        Ok(Some(Removed { seq, subject, size_bytes }))
+    }
+
+    /// The subject and the size of a message: of most without reading the whole of it.
+    fn outline(&mut self, at: usize, seq: u64) -> Result<Option<(Bytes, u64)>, StoreError> {
+        self.load_offsets(at)?;
+        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(None) };
+        let mut start = std::mem::take(&mut self.start);
+        let outline = self.start_of(at, offset, &mut start)?.and_then(|record| {
+            let outline = self.blocks[at].outline(record, offset).filter(|outline| outline.seq == seq)?;
+            // What is there has passed the check of its length alone: whether it is right is seen by its subject, too.
+            let subject = outline.subject;
+            self.subjects.find(subject)?;
+            let size_bytes = size_bytes(subject.len(), outline.headers, outline.payload);
+            Some((Bytes::copy_from_slice(subject), size_bytes))
+        });
+        self.start = start;
+        if outline.is_some() {
+            return Ok(outline);
+        }
+        let message = self.read(at, seq)?;
+        Ok(message.map(|message| {
+            let size_bytes = size_bytes(message.subject.len(), message.headers.len(), message.payload.len());
+            (Bytes::copy_from_slice(&message.subject), size_bytes)
+        }))
     }
 
     pub(super) fn erase(&mut self, at: usize, seq: u64) -> Result<(), StoreError> {
@@ -55,15 +87,54 @@ impl FileStore {
     pub(super) fn forget_subject(&mut self, subject: &[u8], seq: u64) -> Result<(), StoreError> {
         let Some(id) = self.subjects.find(subject) else { return Ok(()) };
         match self.subjects.remove(id, seq) {
-            Left::First => {
-                let next = self.scan_next(&|s| s == subject, Flags::default(), seq + 1)?;
-                next.iter().for_each(|next| self.subjects.set_first(id, next.seq));
-            }
-            Left::Last => {
+            // Who wants to know which one follows looks for it: most never do.
+            Left::First => self.subjects.blur_first(id, seq + 1),
+            Left::Last | Left::One => {
                 let before = self.scan_last(&|s| s == subject, seq - 1)?;
                 before.iter().for_each(|before| self.subjects.set_last(id, before.seq));
+                if let Some(before) = before.filter(|_| self.subjects.facts(id).messages == 1) {
+                    self.subjects.set_first(id, before.seq);
+                }
             }
             Left::Nothing | Left::Known => {}
+        }
+        Ok(())
+    }
+
+    /// Finds the first message of a subject if it is not known.
+    pub(super) fn know_first(&mut self, id: Id) -> Result<(), StoreError> {
+        if self.subjects.knows_first(id) {
+            return Ok(());
+        }
+        let subject = self.subjects.name(id).to_vec();
+        let facts = self.subjects.facts(id);
+        let first = self.scan_next(&|s| s == subject, Flags::default(), facts.first_seq)?;
+        // What damage took may be all that there was.
+        self.subjects.set_first(id, first.map_or(facts.last_seq, |first| first.seq));
+        Ok(())
+    }
+
+    /// The same for all that match.
+    pub(super) fn know_firsts(&mut self, filter: &Filter) -> Result<(), StoreError> {
+        let vague = self.subjects.vague_of(filter);
+        if let [id] = *vague {
+            return self.know_first(id);
+        }
+        let mut left = vague.len();
+        let mut from = vague.iter().map(|&id| self.subjects.facts(id).first_seq).min().unwrap_or(0);
+        while left > 0
+            && let Some(message) = self.scan_next(&|s| filter.matches(s), Flags::default(), from)?
+        {
+            from = message.seq + 1;
+            if let Some(id) =
+                self.subjects.find(&message.subject).filter(|&id| !self.subjects.knows_first(id))
+            {
+                self.subjects.set_first(id, message.seq);
+                left -= 1;
+            }
+        }
+        for id in vague {
+            self.know_first(id)?;
         }
         Ok(())
     }
@@ -216,8 +287,11 @@ impl FileStore {
     }
 
     /// Counts everything again.
-    fn recount(&mut self) {
+    pub(super) fn recount(&mut self) {
+        self.flush();
+        self.replaced = None;
         let mut subjects = Subjects::default();
+        keeping::keep_places(&mut subjects, &self.settings);
         let (mut messages, mut bytes) = (0, 0);
         for at in 0..self.blocks.len() {
             let Ok(content) = self.content(at) else { continue };

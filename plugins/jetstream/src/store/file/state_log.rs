@@ -23,6 +23,7 @@ const DEAD: u8 = 6;
 const FLOOR: u8 = 7;
 const TRUNCATED: u8 = 8;
 const BLOCK: u8 = 9;
+const ALL_DEAD: u8 = 10;
 
 /// A consumer as it is kept for the next writing anew.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,8 @@ pub enum Fact<'a> {
     Gone(&'a str),
     /// Removed, from first to last.
     Dead(u64, u64),
+    /// Removed, one by one, in ascending order.
+    AllDead(&'a [u64]),
     /// Everything below the first is gone, and the last sequence and time are at least these.
     Floor {
         first_seq: u64,
@@ -123,6 +126,7 @@ pub fn push(out: &mut Vec<u8>, base: u64, codec: &Codec, number: u64, fact: &Fac
         Fact::Change(..) => CONSUMER_CHANGE,
         Fact::Gone(_) => CONSUMER_GONE,
         Fact::Dead(..) => DEAD,
+        Fact::AllDead(_) => ALL_DEAD,
         Fact::Floor { .. } => FLOOR,
         Fact::Truncated { .. } => TRUNCATED,
         Fact::Block { .. } => BLOCK,
@@ -139,6 +143,14 @@ pub fn push(out: &mut Vec<u8>, base: u64, codec: &Codec, number: u64, fact: &Fac
             Fact::Dead(first, last) => {
                 push_varint(out, *first);
                 push_varint(out, last - first);
+            }
+            Fact::AllDead(seqs) => {
+                let mut before = 0;
+                for run in seqs.chunk_by(|one, next| one + 1 == *next) {
+                    push_varint(out, run[0] - before);
+                    push_varint(out, run.len() as u64 - 1);
+                    before = run[0] + run.len() as u64 - 1;
+                }
             }
             Fact::Floor { first_seq, last_seq, last_time_ns } => {
                 push_varint(out, *first_seq);
@@ -255,10 +267,13 @@ impl Found {
                     _ => kept.changes.push(content),
                 }
             }
-            DEAD => {
-                let first = take_varint(&mut body)?;
-                let last = first.checked_add(take_varint(&mut body)?)?;
-                self.dead.push((first, last));
+            DEAD | ALL_DEAD => {
+                let mut last = 0u64;
+                while !body.is_empty() {
+                    let first = last.checked_add(take_varint(&mut body)?)?;
+                    last = first.checked_add(take_varint(&mut body)?)?;
+                    self.dead.push((first, last));
+                }
                 // It was there once, and its block may be gone.
                 self.last_seq = self.last_seq.max(last);
             }

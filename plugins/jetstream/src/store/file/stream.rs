@@ -5,6 +5,8 @@ use super::entry::{Job, Op};
 use super::files::{Disk, Slot};
 use super::floors::Floor;
 use super::io::Salts;
+pub(super) use super::keeping::Window;
+use super::keeping::{self, Spare, Tail};
 use super::pack::Unwritten;
 use super::place::{FileName, Home};
 use super::record::{self, Codec};
@@ -12,7 +14,7 @@ use super::seal::{Keys, SEED, Seal};
 use super::state_log::{Fact, Kept};
 use super::writer::Writer;
 use crate::filter::Filter;
-use crate::store::subjects::Subjects;
+use crate::store::subjects::{Id, Subjects};
 use crate::store::{
     Appended, Commit, Flags, Message, NewMessage, Purge, Removed, StoreError, StoreSettings, StoreState,
     StoredConsumer, StreamStore, SubjectFacts,
@@ -87,13 +89,13 @@ pub struct FileStore {
     pub(super) window: Window,
     /// Blocks whose offsets were loaded, the latest last.
     pub(super) loaded: VecDeque<u64>,
-}
-
-pub(super) struct Tail {
-    pub block: u64,
-    pub at: u64,
-    pub content: Bytes,
-    pub commit: u64,
+    /// Kept for its capacity: the start of a record.
+    pub(super) start: Vec<u8>,
+    /// Removed messages that are to be noted.
+    pub(super) dead: Vec<u64>,
+    /// The subject of the message that was added last, the one before it, and how large that is; if that is known.
+    pub(super) replaced: Option<(Id, u64, u64)>,
+    pub(super) spare: Spare,
 }
 
 /// The state log.
@@ -111,14 +113,6 @@ pub(super) struct StateLog {
     pub open: Vec<u8>,
 }
 
-/// Bytes of a block read ahead.
-#[derive(Default)]
-pub(super) struct Window {
-    pub block: u64,
-    pub at: u64,
-    pub content: Bytes,
-}
-
 pub(super) fn size_bytes(subject: usize, headers: usize, payload: usize) -> u64 {
     let headers = if headers == 0 { 0 } else { 4 + headers as u64 };
     OVERHEAD_BYTES + subject as u64 + headers + payload as u64
@@ -128,6 +122,8 @@ impl FileStore {
     pub(super) fn new(shared: Arc<Shared>, home: Arc<Home>, settings: StoreSettings, log: StateLog) -> Self {
         let first_seq = settings.first_seq.max(1);
         let mut state = StoreState::default();
+        let mut subjects = Subjects::default();
+        keeping::keep_places(&mut subjects, &settings);
         if first_seq > 1 {
             (state.first_seq, state.last_seq) = (first_seq, first_seq - 1);
         }
@@ -138,7 +134,7 @@ impl FileStore {
             state,
             blocks: Vec::new(),
             next_block: 1,
-            subjects: Subjects::default(),
+            subjects,
             meta: Bytes::new(),
             consumers: BTreeMap::new(),
             found: Vec::new(),
@@ -158,6 +154,10 @@ impl FileStore {
             commits: 0,
             window: Window::default(),
             loaded: VecDeque::new(),
+            start: Vec::new(),
+            dead: Vec::new(),
+            replaced: None,
+            spare: Spare::default(),
         }
     }
 
@@ -198,7 +198,8 @@ impl FileStore {
             return;
         }
         let Some(block) = self.blocks.last_mut() else { return };
-        let content: Bytes = std::mem::take(&mut self.open).into();
+        let fresh = self.spare.take(self.open.len());
+        let content: Bytes = std::mem::replace(&mut self.open, fresh).into();
         let at = self.open_at;
         block.size = at + content.len() as u64;
         self.open_at = block.size;
@@ -304,8 +305,10 @@ impl StreamStore for FileStore {
             self.state.first_seq = seq;
             self.state.first_time_ns = message.time_ns;
         }
-        let subject_messages = self.subjects.add(message.subject, seq).messages;
-        Ok(Appended { seq, size_bytes, subject_messages })
+        let added = self.subjects.add(message.subject, seq);
+        let size_before = self.subjects.set_size(added.id, size_bytes);
+        self.replaced = (size_before > 0).then_some((added.id, added.before_seq, size_before));
+        Ok(Appended { seq, size_bytes, subject_messages: added.messages })
     }
 
     fn skip(&mut self, count: u64, time_ns: i64) -> Result<(), StoreError> {
@@ -384,7 +387,9 @@ impl StreamStore for FileStore {
     }
 
     fn subject(&mut self, subject: &[u8]) -> Result<SubjectFacts, StoreError> {
-        Ok(self.subjects.facts_of(subject))
+        let Some(id) = self.subjects.find(subject) else { return Ok(SubjectFacts::default()) };
+        self.know_first(id)?;
+        Ok(self.subjects.facts(id))
     }
 
     fn subjects(
@@ -392,6 +397,7 @@ impl StreamStore for FileStore {
         filter: &Filter,
         visit: &mut dyn FnMut(&[u8], SubjectFacts),
     ) -> Result<(), StoreError> {
+        self.know_firsts(filter)?;
         self.subjects.each_match(filter, |_, subject, facts| {
             visit(subject, facts);
             ControlFlow::Continue(())
@@ -402,7 +408,7 @@ impl StreamStore for FileStore {
     fn remove(&mut self, seq: u64, erase: bool) -> Result<Option<Removed>, StoreError> {
         let removed = self.take(seq, erase)?;
         if removed.is_some() {
-            self.note(&Fact::Dead(seq, seq));
+            self.dead.push(seq);
         }
         Ok(removed)
     }
@@ -448,11 +454,13 @@ impl StreamStore for FileStore {
 
     fn configure(&mut self, settings: &StoreSettings) -> Result<(), StoreError> {
         self.settings = *settings;
+        self.keep_places();
         Ok(())
     }
 
     fn commit(&mut self) -> Commit {
         self.flush();
+        self.note_dead();
         if !self.log.open.is_empty() {
             let content: Bytes = std::mem::take(&mut self.log.open).into();
             let at = self.log.size;

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 /// A task writes itself while syncs take less than that.
 const SHORT_SYNC_NS: u64 = 300_000;
 /// What a task writes itself, at most: with a log, which is synced, and without one.
-const LEAD_BYTES: usize = 16 * 1024;
+const LEAD_BYTES: usize = 64 * 1024;
 const LEAD_BYTES_UNSYNCED: usize = 256 * 1024;
 /// What is only in the log comes to its files when it is so much or so old.
 const PENDING_BYTES: usize = 512 * 1024;
@@ -252,7 +252,7 @@ impl Writer {
     /// Brings pending content to its files if it is time.
     fn tend(&self, io: &mut Io, due: bool) -> Result<(), StoreError> {
         let limit = if self.clock.is_none() { PENDING_BYTES_INLINE } else { 0 };
-        if due && io.pending_bytes() > limit || io.pending_bytes() > PENDING_BYTES {
+        if due && io.pending_bytes() > limit || io.pending_bytes() > PENDING_BYTES || io.applies {
             match io.apply() {
                 Err(error @ StoreError::Full { .. }) => io.full = Some(error),
                 applied => applied?,

@@ -111,7 +111,8 @@ impl MemoryStore {
         match self.subjects.remove(id, seq) {
             Left::First => self.subjects.set_first(id, after),
             Left::Last => self.subjects.set_last(id, before),
-            Left::Nothing | Left::Known => {}
+            // `One` is for stores that blur.
+            Left::Nothing | Left::Known | Left::One => {}
         }
     }
 

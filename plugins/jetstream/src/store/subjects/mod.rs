@@ -18,6 +18,7 @@ use crate::store::SubjectFacts;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use order::Order;
 use rows::Rows;
+use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
@@ -30,6 +31,8 @@ const SCAN_MAX: usize = if cfg!(test) { 4 } else { 256 };
 const UNUSED_BYTES_MIN: usize = 16 * 1024;
 /// The end of the list of unused leaves.
 const NONE: u32 = u32::MAX;
+/// In the first sequence of a leaf: the first message is there or behind it.
+const VAGUE: u64 = 1 << 63;
 
 /// The subjects of one stream.
 #[derive(Default)]
@@ -44,8 +47,12 @@ pub struct Subjects {
     order: Option<Order>,
     /// All sequences of subjects with several messages, if that was asked for.
     rows: Option<Rows>,
+    /// The size of the last message of each subject, where it is known, if that was asked for.
+    sizes: Option<Vec<u32>>,
     /// How all names begin.
     common: Vec<u8>,
+    /// The subject that was found or added last: one message asks for its subject several times.
+    recent: Cell<Option<Id>>,
 }
 
 #[derive(Clone, Copy)]
@@ -77,10 +84,13 @@ pub enum Left {
     Nothing,
     /// Its first and last messages are known.
     Known,
-    /// The first went: [`Subjects::set_first`] says which one follows.
+    /// The first went: [`Subjects::set_first`] says which one follows, or [`Subjects::blur_first`] that nobody looked.
     First,
     /// The last went: [`Subjects::set_last`] says which one was before.
     Last,
+    /// The last went, and where the only other one is was not known: [`Subjects::set_first`] and
+    /// [`Subjects::set_last`] say it.
+    One,
 }
 
 /// Adding and removing.
@@ -99,13 +109,36 @@ impl Subjects {
         self.rows.get_or_insert_with(Rows::new);
     }
 
+    /// From now on the size of each subject's last message is kept.
+    pub fn keep_sizes(&mut self) {
+        self.sizes.get_or_insert_default();
+    }
+
+    /// The size of a message that was just added; the answer is that of the one before it, 0 if that is not known.
+    pub fn set_size(&mut self, id: Id, size_bytes: u64) -> u64 {
+        let Some(sizes) = &mut self.sizes else { return 0 };
+        let at = id as usize;
+        if at >= sizes.len() {
+            grow(sizes, at + 1 - sizes.len());
+            sizes.resize(at + 1, 0);
+        }
+        std::mem::replace(&mut sizes[at], u32::try_from(size_bytes).unwrap_or(0)).into()
+    }
+
+    pub fn keeps_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
     /// A message of the subject, behind all others. The name has at most 65,535 bytes.
     pub fn add(&mut self, name: &[u8], seq: u64) -> Added {
-        let hash = self.hasher.hash_one(name);
-        let id = match self.look_up(hash, name) {
+        let id = match self.find_recent(name) {
             Some(id) => id,
-            None => self.insert(hash, name, seq),
+            None => {
+                let hash = self.hasher.hash_one(name);
+                self.look_up(hash, name).unwrap_or_else(|| self.insert(hash, name, seq))
+            }
         };
+        self.recent.set(Some(id));
         let leaf = &mut self.leaves[id as usize];
         let before_seq = if leaf.messages == 0 { 0 } else { leaf.last_seq };
         leaf.messages += 1;
@@ -125,6 +158,11 @@ impl Subjects {
     pub fn remove(&mut self, id: Id, seq: u64) -> Left {
         let leaf = &mut self.leaves[id as usize];
         leaf.messages = leaf.messages.saturating_sub(1);
+        if leaf.last_seq == seq
+            && let Some(size) = self.sizes.as_mut().and_then(|sizes| sizes.get_mut(id as usize))
+        {
+            *size = 0;
+        }
         if let Some(rows) = &mut self.rows
             && rows.has(id)
         {
@@ -142,8 +180,9 @@ impl Subjects {
                 return Left::Nothing;
             }
             // The other end is the one that is left: nothing has to be looked for.
-            1 if leaf.first_seq == seq => leaf.first_seq = leaf.last_seq,
+            1 if leaf.last_seq == seq && leaf.is_vague() => return Left::One,
             1 if leaf.last_seq == seq => leaf.last_seq = leaf.first_seq,
+            1 if leaf.first_seq == seq || leaf.is_vague() => leaf.first_seq = leaf.last_seq,
             _ if leaf.first_seq == seq => return Left::First,
             _ if leaf.last_seq == seq => return Left::Last,
             _ => {}
@@ -155,6 +194,11 @@ impl Subjects {
         self.leaves[id as usize].first_seq = seq;
     }
 
+    /// The first message is at that sequence or behind it.
+    pub fn blur_first(&mut self, id: Id, seq: u64) {
+        self.leaves[id as usize].first_seq = seq | VAGUE;
+    }
+
     pub fn set_last(&mut self, id: Id, seq: u64) {
         self.leaves[id as usize].last_seq = seq;
     }
@@ -162,7 +206,8 @@ impl Subjects {
     /// Everything goes, and its memory.
     pub fn clear(&mut self) {
         let rows = self.rows.is_some().then(Rows::new);
-        *self = Self { hasher: self.hasher, rows, ..Self::default() };
+        let sizes = self.sizes.is_some().then(Vec::new);
+        *self = Self { hasher: self.hasher, rows, sizes, ..Self::default() };
     }
 
     fn insert(&mut self, hash: u64, name: &[u8], seq: u64) -> Id {
@@ -210,6 +255,7 @@ impl Subjects {
         if self.len() == 1 {
             return self.clear();
         }
+        self.recent.set(None);
         let Self { leaves, names, by_name, hasher, order, .. } = self;
         let name_of = |id: Id| name_in(leaves, names, id);
         let name = name_of(id);
@@ -246,18 +292,39 @@ impl Subjects {
         if self.is_empty() {
             return None;
         }
-        self.look_up(self.hasher.hash_one(name), name)
+        if let Some(id) = self.find_recent(name) {
+            return Some(id);
+        }
+        let found = self.look_up(self.hasher.hash_one(name), name);
+        self.recent.set(found.or(self.recent.get()));
+        found
     }
 
     pub fn name(&self, id: Id) -> &[u8] {
         name_in(&self.leaves, &self.names, id)
     }
 
+    /// The first sequence is a lower bound if it is not known.
     pub fn facts(&self, id: Id) -> SubjectFacts {
         self.leaves[id as usize].facts()
     }
 
-    /// Of a subject without wildcards; zeros when there is no message.
+    pub fn knows_first(&self, id: Id) -> bool {
+        !self.leaves[id as usize].is_vague()
+    }
+
+    /// Those of the matches whose first message is not known.
+    pub fn vague_of(&mut self, filter: &Filter) -> Vec<Id> {
+        let mut found = Vec::new();
+        self.each_match(filter, |id, _, _| {
+            found.push(id);
+            ControlFlow::Continue(())
+        });
+        found.retain(|&id| !self.knows_first(id));
+        found
+    }
+
+    /// [`Subjects::facts`] of a subject without wildcards; zeros when there is no message.
     pub fn facts_of(&self, name: &[u8]) -> SubjectFacts {
         self.find(name).map(|id| self.facts(id)).unwrap_or_default()
     }
@@ -343,6 +410,10 @@ impl Subjects {
         }
     }
 
+    fn find_recent(&self, name: &[u8]) -> Option<Id> {
+        self.recent.get().filter(|&id| self.name(id) == name)
+    }
+
     fn look_up(&self, hash: u64, name: &[u8]) -> Option<Id> {
         self.by_name.find(hash, |&id| self.name(id) == name).copied()
     }
@@ -355,7 +426,12 @@ impl Leaf {
     }
 
     fn facts(&self) -> SubjectFacts {
-        SubjectFacts { messages: self.messages, first_seq: self.first_seq, last_seq: self.last_seq }
+        let first_seq = self.first_seq & !VAGUE;
+        SubjectFacts { messages: self.messages, first_seq, last_seq: self.last_seq }
+    }
+
+    fn is_vague(&self) -> bool {
+        self.first_seq & VAGUE != 0
     }
 }
 

@@ -50,6 +50,7 @@ fn remove(subjects: &mut Subjects, model: &mut Model, name: &[u8], seq: u64, sur
         Left::Known => {}
         Left::First => subjects.set_first(id, first.unwrap_or(0)),
         Left::Last => subjects.set_last(id, last.unwrap_or(0)),
+        Left::One => panic!("nothing was blurred"),
     }
 }
 
@@ -159,4 +160,30 @@ fn names_that_went_leave_no_memory_behind() {
     assert!(subjects.names.len() < 64 * 1024 && subjects.leaves.len() <= 101);
     ids.into_iter().for_each(|(id, seq)| assert_eq!(subjects.remove(id, seq), Left::Nothing));
     assert!(subjects.is_empty() && subjects.names.capacity() == 0);
+}
+
+#[test]
+fn what_is_not_known_of_a_subject_is_said() {
+    let mut subjects = Subjects::default();
+    for seq in 1..=4 {
+        subjects.add(b"a", seq);
+    }
+    let id = subjects.add(b"a", 5).id;
+    assert_eq!(subjects.remove(id, 1), Left::First);
+    subjects.blur_first(id, 2);
+    assert!(!subjects.knows_first(id) && subjects.facts(id).first_seq == 2);
+    assert_eq!(subjects.vague_of(&Filter::all()), [id]);
+    // Now the first may be any of them.
+    assert_eq!(subjects.remove(id, 2), Left::Known);
+    assert_eq!(subjects.remove(id, 5), Left::Last);
+    subjects.set_last(id, 4);
+    assert_eq!(subjects.remove(id, 4), Left::One);
+    subjects.set_first(id, 3);
+    subjects.set_last(id, 3);
+    assert_eq!(subjects.facts(id), SubjectFacts { messages: 1, first_seq: 3, last_seq: 3 });
+    subjects.add(b"a", 6);
+    subjects.blur_first(id, 3);
+    // With the other end the one that is left is known.
+    assert_eq!(subjects.remove(id, 3), Left::Known);
+    assert!(subjects.knows_first(id) && subjects.facts(id).first_seq == 6);
 }

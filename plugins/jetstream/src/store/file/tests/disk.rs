@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 #[derive(Default)]
 pub struct Disk(Mutex<Inner>);
@@ -24,11 +24,13 @@ struct Power {
     calls: AtomicI64,
     /// Bytes by which files may still grow.
     room: AtomicI64,
+    /// Bytes that were read from open files.
+    read: AtomicU64,
 }
 
 impl Default for Power {
     fn default() -> Self {
-        Self { calls: AtomicI64::new(i64::MAX), room: AtomicI64::new(i64::MAX) }
+        Self { calls: AtomicI64::new(i64::MAX), room: AtomicI64::new(i64::MAX), read: AtomicU64::new(0) }
     }
 }
 
@@ -66,6 +68,11 @@ impl Disk {
     /// After so many changing calls the power goes.
     pub fn cut_power_after(&self, calls: i64) {
         self.0.lock().power.calls.store(calls, Relaxed);
+    }
+
+    /// Bytes that were read from open files until now.
+    pub fn bytes_read(&self) -> u64 {
+        self.0.lock().power.read.load(Relaxed)
     }
 
     /// Files may grow by so many bytes together.
@@ -244,6 +251,7 @@ impl VfsFile for MemoryFile {
         let state = self.state.lock();
         let rest = state.now.get(at as usize..).unwrap_or_default();
         let len = rest.len().min(buffer.len());
+        self.power.read.fetch_add(len as u64, Relaxed);
         buffer[..len].copy_from_slice(&rest[..len]);
         Ok(len)
     }

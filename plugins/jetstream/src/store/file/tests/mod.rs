@@ -6,6 +6,7 @@ mod crashes;
 pub mod disk;
 mod encryption;
 mod faults;
+mod limits;
 
 use super::{FileEngine, Options};
 use crate::config::Sync;
