@@ -5,7 +5,8 @@ use super::pack::Packed;
 use super::record::{self, Bad, Codec, Record};
 use super::seal::{PLAIN, Seal};
 use super::state_log::{BlockFacts, Fact};
-use crate::store::{Flags, NewMessage};
+use crate::store::loaded::{Payload, SHARED_MIN};
+use crate::store::{Flags, Loaded, NewMessage};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ pub fn flags_of(flags: Flags, headers: &[u8]) -> Flags {
     if headers.is_empty() { flags } else { flags.union(HEADED) }
 }
 
+/// Between two marks: what is read to find a message.
+pub const MARK_BYTES: u64 = if cfg!(test) { 256 } else { 4 * 1024 };
+
 /// No message at a sequence.
 const NONE: u32 = u32::MAX;
 
@@ -47,8 +51,10 @@ pub struct Block {
     pub size: u64,
     /// Messages that are there.
     pub live: u64,
-    /// Where each sequence from the first lies; dropped for blocks that nobody reads.
+    /// Where each sequence from the first lies; of the last block, and where all of one was asked for.
     pub offsets: Option<Vec<u32>>,
+    /// Where some messages lie, one for each `MARK_BYTES`: sequences from the first, and offsets.
+    marks: Vec<(u32, u32)>,
     /// One bit a sequence: removed.
     dead: Vec<u64>,
     /// Flags of all its messages together.
@@ -105,6 +111,7 @@ impl Block {
             size: HEADER as u64,
             live: 0,
             offsets: Some(Vec::new()),
+            marks: Vec::new(),
             dead: Vec::new(),
             flags: Flags::default(),
             cut_above: u64::MAX,
@@ -263,6 +270,22 @@ impl Block {
         }
     }
 
+    /// Reads the message at the start of `bytes` if it is right, not encrypted, and too small to be shared; its sequence
+    /// is the answer.
+    pub fn fill(&self, bytes: &[u8], at: u64, into: &mut Loaded) -> Option<u64> {
+        let record =
+            record::read(bytes, 0, at, self.codec.salt).ok().filter(|_| self.codec.seal.is_none())?;
+        match self.entry(record.kind, record.body)? {
+            Entry::Message { seq, time_ns, flags, subject, headers, payload }
+                if payload.len() < SHARED_MIN =>
+            {
+                into.fill(seq, time_ns, flags, (subject, headers, Payload::Copied(payload)));
+                Some(seq)
+            }
+            _ => None,
+        }
+    }
+
     /// What the first bytes of a message's record at `at` say, the hash not looked at. `None`: it has to be read whole.
     pub fn outline<'a>(&self, start: &'a [u8], at: u64) -> Option<Outline<'a>> {
         let (len, kind) = record::head(start, at, self.codec.salt).filter(|_| self.codec.seal.is_none())?;
@@ -280,6 +303,26 @@ impl Block {
         Some(Outline { seq, subject, headers, payload: len.checked_sub(read)?.checked_sub(headers)? })
     }
 
+    /// The last sequence of the record that `start` is the start of, which lies at `at`, and the record's length. The
+    /// hash is not looked at if it need not be.
+    pub fn step(&self, start: &[u8], at: u64, buffer: &mut Vec<u8>) -> Option<(u64, usize)> {
+        let (len, mut kind) = record::head(start, at, self.codec.salt)?;
+        let mut body = start.get(record::HEAD..start.len().min(len))?;
+        if self.codec.seal.is_some() {
+            let record = record::read(start, 0, at, self.codec.salt).ok()?;
+            (body, kind) = (self.body(&record, at, buffer)?, record.kind);
+        }
+        let seq = self.first_seq.checked_add(record::take_varint(&mut body)?)?;
+        let more = if kind & 15 == SKIP { record::take_varint(&mut body)?.saturating_sub(1) } else { 0 };
+        Some((seq.checked_add(more)?, len))
+    }
+
+    /// Whether a whole and right message lies at `at`.
+    pub fn is_message(&self, bytes: &[u8], at: u64) -> bool {
+        let record = record::read(bytes, 0, at, self.codec.salt);
+        record.is_ok_and(|record| matches!(record.kind & 15, MESSAGE | MESSAGE_WITH_HEADERS))
+    }
+
     /// What a damaged record may have said, if it lets itself be read.
     pub fn guess<'a>(&self, bytes: &'a [u8]) -> Option<Entry<'a>> {
         let body = bytes.get(record::HEAD..).filter(|_| self.codec.seal.is_none())?;
@@ -292,6 +335,7 @@ impl Block {
         if let Some(offsets) = &mut self.offsets {
             offsets.push(offset as u32);
         }
+        self.mark(seq, offset);
         if self.live == 0 {
             self.first_time_ns = time_ns;
         }
@@ -299,6 +343,34 @@ impl Block {
         self.last_time_ns = time_ns;
         self.live += 1;
         self.flags = self.flags.union(flags);
+    }
+
+    fn mark(&mut self, seq: u64, offset: u64) {
+        if self.marks.last().is_none_or(|(_, last)| offset >= u64::from(*last) + MARK_BYTES) {
+            self.marks.push(((seq - self.first_seq) as u32, offset as u32));
+        }
+    }
+
+    /// Where all its messages lie.
+    pub fn set_offsets(&mut self, offsets: Vec<u32>) {
+        self.marks.clear();
+        for (n, &offset) in offsets.iter().enumerate().filter(|(_, offset)| **offset != NONE) {
+            self.mark(self.first_seq + n as u64, offset.into());
+        }
+        self.offsets = Some(offsets);
+    }
+
+    /// A place from which on a message is found, record by record, if it is there. `None`: no place is known.
+    pub fn mark_before(&self, seq: u64) -> Option<u64> {
+        let after = self.marks.partition_point(|(of, _)| u64::from(*of) <= seq - self.first_seq);
+        let mark = self.marks.get(after.saturating_sub(1))?;
+        Some(mark.1.into())
+    }
+
+    /// Nothing comes any more.
+    pub fn shrink(&mut self) {
+        self.marks.shrink_to_fit();
+        self.offsets.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Notes sequences without messages up to the one before `seq`.
@@ -351,6 +423,7 @@ impl Block {
     /// The file was written anew.
     pub fn replace(&mut self, codec: Codec, size: u64) {
         (self.codec, self.size, self.offsets) = (codec, size, None);
+        self.marks.clear();
     }
 
     /// Removed sequences as ranges, first and last.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Acquire;
 /// Written content that stays in memory for those who read what was just stored.
 const TAIL_BYTES: usize = 128 * 1024;
 /// Blocks whose offsets stay in memory, besides the last.
-const OFFSETS_KEPT: usize = 8;
+const OFFSETS_KEPT: usize = 2;
 
 /// A committed part of the last block.
 pub(super) struct Tail {

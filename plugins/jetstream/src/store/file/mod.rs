@@ -12,6 +12,7 @@
 //! alone where sequences go on. A segment of the shared log is the only place of what was committed in the last
 //! half second, until it comes to its files: if its end is cut off, those commits are gone, as in a crash before them.
 
+mod appending;
 mod asking;
 mod block;
 mod engine;

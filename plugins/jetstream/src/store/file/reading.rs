@@ -8,14 +8,16 @@ use super::mend;
 use super::record;
 use super::stream::{FileStore, Window};
 use crate::store::vfs::VfsFile;
-use crate::store::{Flags, Message, StoreError};
+use crate::store::{Flags, Loaded, Message, StoreError};
 use bytes::Bytes;
 use natsd_plugin_api::tracing;
 use std::sync::atomic::Ordering::Acquire;
 
 /// Bytes read at once by who reads on, and by who reads here and there.
 const READ_AHEAD: usize = 64 * 1024;
-const READ_ONE: usize = 4 * 1024;
+pub(super) const READ_ONE: usize = 1024;
+/// By who looks for a message from a mark on.
+const READ_MARK: usize = block::MARK_BYTES as usize + READ_ONE;
 /// Of a message of which only subject and size are wanted.
 const START: usize = 192;
 
@@ -37,9 +39,70 @@ impl FileStore {
                 offsets.push(offset as u32);
             }
         });
-        block.offsets = Some(offsets);
+        block.set_offsets(offsets);
         self.remember(number);
         Ok(())
+    }
+
+    /// Where a message lies, if it is there.
+    pub(super) fn locate(&mut self, at: usize, seq: u64) -> Result<Option<u64>, StoreError> {
+        let block = &self.blocks[at];
+        if block.offsets.is_some() || block.is_dead(seq) {
+            return Ok(block.offset(seq));
+        }
+        let number = block.number;
+        let Some(offset) = self.walk(at, seq)? else {
+            // It is not there, or something is damaged.
+            self.load_offsets(at)?;
+            return Ok(self.blocks[at].offset(seq));
+        };
+        self.cursor = (number, seq, offset);
+        Ok(Some(offset))
+    }
+
+    /// Goes to a message from a mark, record by record, or from the one that was found last. `None` if it is not found
+    /// so.
+    fn walk(&mut self, at: usize, seq: u64) -> Result<Option<u64>, StoreError> {
+        let block = &self.blocks[at];
+        let Some(mut offset) = block.mark_before(seq) else { return Ok(None) };
+        let (number, found, place) = self.cursor;
+        if number == block.number && found <= seq {
+            offset = offset.max(place);
+        }
+        let mut buffer = std::mem::take(&mut self.start);
+        let walked = self.walk_from(at, seq, &mut offset, &mut buffer);
+        self.start = buffer;
+        if walked? != Some(seq) {
+            return Ok(None);
+        }
+        // A bit that flipped would lead astray.
+        let bytes = self.bytes(at, offset, READ_ONE)?;
+        Ok(self.blocks[at].is_message(&bytes, offset).then_some(offset))
+    }
+
+    /// Up to the first record that goes as far as a sequence; its last one is the answer.
+    fn walk_from(
+        &mut self,
+        at: usize,
+        seq: u64,
+        offset: &mut u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<u64>, StoreError> {
+        while *offset < self.blocks[at].size {
+            let bytes = self.bytes(at, *offset, READ_MARK)?;
+            let (block, start) = (&self.blocks[at], *offset);
+            while let Some(rest) = bytes.get((*offset - start) as usize..).filter(|rest| !rest.is_empty()) {
+                let Some((last, len)) = block.step(rest, *offset, buffer) else { break };
+                if last >= seq {
+                    return Ok(Some(last));
+                }
+                *offset += len as u64;
+            }
+            if *offset == start {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// A block's file as it will be: with what is not in it yet.
@@ -65,13 +128,12 @@ impl FileStore {
 
     /// A message of a block that is there.
     pub(super) fn read(&mut self, at: usize, seq: u64) -> Result<Option<Message>, StoreError> {
-        self.load_offsets(at)?;
-        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(None) };
+        let Some(offset) = self.locate(at, seq)? else { return Ok(None) };
         let is_last = at + 1 == self.blocks.len();
         let bytes = if is_last && offset >= self.open_at && !self.open.is_empty() {
             Bytes::copy_from_slice(record_at(&self.open[(offset - self.open_at) as usize..]))
         } else {
-            self.bytes(at, offset)?
+            self.bytes(at, offset, READ_ONE)?
         };
         let mut parsed = self.blocks[at].parse(&bytes, offset);
         if let Err(bad) = parsed
@@ -96,6 +158,36 @@ impl FileStore {
                 Err(StoreError::Damaged { path, why: format!("message {seq} cannot be read") })
             }
         }
+    }
+
+    /// [`FileStore::read`] into what is used again, which allocates nothing for most. `None`: it has to be read the other
+    /// way.
+    pub(super) fn read_into(
+        &mut self,
+        at: usize,
+        seq: u64,
+        into: &mut Loaded,
+    ) -> Result<Option<()>, StoreError> {
+        let Some(offset) = self.locate(at, seq)? else { return Ok(None) };
+        if self.in_memory(at, offset).is_none() {
+            self.bytes(at, offset, READ_ONE)?;
+        }
+        let block = &self.blocks[at];
+        let filled = self.in_memory(at, offset).and_then(|bytes| block.fill(bytes, offset, into));
+        Ok(filled.filter(|found| *found == seq).map(drop))
+    }
+
+    /// What is in memory from an offset on.
+    fn in_memory(&self, at: usize, offset: u64) -> Option<&[u8]> {
+        if at + 1 == self.blocks.len() && offset >= self.open_at {
+            return self.open.get((offset - self.open_at) as usize..);
+        }
+        if let Some(rest) = self.in_tail(at, offset) {
+            return Some(rest);
+        }
+        let window = Some(&self.window).filter(|window| window.block == self.blocks[at].number)?;
+        let rest = window.content.get(offset.checked_sub(window.at)? as usize..)?;
+        (rest.len() >= record::HEAD && record_len(rest) <= rest.len()).then_some(rest)
     }
 
     /// A repaired record goes to the file with the next commit.
@@ -134,7 +226,7 @@ impl FileStore {
         Ok(Some(&buffer[..got]))
     }
 
-    /// What is in memory from an offset on.
+    /// What is in memory of the committed end.
     fn in_tail(&self, at: usize, offset: u64) -> Option<&[u8]> {
         let number = self.blocks[at].number;
         let after = self.tail.partition_point(|tail| (tail.block, tail.at) <= (number, offset));
@@ -142,8 +234,9 @@ impl FileStore {
         tail.content.get((offset - tail.at) as usize..).filter(|rest| !rest.is_empty())
     }
 
-    /// The record at an offset: from the tail, the window, or the file.
-    pub(super) fn bytes(&mut self, at: usize, offset: u64) -> Result<Bytes, StoreError> {
+    /// The record at an offset: from the tail, the window, or the file, of which so much is read if it is read here and
+    /// there.
+    pub(super) fn bytes(&mut self, at: usize, offset: u64, one: usize) -> Result<Bytes, StoreError> {
         let block = &self.blocks[at];
         let tail = self.tail.partition_point(|tail| (tail.block, tail.at) <= (block.number, offset));
         if let Some(tail) = tail.checked_sub(1).and_then(|n| self.tail.get(n))
@@ -172,7 +265,7 @@ impl FileStore {
         let limit = self.in_file_until(at);
         let window_end = self.window.at + self.window.content.len() as u64;
         let reads_on = self.window.block == number && (self.window.at..=window_end).contains(&offset);
-        let mut want = if reads_on { READ_AHEAD } else { READ_ONE };
+        let mut want = if reads_on { READ_AHEAD } else { one };
         let most = limit.saturating_sub(offset) as usize;
         loop {
             let mut buffer = vec![0; want.min(most)];

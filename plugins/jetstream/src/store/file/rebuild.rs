@@ -132,10 +132,11 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
     // What would be added to a block that was cut would not count.
     store.starts_block |= store.blocks.last().is_some_and(|block| block.cut_above < u64::MAX);
     store.first_time()?;
-    // Only the first block and the last ones keep their offsets in memory.
-    let many = store.blocks.len().saturating_sub(2).max(1);
-    for block in store.blocks.iter_mut().take(many).skip(1) {
+    // Only the last block keeps its offsets in memory.
+    let many = store.blocks.len().saturating_sub(1);
+    for block in store.blocks.iter_mut().take(many) {
         block.offsets = None;
+        block.shrink();
         block.slot.close();
     }
     Ok(())
@@ -273,6 +274,12 @@ impl Rebuild<'_> {
         }
         let is_known = self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
         let is_spare = block.live == 0 && !is_damaged && is_known;
+        // The first one with a message is asked again.
+        if let Some((last, earlier)) = self.store.blocks.split_last_mut()
+            && earlier.iter().any(|block| block.live > 0)
+        {
+            last.offsets = None;
+        }
         self.store.blocks.push(block);
         if is_spare {
             self.spare.push(number);

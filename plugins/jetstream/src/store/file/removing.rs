@@ -3,7 +3,7 @@
 use super::block;
 use super::entry::Op;
 use super::keeping;
-use super::reading::record_len;
+use super::reading::{READ_ONE, record_len};
 use super::state_log::Fact;
 use super::stream::{FileStore, Window, size_bytes};
 use crate::filter::Filter;
@@ -44,8 +44,7 @@ impl FileStore {
 
     /// The subject and the size of a message: of most without reading the whole of it.
     fn outline(&mut self, at: usize, seq: u64) -> Result<Option<(Bytes, u64)>, StoreError> {
-        self.load_offsets(at)?;
-        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(None) };
+        let Some(offset) = self.locate(at, seq)? else { return Ok(None) };
         let mut start = std::mem::take(&mut self.start);
         let outline = self.start_of(at, offset, &mut start)?.and_then(|record| {
             let outline = self.blocks[at].outline(record, offset).filter(|outline| outline.seq == seq)?;
@@ -67,14 +66,14 @@ impl FileStore {
     }
 
     pub(super) fn erase(&mut self, at: usize, seq: u64) -> Result<(), StoreError> {
-        let Some(offset) = self.blocks[at].offset(seq) else { return Ok(()) };
+        let Some(offset) = self.locate(at, seq)? else { return Ok(()) };
         if self.blocks[at].packed.is_some() {
             return self.erase_packed(at, seq, offset);
         }
         if at + 1 == self.blocks.len() {
             self.flush();
         }
-        let len = record_len(&self.bytes(at, offset)?);
+        let len = record_len(&self.bytes(at, offset, READ_ONE)?);
         let block = &self.blocks[at];
         let content: Bytes = block.erased(offset, len, seq).into();
         self.ops.push(Op::Rewrite { slot: block.slot.clone(), at: offset, content });
@@ -241,10 +240,12 @@ impl FileStore {
 
     /// Damage took a message: it counts as lost and is not served again.
     pub(super) fn lose(&mut self, at: usize, seq: u64) {
-        let block = &mut self.blocks[at];
-        if block.is_dead(seq) {
+        if self.blocks[at].is_dead(seq) {
             return;
         }
+        // Where the next one begins is not known otherwise.
+        let _ = self.load_offsets(at);
+        let block = &mut self.blocks[at];
         let offset = block.offset(seq);
         block.kill(seq);
         let path = block.slot.path();
@@ -266,7 +267,7 @@ impl FileStore {
 
     /// Takes a damaged message off its subject and the size, if it still says what they are.
     fn take_off_damaged(&mut self, at: usize, offset: u64, seq: u64) -> bool {
-        let Ok(bytes) = self.bytes(at, offset) else { return false };
+        let Ok(bytes) = self.bytes(at, offset, READ_ONE) else { return false };
         let block = &self.blocks[at];
         let next = (seq + 1..=block.last_seq).find_map(|next| block.raw_offset(next)).unwrap_or(block.size);
         let len = (next.saturating_sub(offset) as usize).min(bytes.len());

@@ -8,7 +8,7 @@ use super::io::Salts;
 pub(super) use super::keeping::Window;
 use super::keeping::{self, Spare, Tail};
 use super::pack::Unwritten;
-use super::place::{FileName, Home};
+use super::place::Home;
 use super::record::{self, Codec};
 use super::seal::{Keys, SEED, Seal};
 use super::state_log::{Fact, Kept};
@@ -16,12 +16,11 @@ use super::writer::Writer;
 use crate::filter::Filter;
 use crate::store::subjects::{Id, Subjects};
 use crate::store::{
-    Appended, Commit, Flags, Message, NewMessage, Purge, Removed, StoreError, StoreSettings, StoreState,
-    StoredConsumer, StreamStore, SubjectFacts,
+    Appended, Commit, Flags, Loaded, Message, NewMessage, Purge, Removed, StoreError, StoreSettings,
+    StoreState, StoredConsumer, StreamStore, SubjectFacts,
 };
 use bytes::Bytes;
 use hashbrown::HashSet;
-use natsd_plugin_api::tracing;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -89,6 +88,8 @@ pub struct FileStore {
     pub(super) window: Window,
     /// Blocks whose offsets were loaded, the latest last.
     pub(super) loaded: VecDeque<u64>,
+    /// The message that was found last without offsets: block, sequence, offset.
+    pub(super) cursor: (u64, u64, u64),
     /// Kept for its capacity: the start of a record.
     pub(super) start: Vec<u8>,
     /// Removed messages that are to be noted.
@@ -154,6 +155,7 @@ impl FileStore {
             commits: 0,
             window: Window::default(),
             loaded: VecDeque::new(),
+            cursor: (0, 0, 0),
             start: Vec::new(),
             dead: Vec::new(),
             replaced: None,
@@ -164,86 +166,6 @@ impl FileStore {
     /// After a recovery: the next message goes behind the last one.
     pub(super) fn go_on(&mut self) {
         self.open_at = self.blocks.last().map_or(0, |block| block.size);
-    }
-
-    /// The block for the next message.
-    fn last_block(&mut self, time_ns: i64, more: u64) -> usize {
-        let is_open = |block: &&Block| block.packed.is_none();
-        let fits = self.blocks.last().filter(is_open).filter(|_| !self.starts_block).is_some_and(|block| {
-            block.size + self.open_len() + more <= block::SIZE_MAX && block.last_seq == self.state.last_seq
-        });
-        if !fits {
-            self.seal();
-            let slot = Slot::new(&self.home, FileName::Block(self.next_block));
-            let codec = Codec { salt: self.shared.salt(), seal: self.seal.clone() };
-            let (block, header) =
-                Block::new(self.next_block, slot.clone(), codec, self.state.last_seq + 1, time_ns);
-            self.next_block += 1;
-            self.starts_block = false;
-            self.ops.push(Op::Create { slot, content: header.into() });
-            self.open_at = block.size;
-            self.blocks.push(block);
-            self.note_block(self.blocks.len() - 1);
-        }
-        self.blocks.len() - 1
-    }
-
-    fn open_len(&self) -> u64 {
-        self.open.len() as u64
-    }
-
-    /// Hands what was appended to the writer.
-    pub(super) fn flush(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        let Some(block) = self.blocks.last_mut() else { return };
-        let fresh = self.spare.take(self.open.len());
-        let content: Bytes = std::mem::replace(&mut self.open, fresh).into();
-        let at = self.open_at;
-        block.size = at + content.len() as u64;
-        self.open_at = block.size;
-        self.tail_bytes += content.len();
-        self.tail.push_back(Tail {
-            block: block.number,
-            at,
-            content: content.clone(),
-            commit: self.commits + 1,
-        });
-        self.ops.push(Op::Write { slot: block.slot.clone(), at, content });
-    }
-
-    /// The last block is full.
-    pub(super) fn seal(&mut self) {
-        self.flush();
-        match self.blocks.last_mut() {
-            Some(block) if block.live == 0 => self.drop_block(self.blocks.len() - 1),
-            Some(block) => {
-                block.offsets.iter_mut().for_each(Vec::shrink_to_fit);
-                let number = block.number;
-                self.remember(number);
-                let at = self.blocks.len() - 1;
-                self.note_block(at);
-                let is_packed = self.blocks[at].packed.is_some();
-                if self.settings.compress
-                    && !is_packed
-                    && let Err(error) = self.compress(at)
-                {
-                    // It stays as it is.
-                    tracing::warn!("{}: a block could not be compressed: {error}", self.home.path);
-                }
-            }
-            None => {}
-        }
-    }
-
-    pub(super) fn drop_block(&mut self, at: usize) {
-        let block = self.blocks.remove(at);
-        if block.last_seq >= block.first_seq {
-            // Else what it skipped would be missed.
-            self.note(&Fact::Dead(block.first_seq, block.last_seq));
-        }
-        self.ops.push(Op::Remove { slot: block.slot });
     }
 
     /// Gives what a recovery noted to the writer. It is durable soon, but nobody waits for that.
@@ -340,6 +262,23 @@ impl StreamStore for FileStore {
             Some(at) => self.read(at, seq),
             None => Ok(None),
         }
+    }
+
+    fn load_into(&mut self, seq: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        let Some(at) = self.block_of(seq) else { return Ok(false) };
+        if self.read_into(at, seq, into)?.is_some() {
+            return Ok(true);
+        }
+        Ok(self.read(at, seq)?.map(|message| into.take(message)).is_some())
+    }
+
+    fn next_into(&mut self, filter: &Filter, from: u64, into: &mut Loaded) -> Result<bool, StoreError> {
+        let first = from.max(self.state.first_seq);
+        // Whoever reads on finds the next one at once.
+        if self.subjects.are_all_in(filter) && self.load_into(first, into).is_ok_and(|is_there| is_there) {
+            return Ok(true);
+        }
+        Ok(self.next_match(filter, from)?.map(|message| into.take(message)).is_some())
     }
 
     fn next_flagged(&mut self, flags: Flags, from: u64) -> Result<Option<Message>, StoreError> {

@@ -110,3 +110,22 @@ fn a_subject_of_one_message_gives_it_up_without_reading() {
     }
     assert_eq!(disk.bytes_read(), read);
 }
+
+#[test]
+fn a_message_of_an_old_block_is_read_without_the_rest_of_the_block() {
+    let disk = Arc::new(Disk::default());
+    let mut store = filled(&disk, 0);
+    for _ in 0..2 {
+        let before = disk.bytes_read();
+        for n in 0..500 {
+            let seq = 1 + n * 1237 % MESSAGES;
+            let message = store.load(seq).unwrap().unwrap();
+            assert_eq!((message.seq, message.payload.len()), (seq, 2000));
+        }
+        let read = (disk.bytes_read() - before) / 500;
+        assert!(read < READ_MAX, "{read} bytes a message");
+        drop(store);
+        disk.crash(&mut || 1);
+        store = super::reopen(&engine(&disk, 6));
+    }
+}
