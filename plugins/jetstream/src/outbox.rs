@@ -225,6 +225,21 @@ pub fn empty<T>(buffer: &mut Vec<T>, kept: usize) {
     }
 }
 
+/// How often a large buffer is hardly used before it gives memory back: the load may only pause.
+const PAUSES_MAX: u8 = 32;
+
+/// [`empty`] for what comes in bursts: fresh memory for each would cost more than what is done with it.
+pub fn empty_calmly<T>(buffer: &mut Vec<T>, kept: usize, pauses: &mut u8) {
+    let is_used = buffer.len() >= buffer.capacity() / 4;
+    *pauses = if is_used { 0 } else { *pauses + 1 };
+    if *pauses < PAUSES_MAX {
+        buffer.clear();
+        return;
+    }
+    *pauses = 0;
+    empty(buffer, kept);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Content, Outbox, Post};
@@ -304,5 +319,22 @@ mod tests {
         out.push(Post { subject: b"a", ..Post::default() });
         out.clear();
         assert!(out.buffer.capacity() <= super::KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_buffer_of_bursts_gives_its_memory_back_when_they_are_over() {
+        let (mut buffer, mut pauses) = (Vec::new(), 0);
+        for _ in 0..3 {
+            buffer.resize(1_000_000, 0u8);
+            for _ in 0..20 {
+                super::empty_calmly(&mut buffer, super::KEPT_BYTES, &mut pauses);
+                assert!(buffer.is_empty() && buffer.capacity() >= 1_000_000);
+                buffer.push(1);
+            }
+        }
+        for _ in 0..20 {
+            super::empty_calmly(&mut buffer, super::KEPT_BYTES, &mut pauses);
+        }
+        assert!(buffer.capacity() <= super::KEPT_BYTES);
     }
 }

@@ -3,7 +3,7 @@
 //! Filled by inline subscribers, so nothing here blocks for long: a message is copied once, into a buffer that the
 //! task takes whole and gives back empty.
 
-use crate::outbox::empty;
+use crate::outbox::empty_calmly;
 use natsd_plugin_api::MessageRef;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub struct Batch<T> {
     commands: Vec<(usize, Command<T>)>,
     interest_changed: bool,
     closed: bool,
+    /// Since heads and buffer were filled well.
+    pauses: [u8; 2],
 }
 
 impl<T> Default for Batch<T> {
@@ -82,6 +84,7 @@ impl<T> Default for Batch<T> {
             commands: Vec::new(),
             interest_changed: false,
             closed: false,
+            pauses: [0; 2],
         }
     }
 }
@@ -118,8 +121,8 @@ impl<T> Batch<T> {
         }
         commands.for_each(|(_, command)| take(Item::Command(command)));
         self.interest_changed = false;
-        empty(&mut self.heads, KEPT_BYTES / size_of::<Head>());
-        empty(&mut self.buffer, KEPT_BYTES);
+        empty_calmly(&mut self.heads, KEPT_BYTES / size_of::<Head>(), &mut self.pauses[0]);
+        empty_calmly(&mut self.buffer, KEPT_BYTES, &mut self.pauses[1]);
     }
 
     fn push(&mut self, kind: Kind, message: &MessageRef<'_>, room: Room) {

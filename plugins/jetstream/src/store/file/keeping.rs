@@ -94,33 +94,37 @@ pub(super) fn keep_places(subjects: &mut Subjects, settings: &StoreSettings) {
 /// Buffers of written content that nobody holds any more, to be filled again: fresh memory for each commit would cost
 /// more than what is done with it.
 #[derive(Default)]
-pub(super) struct Spare(Vec<Vec<u8>>);
+pub(super) struct Spare {
+    buffers: Vec<Vec<u8>>,
+    /// Commits since one of that size.
+    pauses: u8,
+}
 
 /// What is kept of them, and from which size on.
 const SPARE_MAX: usize = 2;
 const SPARE_BYTES_MIN: usize = 64 * 1024;
+/// So many small commits, and nothing is kept.
+const PAUSES_MAX: u8 = 32;
 const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Spare {
-    /// A buffer for what is likely about as much as the last time. Smaller ones are the allocator's.
+    /// A buffer for what comes next, the last having been so large. Small ones are the allocator's.
     pub(super) fn take(&mut self, last: usize) -> Vec<u8> {
-        match self.0.pop() {
-            Some(buffer) if last >= buffer.capacity() / 4 => buffer,
-            _ => {
-                self.0.clear();
-                Vec::new()
-            }
+        self.pauses = if last >= SPARE_BYTES_MIN { 0 } else { self.pauses.saturating_add(1) };
+        if self.pauses > PAUSES_MAX {
+            self.buffers = Vec::new();
         }
+        if self.pauses == 0 { self.buffers.pop().unwrap_or_default() } else { Vec::new() }
     }
 
     fn put(&mut self, content: Bytes) {
-        if self.0.len() < SPARE_MAX
+        if self.buffers.len() < SPARE_MAX
             && let Ok(mut unique) = content.try_into_mut()
         {
             unique.clear();
             let buffer = Vec::from(unique);
             if (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
-                self.0.push(buffer);
+                self.buffers.push(buffer);
             }
         }
     }

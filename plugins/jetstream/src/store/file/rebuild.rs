@@ -211,6 +211,16 @@ impl Rebuild<'_> {
         if self.ends.are_unsure { whole(block, content, counts) } else { counts }
     }
 
+    /// Of the others, the first one with a message alone is asked again where its messages are.
+    fn push(&mut self, block: Block) {
+        if let Some((last, earlier)) = self.store.blocks.split_last_mut()
+            && earlier.iter().any(|block| block.live > 0)
+        {
+            last.offsets = None;
+        }
+        self.store.blocks.push(block);
+    }
+
     fn block(&mut self, number: u64, file: FileName) -> Result<(), StoreError> {
         let counts = self.ends.files.get(&(self.store.home.id, file)).copied();
         let slot = Slot::found(&self.store.home, file);
@@ -274,13 +284,7 @@ impl Rebuild<'_> {
         }
         let is_known = self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
         let is_spare = block.live == 0 && !is_damaged && is_known;
-        // The first one with a message is asked again.
-        if let Some((last, earlier)) = self.store.blocks.split_last_mut()
-            && earlier.iter().any(|block| block.live > 0)
-        {
-            last.offsets = None;
-        }
-        self.store.blocks.push(block);
+        self.push(block);
         if is_spare {
             self.spare.push(number);
         }
