@@ -61,7 +61,8 @@ const CONFIG: &str = r#"
     no_auth_user: a
 "#;
 
-/// Over HTTP.
+/// Over HTTP. Not `/stacksz`: Go tells the stacks of its goroutines, natsd answers 404 and says how to get those of its
+/// threads.
 const PATHS: &[&str] = &[
     "/",
     "/varz",
@@ -113,6 +114,11 @@ const PATHS: &[&str] = &[
     "/raftz",
     "/ipqueuesz",
     "/debug/vars",
+    "/subscriptionsz?subs=1",
+    // There only as a request.
+    "/expvarz",
+    "/varz/",
+    "/nothing",
 ];
 
 /// Of one server, by its id: what and with which body.
@@ -171,6 +177,29 @@ const OF_SERVER: &[(&str, &str)] = &[
     ("VARZ", r#"{"domain":"hu"}"#),
     ("IDZ", r#"{"domain":"other"}"#),
     ("EXPVARZ", r#"{"server_name":"other"}"#),
+];
+
+/// All that every server can be asked.
+const KINDS: &[&str] = &[
+    "IDZ",
+    "STATSZ",
+    "VARZ",
+    "SUBSZ",
+    "CONNZ",
+    "ROUTEZ",
+    "GATEWAYZ",
+    "LEAFZ",
+    "ACCOUNTZ",
+    "JSZ",
+    "HEALTHZ",
+    "PROFILEZ",
+    "EXPVARZ",
+    "IPQUEUESZ",
+    "RAFTZ",
+    "RELOAD",
+    "KICK",
+    "LDM",
+    "NOTHING",
 ];
 
 /// In the system account, behind `$SYS.`.
@@ -287,6 +316,10 @@ fn ask(program: &Path) -> Answers {
     };
     for (kind, body) in OF_SERVER {
         note(&mut system, kind, &format!("$SYS.REQ.SERVER.{id}.{kind}"), body);
+    }
+    // Of all servers: the same (SYS-002).
+    for kind in KINDS {
+        note(&mut system, &format!("PING.{kind}"), &format!("$SYS.REQ.SERVER.PING.{kind}"), "");
     }
     for (subject, body) in SUBJECTS {
         note(&mut system, subject, &format!("$SYS.{subject}"), body);
