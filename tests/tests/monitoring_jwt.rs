@@ -1,5 +1,5 @@
 //! What is shown and told of accounts and users that came by JWTs: the same fields, down to the last, from natsd and from
-//! the reference (MON-081 to MON-083, EVT-004, EVT-035, SYS-016).
+//! the reference (MON-081, EVT-035, SYS-016).
 //!
 //! Needs the plugins beside the binary: `cargo build -p natsd -p natsd-monitoring -p natsd-auth-jwt`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
