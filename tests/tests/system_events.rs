@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use natsd_tests::Client;
-use natsd_tests::events::{Seen, Watched, join, request, same_as_the_reference};
+use natsd_tests::events::{Seen, Watched, join, message, request, same_as_the_reference};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -85,7 +85,20 @@ fn events(program: &Path) -> Seen {
     on.listen("$SYS.SERVER.*.SHUTDOWN");
     on.server.signal(Signal::TERM);
     note("shutdown", on.event(".SHUTDOWN"));
+    note("auth_err_in_account", refused_in_account(program));
     seen
+}
+
+/// EVT-004: who was refused was in the global account until then.
+fn refused_in_account(program: &Path) -> Value {
+    let config = format!("{CONFIG}authorization {{ users: [{{ user: g, password: g }}] }}\n");
+    let on = Watched::start(program, &config);
+    let mut g = join(&on.server, "g");
+    g.send(b"SUB $SYS.ACCOUNT.CLIENT.AUTH.ERR 1\r\n").unwrap();
+    g.sync();
+    let wrong = r#""user":"x","pass":"x","name":"n-x","lang":"test","version":"1""#;
+    Client::join(on.server.address(), wrong).unwrap().until_closed();
+    message(&g.expect_op("MSG ")).1
 }
 
 /// What one server is asked by its id.

@@ -12,7 +12,7 @@ use super::options::{Options, WriteTimeout};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::value::Value;
-use super::{accounts, authorization, duration, mappings, plugins_block, tls};
+use super::{accounts, authorization, duration, mappings, ocsp, plugins_block, tls};
 use crate::proto::nkey::is_public;
 
 const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
@@ -217,11 +217,8 @@ fn block_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>
         "proxies" => options.auth.trusted_proxies = trusted_proxies(field, reading)?,
         "plugins" => plugins_block::read(&mut options.plugins, field, reading)?,
         "mappings" | "maps" => options.accounts.mappings = mappings::read(field, reading)?,
-        "ocsp" | "ocsp_cache" => {
-            if field.node.value != Value::Bool(false) {
-                return Err(field.unsupported("OCSP"));
-            }
-        }
+        "ocsp" => options.ocsp = Some(ocsp::read(field)?),
+        "ocsp_cache" => ocsp::read_cache(field)?,
         "prof_port" | "prof_block_rate" => {
             return Err(field
                 .problem(format!("{:?} is not supported by natsd: Go profiling", field.key))

@@ -30,6 +30,7 @@ mod fields;
 mod imports;
 mod json;
 pub mod mappings;
+mod ocsp;
 pub mod options;
 mod owners;
 mod parse;

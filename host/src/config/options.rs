@@ -32,6 +32,7 @@ pub struct Options {
     pub auth: AuthOptions,
     pub accounts: AccountsOptions,
     pub tls: Option<Arc<TlsOptions>>,
+    pub ocsp: Option<OcspMode>,
     pub allow_non_tls: bool,
     pub proxy_protocol: bool,
     pub no_header_support: bool,
@@ -64,6 +65,15 @@ pub struct Timing {
     pub write_timeout: WriteTimeout,
     pub lame_duck_duration: Duration,
     pub lame_duck_grace_period: Duration,
+}
+
+/// When the server staples an OCSP response to its certificate (CFG-260); `Auto` and `Must`: if that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OcspMode {
+    Auto,
+    Never,
+    Must,
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +363,7 @@ impl Default for Options {
             auth: AuthOptions::default(),
             accounts: AccountsOptions::default(),
             tls: None,
+            ocsp: None,
             allow_non_tls: false,
             proxy_protocol: false,
             no_header_support: false,

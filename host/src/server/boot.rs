@@ -6,7 +6,7 @@ use super::services::Services;
 use super::{ConfigFacts, Facts, Server};
 use crate::auth::Authenticator;
 use crate::cli::{self, Command, Flags};
-use crate::config::options::Options;
+use crate::config::options::{OcspMode, Options};
 use crate::config::{self, Available, Config, Inputs, PluginKeys};
 use crate::conn::Context;
 use crate::conn::context::ServerFacts;
@@ -304,7 +304,27 @@ pub(super) fn build_tls(options: &Options) -> Result<Option<TlsServer>, String> 
     for warning in &tls.warnings {
         crate::log::warn!("{warning}");
     }
+    check_staple(options.ocsp, tls.must_staple)?;
     Ok(Some(tls))
+}
+
+/// natsd cannot staple yet: it says so where nats-server would (CFG-260).
+fn check_staple(mode: Option<OcspMode>, must_staple: bool) -> Result<(), String> {
+    match (mode, must_staple) {
+        (Some(OcspMode::Never), true) => {
+            crate::log::warn!("The certificate has MustStaple but OCSP is disabled");
+            Ok(())
+        }
+        (Some(OcspMode::Always), _) => {
+            Err("OCSP stapling is not supported by natsd yet: set `ocsp: false`, or mode: auto".to_owned())
+        }
+        (_, true) => {
+            let text = "the certificate asks for a stapled OCSP response (MustStaple), which natsd does not support \
+                        yet: use one that does not, or set `ocsp: false` to serve without";
+            Err(text.to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The server's part of INFO for these options.

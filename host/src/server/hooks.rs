@@ -72,9 +72,10 @@ impl Hooks for PluginHooks {
     }
 
     fn refused(&self, connection: &Connection, reason: ClosedReason) {
-        self.ended(ConnectionEvent::Refused, connection, |connection| Event::Refused {
-            connection,
-            reason: reason.to_string(),
+        self.ended(ConnectionEvent::Refused, connection, |mut connection| {
+            let asked = [AuthStage::First, AuthStage::Last].into_iter().any(|at| self.has_authenticators(at));
+            connection.extra.insert("asked_plugins".to_owned(), asked.into());
+            Event::Refused { connection, reason: reason.to_string() }
         });
     }
 }

@@ -9,9 +9,14 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Extension};
 
 use super::error::TlsConfigError;
+
+/// The extension that names TLS extensions a server has to answer with.
+const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
+/// A list of one: status_request.
+const STATUS_REQUEST: [u8; 5] = [0x30, 3, 2, 1, 5];
 
 /// How files are read: `std::fs::read` in the running server.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -60,6 +65,17 @@ pub(super) fn certified_key(
 pub(super) fn not_after_unix_s(chain: &[CertificateDer<'_>]) -> Option<i64> {
     let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
     Some(parsed.validity().not_after.timestamp())
+}
+
+/// Whether the first certificate of a chain asks for a stapled OCSP response (RFC 7633).
+pub(super) fn must_staple(chain: &[CertificateDer<'_>]) -> bool {
+    let Some((_, parsed)) = chain.first().and_then(|cert| X509Certificate::from_der(cert).ok()) else {
+        return false;
+    };
+    let is_asked = |extension: &X509Extension<'_>| {
+        extension.oid.to_id_string() == TLS_FEATURE && extension.value == STATUS_REQUEST
+    };
+    parsed.extensions().iter().any(is_asked)
 }
 
 /// The authorities of `ca_file`, or those of the system.

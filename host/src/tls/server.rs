@@ -25,6 +25,8 @@ pub struct TlsServer {
     pub warnings: Vec<String>,
     /// When the first certificate ends.
     pub cert_not_after_unix_s: Option<i64>,
+    /// A certificate asks that the server staples an OCSP response.
+    pub must_staple: bool,
 }
 
 impl TlsServer {
@@ -39,6 +41,7 @@ impl TlsServer {
             return Err(TlsConfigError::NoCertificate);
         }
         let cert_not_after_unix_s = keys.first().and_then(|key| files::not_after_unix_s(&key.cert));
+        let must_staple = keys.iter().any(|key| files::must_staple(&key.cert));
         let pins = PinnedCerts::parse(&options.pinned_certs).map_err(TlsConfigError::BadPin)?;
         let verify = options.verify || options.verify_and_map;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -63,6 +66,7 @@ impl TlsServer {
             pins: Arc::new(pins),
             warnings: algorithms.warnings,
             cert_not_after_unix_s,
+            must_staple,
         })
     }
 

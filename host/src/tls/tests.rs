@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 
 use super::client::{TlsClient, server_name};
@@ -44,6 +44,16 @@ impl Files {
         let params = CertificateParams::new(dns.iter().map(|&d| d.to_owned()).collect::<Vec<_>>());
         let key = KeyPair::generate().unwrap();
         let cert = params.unwrap().signed_by(&key, &self.ca, &self.ca_key).unwrap();
+        self.put(name, &cert, &key);
+    }
+
+    fn must_staple(&mut self, name: &str) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let feature =
+            CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+        params.custom_extensions.push(feature);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.ca, &self.ca_key).unwrap();
         self.put(name, &cert, &key);
     }
 
@@ -164,6 +174,15 @@ impl Pair {
         self.server_plain.clear();
         self.client_plain.clear();
     }
+}
+
+#[test]
+fn a_certificate_that_asks_for_a_staple_is_seen() {
+    // CFG-260
+    let mut files = Files::new();
+    files.must_staple("stapled");
+    assert!(files.server(&options(Some("stapled"))).unwrap().must_staple);
+    assert!(!files.server(&server_options()).unwrap().must_staple);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Events {
 /// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
 const JETSTREAM_FLAGS: u64 = 7;
 
+const ACCOUNT_AUTH_ERROR: &str = "$SYS.ACCOUNT.CLIENT.AUTH.ERR";
+
 impl EventObserver for Events {
     fn on_event(&self, event: &Event) {
         if let Err(error) = self.tell(event) {
@@ -69,6 +71,9 @@ impl Events {
             }
             Event::Refused { connection, reason } => {
                 let to = self.identity()?;
+                if !asked_plugins(connection) {
+                    self.refused_in_account(&to, connection, reason)?;
+                }
                 let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id);
                 self.disconnect(&to, &subject, connection, reason)
             }
@@ -94,7 +99,10 @@ impl Events {
         if self.is_wanted(&to, &subject)? {
             return Ok(true);
         }
-        if shown == body::GLOBAL_ACCOUNT || what == ConnectionEvent::Refused {
+        if what == ConnectionEvent::Refused {
+            return self.is_wanted_in(&to, body::GLOBAL_ACCOUNT, ACCOUNT_AUTH_ERROR);
+        }
+        if shown == body::GLOBAL_ACCOUNT {
             return Ok(false);
         }
         let counts = account_connections_subjects(account);
@@ -226,9 +234,29 @@ impl Events {
     }
 
     /// Somebody in the system account listens; without one there is nobody.
+    /// EVT-004: told in the account that the client was in when it was refused, which is the global one.
+    fn refused_in_account(
+        &self,
+        to: &ServerIdentity,
+        connection: &ConnectionFacts,
+        reason: &str,
+    ) -> Result<()> {
+        if !self.is_wanted_in(to, body::GLOBAL_ACCOUNT, ACCOUNT_AUTH_ERROR)? {
+            return Ok(());
+        }
+        let payload = json::compact(&body::disconnect(self.head()?, connection, reason));
+        let event = PublishRef::new(ACCOUNT_AUTH_ERROR.as_bytes(), payload.as_bytes());
+        self.host.publish(body::GLOBAL_ACCOUNT, event)?;
+        Ok(())
+    }
+
     fn is_wanted(&self, to: &ServerIdentity, subject: &str) -> Result<bool> {
-        Ok(!to.system_account.is_empty()
-            && self.host.interest(&to.system_account, subject.as_bytes(), b"")? > 0)
+        self.is_wanted_in(to, &to.system_account, subject)
+    }
+
+    /// Without a system account there are no events at all.
+    fn is_wanted_in(&self, to: &ServerIdentity, account: &str, subject: &str) -> Result<bool> {
+        Ok(!to.system_account.is_empty() && self.host.interest(account, subject.as_bytes(), b"")? > 0)
     }
 
     fn publish(&self, to: &ServerIdentity, subject: &str, event: &Value) -> Result<()> {
@@ -236,6 +264,11 @@ impl Events {
         self.host.publish(&to.system_account, PublishRef::new(subject.as_bytes(), payload.as_bytes()))?;
         Ok(())
     }
+}
+
+/// Then they decided, and a callout tells its own account (CALL-008).
+fn asked_plugins(connection: &ConnectionFacts) -> bool {
+    connection.extra.get("asked_plugins").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// EVT-010: the old one first.

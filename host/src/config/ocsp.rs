@@ -1,0 +1,89 @@
+//! `ocsp` and `ocsp_cache` (CFG-260, CFG-261).
+//!
+//! Not here: whether a certificate asks for a stapled response (`tls`). Peers' certificates are not checked by OCSP
+//! yet (`ocsp_peer` is refused), so the cache has nothing to keep; it is read, so that a mistake is found.
+
+use super::duration;
+use super::fields::{DURATION_REMEDY, Field, fields};
+use super::options::OcspMode;
+use super::problem::Problem;
+use super::value::Value;
+
+pub(super) fn read(field: &Field<'_>) -> Result<OcspMode, Problem> {
+    let map = match &field.node.value {
+        Value::Bool(true) => return Ok(OcspMode::Auto),
+        Value::Bool(false) => return Ok(OcspMode::Never),
+        Value::Map(map) => map,
+        other => {
+            let found = other.go_type();
+            return Err(field.problem(format!("error parsing ocsp config: unsupported type {found}")));
+        }
+    };
+    let mut mode = OcspMode::Auto;
+    for entry in fields(map) {
+        match entry.key {
+            "mode" => mode = read_mode(&entry)?,
+            "url" => drop(entry.string()?),
+            // nats-server takes no list that a file can give.
+            "urls" => {
+                return Err(entry.problem("error parsing ocsp config: urls").remedy("give one: url: ..."));
+            }
+            key => {
+                let text = format!("error parsing ocsp config: unsupported field {key:?}");
+                return Err(entry.problem(text).remedy("the fields are mode and url"));
+            }
+        }
+    }
+    Ok(mode)
+}
+
+fn read_mode(field: &Field<'_>) -> Result<OcspMode, Problem> {
+    let mode = field.string()?;
+    match mode.to_ascii_lowercase().as_str() {
+        "auto" => Ok(OcspMode::Auto),
+        "never" => Ok(OcspMode::Never),
+        "must" => Ok(OcspMode::Must),
+        "always" => Ok(OcspMode::Always),
+        _ => Err(field
+            .problem(format!("error parsing ocsp config: unsupported ocsp mode {mode:?}"))
+            .remedy("use auto, always, must or never")),
+    }
+}
+
+pub(super) fn read_cache(field: &Field<'_>) -> Result<(), Problem> {
+    let map = match &field.node.value {
+        Value::Bool(_) => return Ok(()),
+        Value::Map(map) => map,
+        other => {
+            let found = other.go_type();
+            let text = format!("error parsing tls OCSP response cache config, expected a map, got {found}");
+            return Err(field.problem(text));
+        }
+    };
+    for entry in fields(map) {
+        let unknown = || {
+            let text = format!("error parsing OCSP peer cache config, unknown field [{:?}]", entry.key);
+            entry.problem(text).remedy("the fields are type, local_store, preserve_revoked and save_interval")
+        };
+        match (entry.name.as_str(), &entry.node.value) {
+            ("type", Value::String(kind)) => {
+                if !["local", "none"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+                    let text = format!("error parsing OCSP peer cache config, unknown type [{kind}]");
+                    return Err(entry.problem(text).remedy("use local or none"));
+                }
+            }
+            ("local_store", Value::String(_))
+            | ("preserve_revoked", Value::Bool(_))
+            | ("save_interval", Value::Integer(_) | Value::Float(_)) => {}
+            ("save_interval", Value::String(text)) => {
+                let interval = duration::parse(text).map_err(|cause| {
+                    let text = format!("error parsing OCSP peer config, conversion error: {cause}");
+                    entry.problem(text).remedy(DURATION_REMEDY)
+                });
+                let _ = interval?;
+            }
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(())
+}
