@@ -14,8 +14,8 @@ use crate::server::{natsd, reference};
 use crate::{Client, Launch, PATIENCE, Server};
 
 /// Fields that say something only of one of the two servers, at any depth: nobody reads the first, the second is
-/// natsd's own, JetStream has a default limit only in the reference, and natsd syncs unless told otherwise.
-const NOT_COMPARED: [&str; 4] = ["git_commit", "natsd", "limits", "sync_always"];
+/// natsd's own, and natsd syncs unless told otherwise.
+const NOT_COMPARED: [&str; 3] = ["git_commit", "natsd", "sync_always"];
 
 /// What a script has seen, by the name of the step.
 pub type Seen = BTreeMap<String, Value>;

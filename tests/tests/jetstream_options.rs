@@ -187,6 +187,29 @@ fn what_needs_a_restart_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_stream_without_a_limit_of_consumers_has_the_server_s() {
+    // MON-092: as nats-server 2.15 has it, 1,000 unless told otherwise.
+    for (server, account, max) in [
+        ("", ENABLED, 1000),
+        ("limits { default_max_consumers: 3 }", ENABLED, 3),
+        ("limits { default_max_consumers: 3 }", "jetstream { max_consumers: 5 }", 5),
+    ] {
+        let setting = Setting::new();
+        let running = setting.start(server, account);
+        let mut client = join(&running, "a");
+        client.api("STREAM.CREATE.S", &json!({"name": "S", "storage": "memory"})).unwrap();
+        for number in 0..=max {
+            let name = format!("c{number}");
+            let config = json!({"name": name, "durable_name": name, "ack_policy": "explicit"});
+            let body = json!({"stream_name": "S", "config": config});
+            let answer = client.api(&format!("CONSUMER.CREATE.S.{name}"), &body).unwrap();
+            let wanted = if number < max { 0 } else { 10026 };
+            assert_eq!(error_code(&answer), wanted, "{server} {account} {number}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn limits_of_batches_change_while_the_server_runs() {
     let setting = Setting::new();
     let server = setting.start("limits { batch { max_msgs: 1 } }", ENABLED);

@@ -248,9 +248,6 @@ const OF_B: &[(&str, &str)] = &[
 
 const ONLY_REFERENCE: &[Known] = &[
     ("git_commit", "nobody reads it"),
-    ("limits", "natsd has no such limit by default, and no other limit is set here"),
-    ("jetstream.limits", "the same"),
-    ("statsz.jetstream.limits", "the same"),
     ("memstats", "Go's runtime tells more of itself"),
     ("SendQ", "a queue of nats-server's"),
     ("System recvQ", "the same"),

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::assets::Assets;
 use crate::wire::{ApiError, Storage, StreamConfig, error};
 
+const DEFAULT_MAX_CONSUMERS: i64 = 1000;
+
 /// Of an account, or of one tier of it; -1 is unlimited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountLimits {
@@ -73,11 +75,20 @@ pub fn tier_name(replicas: i64) -> String {
 /// `limits {}` of the server (JS-294); 0 is unlimited or the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerLimits {
+    /// Of a stream that has no such limit, nor its account; -1 is unlimited.
+    pub default_max_consumers: i64,
     pub max_ack_pending: i64,
     pub max_ha_assets: i64,
     pub max_request_batch: i64,
     pub duplicate_window_ns: i64,
     pub batch: BatchLimits,
+}
+
+impl ServerLimits {
+    /// nats-server 2.15 has a limit here unless it is told otherwise (MON-092).
+    pub fn default_max_consumers(&self) -> i64 {
+        if self.default_max_consumers == 0 { DEFAULT_MAX_CONSUMERS } else { self.default_max_consumers }
+    }
 }
 
 /// Of batch publishing (JS-202, JS-203, JS-210); 0 is the default.

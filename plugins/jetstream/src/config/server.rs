@@ -155,6 +155,7 @@ fn limits(block: &Field<'_>) -> Result<ServerLimits> {
     let mut limits = ServerLimits::default();
     for field in block.fields()? {
         match field.name().as_str() {
+            "default_max_consumers" => limits.default_max_consumers = field.number()?,
             "max_ack_pending" => limits.max_ack_pending = field.number()?,
             "max_ha_assets" => limits.max_ha_assets = field.number()?,
             "max_request_batch" => limits.max_request_batch = field.number()?,

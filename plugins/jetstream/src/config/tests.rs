@@ -39,7 +39,7 @@ fn every_key_of_the_block() {
     let config = read(json!({"jetstream": {
         "Store_Dir": "/data/", "max_mem": "1G", "max_file_store": 1000, "sync": "ALWAYS", "domain": "D",
         "strict": false, "ek": "secret", "prev_key": "old", "cipher": "AES", "unique_tag": " AZ:", "extension_hint": "no_extend",
-        "limits": {"max_ack_pending": 5, "max_ha_assets": 6, "max_request_batch": 7, "duplicate_window": "1m",
+        "limits": {"default_max_consumers": 9, "max_ack_pending": 5, "max_ha_assets": 6, "max_request_batch": 7, "duplicate_window": "1m",
             "batch": {"max_inflight_per_stream": 1, "max_inflight_total": 2, "max_msgs": 3, "timeout": "4s"}},
         "max_outstanding_catchup": "64M", "max_buffered_size": "1M", "max_buffered_msgs": 10,
         "request_queue_limit": 11, "info_queue_limit": 12, "meta_compact": 1, "meta_compact_size": "1K",

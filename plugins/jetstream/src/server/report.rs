@@ -160,6 +160,7 @@ impl Server {
     fn shown_limits(&self) -> Map<String, Value> {
         let limits = self.config().limits.clone();
         let set = [
+            ("default_max_consumers", limits.default_max_consumers()),
             ("max_request_batch", limits.max_request_batch),
             ("max_ack_pending", limits.max_ack_pending),
             ("max_ha_assets", limits.max_ha_assets),

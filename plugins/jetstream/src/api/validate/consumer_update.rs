@@ -167,6 +167,7 @@ fn room(rules: &ConsumerRules<'_>, present: &Present<'_>) -> Result<(), ApiError
     let (of_stream, of_account) = (rules.stream.max_consumers, rules.account.max_consumers);
     let is_lower = of_account > 0 && of_account < of_stream;
     let max = if of_stream <= 0 || is_lower { of_account } else { of_stream };
+    let max = if max <= 0 { rules.server.default_max_consumers() } else { max };
     ensure(max <= 0 || present.counted < max, || error::MAXIMUM_CONSUMERS_LIMIT)
 }
 
