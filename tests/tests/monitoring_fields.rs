@@ -101,12 +101,8 @@ const GENERAL: &[&str] = &[
     "/nothing",
 ];
 
-const ONLY_REFERENCE: &[Known] = &[
-    ("git_commit", "nobody reads it"),
-    ("limits", "natsd has no such limit by default, and no other limit is set here"),
-    ("jetstream.limits", "the same"),
-    ("memstats", "Go's runtime tells more of itself"),
-];
+const ONLY_REFERENCE: &[Known] =
+    &[("git_commit", "nobody reads it"), ("memstats", "Go's runtime tells more of itself")];
 const ONLY_NATSD: &[Known] = &[
     ("natsd", "its own"),
     ("config.sync_always", "natsd syncs before it acknowledges unless told otherwise"),
