@@ -52,7 +52,8 @@ pub enum Event {
         connection: ConnectionFacts,
         reason: String,
     },
-    /// Authentication failed, at CONNECT or after a reload. `Disconnected` follows.
+    /// Authentication failed, at CONNECT or after a reload. `Disconnected` follows. `asked_plugins` in `extra` says
+    /// whether authenticators of plugins had a say.
     Refused {
         connection: ConnectionFacts,
         reason: String,

@@ -24,6 +24,25 @@ pub const CONN_INFO: &str = "cid kind type ip port start last_activity rtt uptim
 pub const SUBSZ: &str = "server_id now num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate \
     max_fanout avg_fanout total offset limit subscriptions_list";
 
+/// What servers are asked in the system account, by id or all (SYS-002).
+pub const REQUESTS: [&str; 15] = [
+    "IDZ",
+    "STATSZ",
+    "VARZ",
+    "SUBSZ",
+    "CONNZ",
+    "ROUTEZ",
+    "GATEWAYZ",
+    "LEAFZ",
+    "ACCOUNTZ",
+    "JSZ",
+    "HEALTHZ",
+    "PROFILEZ",
+    "EXPVARZ",
+    "IPQUEUESZ",
+    "RAFTZ",
+];
+
 pub struct Answer {
     pub status: u16,
     /// In lower case.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use natsd_tests::jetstream::JetStream;
-use natsd_tests::monitored::Monitored;
+use natsd_tests::monitored::{Monitored, REQUESTS};
 use natsd_tests::server::{natsd, reference};
 use natsd_tests::shape::{self, Known};
 use natsd_tests::{Client, system};
@@ -179,28 +179,8 @@ const OF_SERVER: &[(&str, &str)] = &[
     ("EXPVARZ", r#"{"server_name":"other"}"#),
 ];
 
-/// All that every server can be asked.
-const KINDS: &[&str] = &[
-    "IDZ",
-    "STATSZ",
-    "VARZ",
-    "SUBSZ",
-    "CONNZ",
-    "ROUTEZ",
-    "GATEWAYZ",
-    "LEAFZ",
-    "ACCOUNTZ",
-    "JSZ",
-    "HEALTHZ",
-    "PROFILEZ",
-    "EXPVARZ",
-    "IPQUEUESZ",
-    "RAFTZ",
-    "RELOAD",
-    "KICK",
-    "LDM",
-    "NOTHING",
-];
+/// What changes something, and what there is not.
+const OTHER_REQUESTS: [&str; 4] = ["RELOAD", "KICK", "LDM", "NOTHING"];
 
 /// In the system account, behind `$SYS.`.
 const SUBJECTS: &[(&str, &str)] = &[
@@ -315,7 +295,7 @@ fn ask(program: &Path) -> Answers {
         note(&mut system, kind, &format!("$SYS.REQ.SERVER.{id}.{kind}"), body);
     }
     // Of all servers: the same (SYS-002).
-    for kind in KINDS {
+    for kind in REQUESTS.iter().chain(&OTHER_REQUESTS) {
         note(&mut system, &format!("PING.{kind}"), &format!("$SYS.REQ.SERVER.PING.{kind}"), "");
     }
     for (subject, body) in SUBJECTS {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use natsd_tests::certs::Certs;
-use natsd_tests::monitored::Monitored;
+use natsd_tests::monitored::{Monitored, REQUESTS};
 use natsd_tests::nkey::UserKey;
 use natsd_tests::server::natsd;
 use natsd_tests::{Client, Launch};
@@ -38,23 +38,6 @@ const PATHS: &[&str] = &[
     "/pluginz",
     "/metrics",
     "/dashboard",
-];
-const REQUESTS: &[&str] = &[
-    "IDZ",
-    "STATSZ",
-    "VARZ",
-    "SUBSZ",
-    "CONNZ",
-    "ROUTEZ",
-    "GATEWAYZ",
-    "LEAFZ",
-    "ACCOUNTZ",
-    "JSZ",
-    "HEALTHZ",
-    "PROFILEZ",
-    "EXPVARZ",
-    "IPQUEUESZ",
-    "RAFTZ",
 ];
 
 /// Everything over HTTP must be free of these.

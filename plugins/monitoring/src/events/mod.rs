@@ -67,15 +67,16 @@ impl Events {
                     self.account_connections(&to, &connection.account)?;
                 }
                 let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", body::account_of(connection));
-                self.disconnect(&to, &subject, connection, reason)
+                self.disconnect(&to, &to.system_account, &subject, connection, reason)
             }
             Event::Refused { connection, reason } => {
                 let to = self.identity()?;
                 if !asked_plugins(connection) {
-                    self.refused_in_account(&to, connection, reason)?;
+                    // EVT-004: in the account that it was in when it was refused.
+                    self.disconnect(&to, body::GLOBAL_ACCOUNT, ACCOUNT_AUTH_ERROR, connection, reason)?;
                 }
                 let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id);
-                self.disconnect(&to, &subject, connection, reason)
+                self.disconnect(&to, &to.system_account, &subject, connection, reason)
             }
             Event::Reloaded { .. } => {
                 *self.identity.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -120,14 +121,15 @@ impl Events {
     fn disconnect(
         &self,
         to: &ServerIdentity,
+        account: &str,
         subject: &str,
         connection: &ConnectionFacts,
         reason: &str,
     ) -> Result<()> {
-        if !self.is_wanted(to, subject)? {
+        if !self.is_wanted_in(to, account, subject)? {
             return Ok(());
         }
-        self.publish(to, subject, &body::disconnect(self.head()?, connection, reason))
+        self.publish_in(account, subject, &body::disconnect(self.head()?, connection, reason))
     }
 
     /// EVT-010: under two subjects, the old one first; never of the global account.
@@ -233,40 +235,27 @@ impl Events {
         Ok(serde_json::from_str(&self.host.snapshot(kind, params)?)?)
     }
 
-    /// Somebody in the system account listens; without one there is nobody.
-    /// EVT-004: told in the account that the client was in when it was refused, which is the global one.
-    fn refused_in_account(
-        &self,
-        to: &ServerIdentity,
-        connection: &ConnectionFacts,
-        reason: &str,
-    ) -> Result<()> {
-        if !self.is_wanted_in(to, body::GLOBAL_ACCOUNT, ACCOUNT_AUTH_ERROR)? {
-            return Ok(());
-        }
-        let payload = json::compact(&body::disconnect(self.head()?, connection, reason));
-        let event = PublishRef::new(ACCOUNT_AUTH_ERROR.as_bytes(), payload.as_bytes());
-        self.host.publish(body::GLOBAL_ACCOUNT, event)?;
-        Ok(())
-    }
-
     fn is_wanted(&self, to: &ServerIdentity, subject: &str) -> Result<bool> {
         self.is_wanted_in(to, &to.system_account, subject)
     }
 
-    /// Without a system account there are no events at all.
+    /// Somebody in the account listens; without a system account there are no events at all.
     fn is_wanted_in(&self, to: &ServerIdentity, account: &str, subject: &str) -> Result<bool> {
         Ok(!to.system_account.is_empty() && self.host.interest(account, subject.as_bytes(), b"")? > 0)
     }
 
     fn publish(&self, to: &ServerIdentity, subject: &str, event: &Value) -> Result<()> {
+        self.publish_in(&to.system_account, subject, event)
+    }
+
+    fn publish_in(&self, account: &str, subject: &str, event: &Value) -> Result<()> {
         let payload = json::compact(event);
-        self.host.publish(&to.system_account, PublishRef::new(subject.as_bytes(), payload.as_bytes()))?;
+        self.host.publish(account, PublishRef::new(subject.as_bytes(), payload.as_bytes()))?;
         Ok(())
     }
 }
 
-/// Then they decided, and a callout tells its own account (CALL-008).
+/// Authenticators of plugins decided, and a callout tells its own account (CALL-008).
 fn asked_plugins(connection: &ConnectionFacts) -> bool {
     connection.extra.get("asked_plugins").and_then(Value::as_bool).unwrap_or(false)
 }
