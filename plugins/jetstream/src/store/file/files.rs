@@ -32,6 +32,8 @@ pub struct Slot {
     pub known: AtomicU64,
     /// The generation of the log's segment that waits for a sync of it.
     pub dirty: AtomicU64,
+    /// Something that the log has is to come to it.
+    pub pending: AtomicBool,
 }
 
 impl Slot {
@@ -46,6 +48,7 @@ impl Slot {
             lasting: AtomicBool::new(false),
             known: AtomicU64::new(0),
             dirty: AtomicU64::new(0),
+            pending: AtomicBool::new(false),
         })
     }
 

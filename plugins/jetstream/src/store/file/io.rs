@@ -62,6 +62,8 @@ pub struct Io {
 struct Pending {
     writes: Vec<PendingWrite>,
     bytes: usize,
+    /// How many files they go to.
+    files: usize,
     /// Whom to tell of which number.
     marks: Vec<(Arc<AtomicU64>, u64)>,
 }
@@ -108,6 +110,11 @@ impl Io {
 
     pub fn pending_bytes(&self) -> usize {
         self.pending.bytes
+    }
+
+    /// How many files what is pending goes to.
+    pub fn pending_files(&self) -> usize {
+        self.pending.files
     }
 
     pub fn has_pending(&self) -> bool {
@@ -346,6 +353,7 @@ impl Io {
         let mut failed = Ok(());
         for run in writes.chunk_by(|a, b| Arc::ptr_eq(&a.slot, &b.slot)) {
             let slot = &run[0].slot;
+            slot.pending.store(false, Relaxed);
             if !slot.is_gone() {
                 failed = self.apply_run(run);
                 if failed.is_err() {
@@ -363,7 +371,7 @@ impl Io {
             self.pending.writes = writes;
             return failed;
         }
-        self.pending.bytes = 0;
+        (self.pending.bytes, self.pending.files) = (0, 0);
         self.applies = false;
         // Before anyone is told: a stream uses the buffers of its contents again when nobody else holds them.
         writes.clear();
@@ -474,6 +482,7 @@ impl Io {
 impl Pending {
     fn push(&mut self, slot: Arc<Slot>, at: u64, content: Bytes) {
         self.bytes += content.len();
+        self.files += usize::from(!slot.pending.swap(true, Relaxed));
         self.writes.push(PendingWrite { slot, at, content });
     }
 }

@@ -28,6 +28,9 @@ const LEAD_BYTES: usize = 64 * 1024;
 const LEAD_BYTES_UNSYNCED: usize = 256 * 1024;
 /// What is only in the log comes to its files when it is so much or so old.
 const PENDING_BYTES: usize = 512 * 1024;
+/// And so much more for each file: making or opening it for a message or two costs more than they do.
+const PENDING_BYTES_FILE: usize = 4 * 1024;
+const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PENDING_BYTES_INLINE: usize = 4 * 1024;
 const PENDING_NS: u64 = 500_000_000;
 /// What nobody waits for is written after that (SD-033).
@@ -214,7 +217,7 @@ impl Writer {
         }
         let after = if io.full.is_some() {
             FULL_NS
-        } else if io.pending_bytes() > PENDING_BYTES {
+        } else if is_much(io) {
             0
         } else if io.has_pending() {
             PENDING_NS
@@ -252,7 +255,7 @@ impl Writer {
     /// Brings pending content to its files if it is time.
     fn tend(&self, io: &mut Io, due: bool) -> Result<(), StoreError> {
         let limit = if self.clock.is_none() { PENDING_BYTES_INLINE } else { 0 };
-        if due && io.pending_bytes() > limit || io.pending_bytes() > PENDING_BYTES || io.applies {
+        if due && io.pending_bytes() > limit || is_much(io) || io.applies {
             match io.apply() {
                 Err(error @ StoreError::Full { .. }) => io.full = Some(error),
                 applied => applied?,
@@ -331,6 +334,12 @@ impl Writer {
         self.keeper.close();
         trouble.map_or(Ok(()), Err)
     }
+}
+
+/// Whether so much is only in the log that it is to come to its files.
+fn is_much(io: &Io) -> bool {
+    let max = PENDING_BYTES + io.pending_files() * PENDING_BYTES_FILE;
+    io.pending_bytes() > max.min(PENDING_BYTES_MAX)
 }
 
 impl Queue {
