@@ -22,6 +22,7 @@ pub mod jwt;
 pub mod log;
 pub mod monitored;
 pub mod nkey;
+pub mod ocsp;
 pub mod plugins;
 pub mod requests;
 pub mod schemas;

@@ -180,6 +180,7 @@ impl Draft {
         overrides.options(&mut options);
         let mut sections = std::mem::take(&mut reading.sections);
         reading.report.check(overrides.sections(&mut sections));
+        options.store_dir = store_dir(&sections);
         validate::validate(&mut options, &sections, &mut reading);
         check_owners(&sections, available, &mut reading.report);
         let mut report = reading.report;
@@ -265,6 +266,21 @@ fn read_top_level(
         return Ok(());
     }
     reading.foreign(&[], field)
+}
+
+/// The folder of the plugin `jetstream`, which keeps what the server itself stores, too.
+fn store_dir(sections: &[Section]) -> Option<PathBuf> {
+    sections.iter().find_map(|section| {
+        let value = match section.key().as_str() {
+            "store_dir" => Some(&section.value),
+            "jetstream" => ["store_dir", "store", "storedir"].iter().find_map(|key| {
+                let mut fields = section.value.as_object()?.iter();
+                fields.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
+            }),
+            _ => None,
+        };
+        value?.as_str().filter(|path| !path.is_empty()).map(PathBuf::from)
+    })
 }
 
 /// Every section's plugin must be at hand; one error a plugin and key.

@@ -5,25 +5,26 @@
 
 use super::duration;
 use super::fields::{DURATION_REMEDY, Field, fields};
-use super::options::OcspMode;
+use super::options::{OcspMode, OcspOptions};
 use super::problem::Problem;
 use super::value::Value;
 
-pub(super) fn read(field: &Field<'_>) -> Result<OcspMode, Problem> {
+pub(super) fn read(field: &Field<'_>) -> Result<OcspOptions, Problem> {
+    let with = |mode| OcspOptions { mode, urls: Vec::new() };
     let map = match &field.node.value {
-        Value::Bool(true) => return Ok(OcspMode::Auto),
-        Value::Bool(false) => return Ok(OcspMode::Never),
+        Value::Bool(true) => return Ok(with(OcspMode::Auto)),
+        Value::Bool(false) => return Ok(with(OcspMode::Never)),
         Value::Map(map) => map,
         other => {
             let found = other.go_type();
             return Err(field.problem(format!("error parsing ocsp config: unsupported type {found}")));
         }
     };
-    let mut mode = OcspMode::Auto;
+    let mut options = with(OcspMode::Auto);
     for entry in fields(map) {
         match entry.key {
-            "mode" => mode = read_mode(&entry)?,
-            "url" => drop(entry.string()?),
+            "mode" => options.mode = read_mode(&entry)?,
+            "url" => options.urls = vec![entry.string()?.to_owned()],
             // nats-server takes no list that a file can give.
             "urls" => {
                 return Err(entry.problem("error parsing ocsp config: urls").remedy("give one: url: ..."));
@@ -34,7 +35,7 @@ pub(super) fn read(field: &Field<'_>) -> Result<OcspMode, Problem> {
             }
         }
     }
-    Ok(mode)
+    Ok(options)
 }
 
 fn read_mode(field: &Field<'_>) -> Result<OcspMode, Problem> {

@@ -32,7 +32,9 @@ pub struct Options {
     pub auth: AuthOptions,
     pub accounts: AccountsOptions,
     pub tls: Option<Arc<TlsOptions>>,
-    pub ocsp: Option<OcspMode>,
+    pub ocsp: Option<OcspOptions>,
+    /// Where JetStream keeps its files, as configured; responses about the server's certificates lie there, too.
+    pub store_dir: Option<PathBuf>,
     pub allow_non_tls: bool,
     pub proxy_protocol: bool,
     pub no_header_support: bool,
@@ -65,6 +67,14 @@ pub struct Timing {
     pub write_timeout: WriteTimeout,
     pub lame_duck_duration: Duration,
     pub lame_duck_grace_period: Duration,
+}
+
+/// `ocsp` (CFG-260).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OcspOptions {
+    pub mode: OcspMode,
+    /// Asked in place of the responders that certificates name; empty: those.
+    pub urls: Vec<String>,
 }
 
 /// When the server staples an OCSP response to its certificate (CFG-260); `Auto` and `Must`: if that asks for it.
@@ -364,6 +374,7 @@ impl Default for Options {
             accounts: AccountsOptions::default(),
             tls: None,
             ocsp: None,
+            store_dir: None,
             allow_non_tls: false,
             proxy_protocol: false,
             no_header_support: false,

@@ -75,6 +75,9 @@ pub fn diff(old: &Options, new: &Options) -> Result<Vec<Change>, ReloadError> {
     changes.files(old, new);
     changes.tls(old.tls.as_deref(), new.tls.as_deref());
     changes.server(old, new);
+    if old.ocsp != new.ocsp {
+        changes.push(What::Value, "OCSP");
+    }
     Ok(changes.list)
 }
 

@@ -20,6 +20,17 @@ pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+pub fn create_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)
+}
+
+/// Writes a file so that it is there as a whole or as it was.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    std::fs::write(&beside, content)?;
+    std::fs::rename(&beside, path)
+}
+
 /// An environment variable that is valid UTF-8.
 pub fn env(name: &str) -> Option<String> {
     if name.is_empty() || name.contains(['=', '\0']) {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod http;
 pub mod log_files;
 pub mod net;
 pub mod pid_ports;

@@ -4,6 +4,7 @@ use super::plugin_net::{LentStream, TlsAccept, TlsConnect, TlsProvider};
 use crate::config::options::TlsOptions;
 use crate::tls::client::{TlsClient, server_name};
 use crate::tls::names;
+use crate::tls::ocsp::staples::Staples;
 use crate::tls::pins::PinnedCerts;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -23,6 +24,8 @@ pub struct PluginTls {
     /// Those in use: a reload reads their files again.
     accepting: Mutex<Vec<Weak<Accept>>>,
     next: Mutex<Option<Next>>,
+    /// What certificates of the server are shown with.
+    pub staples: Arc<Staples>,
 }
 
 /// What a reload changes at its end.
@@ -47,6 +50,12 @@ impl PluginTls {
         let accepting = again.collect::<Result<_>>()?;
         *self.next.lock() = Some(Next { of_server: of_server.cloned(), accepting });
         Ok(())
+    }
+
+    /// Those of the reload that is under way.
+    pub fn prepared(&self) -> Vec<Arc<TlsServer>> {
+        let next = self.next.lock();
+        next.iter().flat_map(|next| &next.accepting).map(|(_, tls)| tls.clone()).collect()
     }
 
     /// The second phase.
@@ -82,6 +91,7 @@ fn options(section: &Value, of_server: Option<&Arc<TlsOptions>>) -> Result<TlsOp
 impl TlsProvider for PluginTls {
     fn server(&self, section: &Value) -> Result<Arc<dyn TlsAccept>> {
         let tls = tls_server(section, self.of_server.load().as_ref())?;
+        self.staples.attach(&tls.certificates);
         let accept = Arc::new(Accept { section: section.clone(), tls: ArcSwap::from_pointee(tls) });
         self.accepting.lock().push(Arc::downgrade(&accept));
         Ok(accept)

@@ -25,3 +25,18 @@ pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
+
+/// A task that ends when this is dropped.
+pub struct Task(tokio::task::JoinHandle<()>);
+
+impl Task {
+    pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Task(tokio::spawn(future))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

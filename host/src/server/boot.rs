@@ -3,10 +3,11 @@
 use super::listeners::Listeners;
 use super::plugin_listeners::NextConfig;
 use super::services::Services;
+use super::stapling::Stapling;
 use super::{ConfigFacts, Facts, Server};
 use crate::auth::Authenticator;
 use crate::cli::{self, Command, Flags};
-use crate::config::options::{OcspMode, Options};
+use crate::config::options::Options;
 use crate::config::{self, Available, Config, Inputs, PluginKeys};
 use crate::conn::Context;
 use crate::conn::context::ServerFacts;
@@ -236,6 +237,7 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     apply_log_levels(options, &plugins);
     let server = build(flags, &config, plugins, tls)?;
     server.announce(&config);
+    server.staple_at_start().await.map_err(StartError::Config)?;
     let listener = listen(options).await?;
     server.open(listener).await?;
     Ok(server)
@@ -288,6 +290,8 @@ fn build(
         config: Mutex::new(ConfigFacts { digest: config.digest.clone(), load_unix_ns, reload_error: None }),
         listeners: Listeners::default(),
         services,
+        stapling: Stapling::of(&plugin_tls),
+        stop: tokio::sync::Notify::new(),
         plugin_tls,
         address: Mutex::new(None),
         ports_file: Mutex::new(None),
@@ -304,27 +308,7 @@ pub(super) fn build_tls(options: &Options) -> Result<Option<TlsServer>, String> 
     for warning in &tls.warnings {
         crate::log::warn!("{warning}");
     }
-    check_staple(options.ocsp, tls.must_staple)?;
     Ok(Some(tls))
-}
-
-/// natsd cannot staple yet: it says so where nats-server would (CFG-260).
-fn check_staple(mode: Option<OcspMode>, must_staple: bool) -> Result<(), String> {
-    match (mode, must_staple) {
-        (Some(OcspMode::Never), true) => {
-            crate::log::warn!("The certificate has MustStaple but OCSP is disabled");
-            Ok(())
-        }
-        (Some(OcspMode::Always), _) => {
-            Err("OCSP stapling is not supported by natsd yet: set `ocsp: false`, or mode: auto".to_owned())
-        }
-        (_, true) => {
-            let text = "the certificate asks for a stapled OCSP response (MustStaple), which natsd does not support \
-                        yet: use one that does not, or set `ocsp: false` to serve without";
-            Err(text.to_owned())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The server's part of INFO for these options.

@@ -9,9 +9,11 @@ mod lame_duck;
 mod listeners;
 mod plugin_listeners;
 mod reload;
+mod responders;
 mod services;
 mod shutdown;
 pub mod snapshot;
+mod stapling;
 mod transport;
 
 pub use boot::main;
@@ -39,6 +41,9 @@ pub struct Server {
     listeners: listeners::Listeners,
     services: Arc<services::Services>,
     plugin_tls: Arc<PluginTls>,
+    stapling: stapling::Stapling,
+    /// The server itself finds that it has to end.
+    stop: tokio::sync::Notify,
     /// Where clients connect; known once it listens.
     address: Mutex<Option<core::net::SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,
@@ -66,13 +71,18 @@ pub struct ConfigFacts {
 }
 
 impl Server {
+    /// Ends `run`, as a signal would.
+    fn stop(&self) {
+        self.stop.notify_one();
+    }
+
     /// Serves until a signal ends it; the exit code.
     async fn run(self: &Arc<Self>, mut signals: Signals) -> u8 {
         let mut lame_duck = None;
         loop {
-            let signal = match &mut lame_duck {
-                None => Some(signals.next().await),
-                Some(done) => signal_or_done(&mut signals, done).await,
+            let signal = tokio::select! {
+                signal = signal_or_done(&mut signals, lame_duck.as_mut()) => signal,
+                () = self.stop.notified() => None,
             };
             let Some(signal) = signal else {
                 self.shut_down().await;
@@ -99,10 +109,10 @@ impl Server {
     }
 }
 
-/// The next signal, or `None` when the lame duck mode is over.
+/// The next signal, or `None` when the lame duck mode is over, if it has begun.
 async fn signal_or_done(
     signals: &mut Signals,
-    done: &mut (impl Future<Output = ()> + Unpin),
+    mut done: Option<&mut (impl Future<Output = ()> + Unpin)>,
 ) -> Option<Signal> {
     let mut next = std::pin::pin!(signals.next());
     std::future::poll_fn(|cx| {
@@ -110,7 +120,10 @@ async fn signal_or_done(
         if let Poll::Ready(signal) = next.as_mut().poll(cx) {
             return Poll::Ready(Some(signal));
         }
-        std::pin::Pin::new(&mut *done).poll(cx).map(|()| None)
+        match &mut done {
+            Some(done) => std::pin::Pin::new(&mut **done).poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     })
     .await
 }

@@ -67,6 +67,11 @@ impl PluginListeners {
         Ok(())
     }
 
+    /// Those of the reload that is under way.
+    pub fn prepared(&self) -> Vec<Arc<TlsServer>> {
+        self.all().iter().filter_map(|listener| listener.next_tls.lock().clone()).collect()
+    }
+
     pub fn finish_all(&self, commit: bool) {
         self.all().iter().for_each(|listener| finish(listener, commit));
     }
@@ -87,6 +92,10 @@ impl Server {
         transports: Arc<TransportPoint>,
     ) -> Result<ListenerFacts> {
         let tls = tls_of(&spec)?;
+        if let Some(tls) = &tls {
+            let options = self.context.options.load_full();
+            self.staple(&options, tls).await.map_err(Error::other)?;
+        }
         let auth = listener_auth(&spec);
         check_auth(&self.context.authenticator(), &spec, &auth)?;
         let port = u16::try_from(spec.port.max(0))

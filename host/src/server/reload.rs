@@ -85,9 +85,14 @@ impl Server {
             }
         }
         apply_log_levels(&options, &self.plugins);
+        let tls = tls.map(Arc::new);
+        let next = tls.iter().cloned().chain(self.services.listeners.prepared());
+        let next: Vec<_> = next.chain(self.plugin_tls.prepared()).collect();
+        // Before anything shows these certificates.
+        Box::pin(self.staple_again(&options, &next)).await;
         self.context.configure_accounts(&options.accounts);
         self.context.set_authenticator(authenticator);
-        self.context.tls.store(tls.map(Arc::new));
+        self.context.tls.store(tls);
         self.context.options.store(options.clone());
         plugins.finish(true);
         self.services.listeners.finish_all(true);

@@ -15,8 +15,8 @@ use super::error::TlsConfigError;
 
 /// The extension that names TLS extensions a server has to answer with.
 const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
-/// A list of one: status_request.
-const STATUS_REQUEST: [u8; 5] = [0x30, 3, 2, 1, 5];
+/// Among its features, each a small integer: status_request.
+const STATUS_REQUEST: [u8; 3] = [2, 1, 5];
 
 /// How files are read: `std::fs::read` in the running server.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -73,9 +73,13 @@ pub(super) fn must_staple(chain: &[CertificateDer<'_>]) -> bool {
         return false;
     };
     let is_asked = |extension: &X509Extension<'_>| {
-        extension.oid.to_id_string() == TLS_FEATURE && extension.value == STATUS_REQUEST
+        extension.oid.to_id_string() == TLS_FEATURE && names_status_request(extension.value)
     };
     parsed.extensions().iter().any(is_asked)
+}
+
+fn names_status_request(features: &[u8]) -> bool {
+    features.get(2..).is_some_and(|list| list.chunks(STATUS_REQUEST.len()).any(|one| one == STATUS_REQUEST))
 }
 
 /// The authorities of `ca_file`, or those of the system.
@@ -97,8 +101,12 @@ pub(super) fn roots(
     Ok(roots)
 }
 
+fn system_bundle(read_file: ReadFile<'_>) -> Option<Vec<u8>> {
+    SYSTEM_BUNDLES.iter().find_map(|path| read_file(Path::new(path)).ok())
+}
+
 fn system_roots(read_file: ReadFile<'_>) -> Result<RootCertStore, TlsConfigError> {
-    let pem = SYSTEM_BUNDLES.iter().find_map(|path| read_file(Path::new(path)).ok());
+    let pem = system_bundle(read_file);
     let mut roots = RootCertStore::empty();
     // A bundle may hold what rustls cannot use; what it can is enough.
     roots.add_parsable_certificates(
@@ -113,6 +121,15 @@ pub(super) fn root_certificates(
     read_file: ReadFile<'_>,
 ) -> Vec<CertificateDer<'static>> {
     let pem = ca_file.and_then(|path| read_file(path).ok()).unwrap_or_default();
+    CertificateDer::pem_slice_iter(&pem).flatten().collect()
+}
+
+/// Who is trusted: the certificates of `ca_file`, or those of the system.
+pub fn trusted_certificates(ca_file: Option<&Path>, read_file: ReadFile<'_>) -> Vec<CertificateDer<'static>> {
+    if ca_file.is_some() {
+        return root_certificates(ca_file, read_file);
+    }
+    let pem = system_bundle(read_file).unwrap_or_default();
     CertificateDer::pem_slice_iter(&pem).flatten().collect()
 }
 

@@ -4,10 +4,12 @@
 
 pub mod client;
 pub mod error;
-mod files;
+pub mod files;
 pub mod names;
+pub mod ocsp;
 pub mod peer;
 pub mod pins;
+pub mod presented;
 pub mod rate;
 mod resolver;
 pub mod server;

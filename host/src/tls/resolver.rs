@@ -8,6 +8,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::presented::Presented;
+
 /// The certificates of a `tls {}` block in the order of the file.
 #[derive(Debug)]
 pub(super) struct ByServerName {
@@ -18,24 +20,27 @@ pub(super) struct ByServerName {
 struct Entry {
     /// Lower-case DNS names of the certificate, `*.` at most in front.
     dns_names: Vec<String>,
-    key: Arc<CertifiedKey>,
+    presented: Arc<Presented>,
 }
 
 impl ByServerName {
-    pub fn new(keys: Vec<Arc<CertifiedKey>>) -> Self {
-        let entry = |key: Arc<CertifiedKey>| Entry { dns_names: dns_names(&key), key };
-        ByServerName { entries: keys.into_iter().map(entry).collect() }
+    pub fn new(certificates: &[Arc<Presented>]) -> Self {
+        let entry = |presented: &Arc<Presented>| Entry {
+            dns_names: dns_names(presented.key()),
+            presented: Arc::clone(presented),
+        };
+        ByServerName { entries: certificates.iter().map(entry).collect() }
     }
 
     /// The first that is for the name and that the client can check; else the first it can check; else
     /// the first, so that the client sees something to complain about.
     fn pick(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let usable = |entry: &&Entry| entry.key.key.choose_scheme(schemes).is_some();
+        let usable = |entry: &&Entry| entry.presented.key().key.choose_scheme(schemes).is_some();
         let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let named = |entry: &&Entry| name.as_deref().is_some_and(|name| entry.is_for(name));
         let entries = || self.entries.iter();
         let picked = entries().filter(usable).find(named).or_else(|| entries().find(usable));
-        picked.or_else(|| self.entries.first()).map(|entry| Arc::clone(&entry.key))
+        picked.or_else(|| self.entries.first()).and_then(|entry| entry.presented.show())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Makes the accepting side's configuration of `TlsOptions`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -12,6 +13,7 @@ use super::error::TlsConfigError;
 use super::files::{self, ReadFile};
 use super::names;
 use super::pins::PinnedCerts;
+use super::presented::Presented;
 use super::resolver::ByServerName;
 use super::verify::ClientVerifier;
 use crate::config::options::TlsOptions;
@@ -25,8 +27,10 @@ pub struct TlsServer {
     pub warnings: Vec<String>,
     /// When the first certificate ends.
     pub cert_not_after_unix_s: Option<i64>,
-    /// A certificate asks that the server staples an OCSP response.
-    pub must_staple: bool,
+    /// In the order of the file; what is shown of them may change.
+    pub certificates: Vec<Arc<Presented>>,
+    /// Whose certificates are trusted; `None`: those the system trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl TlsServer {
@@ -41,7 +45,9 @@ impl TlsServer {
             return Err(TlsConfigError::NoCertificate);
         }
         let cert_not_after_unix_s = keys.first().and_then(|key| files::not_after_unix_s(&key.cert));
-        let must_staple = keys.iter().any(|key| files::must_staple(&key.cert));
+        let files = options.certs.iter().map(|(cert, _)| cert.clone());
+        let certificates: Vec<_> =
+            files.zip(keys).map(|(file, key)| Arc::new(Presented::new(file, key))).collect();
         let pins = PinnedCerts::parse(&options.pinned_certs).map_err(TlsConfigError::BadPin)?;
         let verify = options.verify || options.verify_and_map;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -51,7 +57,7 @@ impl TlsServer {
         } else {
             builder.with_no_client_auth()
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByServerName::new(keys)));
+        let mut config = builder.with_cert_resolver(Arc::new(ByServerName::new(&certificates)));
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if verify {
@@ -66,7 +72,8 @@ impl TlsServer {
             pins: Arc::new(pins),
             warnings: algorithms.warnings,
             cert_not_after_unix_s,
-            must_staple,
+            certificates,
+            ca_file: options.ca_file.clone(),
         })
     }
 

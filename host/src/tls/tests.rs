@@ -181,8 +181,8 @@ fn a_certificate_that_asks_for_a_staple_is_seen() {
     // CFG-260
     let mut files = Files::new();
     files.must_staple("stapled");
-    assert!(files.server(&options(Some("stapled"))).unwrap().must_staple);
-    assert!(!files.server(&server_options()).unwrap().must_staple);
+    assert!(files.server(&options(Some("stapled"))).unwrap().certificates[0].must_staple());
+    assert!(!files.server(&server_options()).unwrap().certificates[0].must_staple());
 }
 
 #[test]

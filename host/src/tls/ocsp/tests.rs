@@ -1,0 +1,60 @@
+//! Of what black-box tests (`ocsp_stapling`) do not reach: damaged answers, issuers that are none.
+#![allow(clippy::unwrap_used)]
+
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
+use x509_cert::der::Decode;
+use x509_ocsp::OcspRequest;
+
+use super::issuer::issuer;
+use super::link::Link;
+use super::response::Response;
+
+fn signed(name: &str, is_ca: bool, by: Option<(&Certificate, &KeyPair)>) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let certificate = match by {
+        None => params.self_signed(&key),
+        Some((issuer, issuer_key)) => params.signed_by(&key, issuer, issuer_key),
+    };
+    (certificate.unwrap(), key)
+}
+
+fn der(certificate: &Certificate) -> CertificateDer<'static> {
+    certificate.der().clone()
+}
+
+#[test]
+fn an_issuer_is_known_by_name_and_signature_and_is_an_authority() {
+    let (ca, ca_key) = signed("ca", true, None);
+    let (namesake, _) = signed("ca", true, None);
+    let (leaf, leaf_key) = signed("leaf", false, Some((&ca, &ca_key)));
+    let (below, _) = signed("below", false, Some((&leaf, &leaf_key)));
+    let trusted = [der(&namesake), der(&ca)];
+    assert_eq!(issuer(&[der(&leaf)], &trusted).unwrap(), der(&ca));
+    assert_eq!(issuer(&[der(&leaf), der(&ca)], &[]).unwrap(), der(&ca));
+    // A second certificate that is not the issuer is a mistake, whoever is trusted.
+    assert_eq!(issuer(&[der(&leaf), der(&namesake)], &trusted).unwrap_err(), "no issuers found");
+    assert_eq!(issuer(&[der(&leaf)], &trusted[..1]).unwrap_err(), "no issuers found");
+    assert!(issuer(&[der(&below), der(&leaf)], &[]).unwrap_err().contains("is not ca"));
+}
+
+#[test]
+fn requests_can_be_read_and_damaged_answers_are_errors() {
+    let (ca, ca_key) = signed("ca", true, None);
+    let (leaf, _) = signed("leaf", false, Some((&ca, &ca_key)));
+    let link = Link { certificate: der(&leaf), issuer: der(&ca) };
+    let request = link.request().unwrap();
+    let read = OcspRequest::from_der(&request).unwrap();
+    assert_eq!(read.tbs_request.request_list.len(), 1);
+    assert!(link.responders().is_empty());
+    for end in 0..request.len() {
+        assert!(Response::parse(&request[..end], &link).is_err());
+    }
+    let broken = Link { certificate: b"none".to_vec().into(), issuer: b"none".to_vec().into() };
+    assert!(broken.request().is_err() && broken.responders().is_empty());
+}
