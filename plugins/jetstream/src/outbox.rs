@@ -11,6 +11,9 @@ use std::ops::Range;
 const KEPT_BYTES: usize = 64 * 1024;
 const KEPT_MESSAGES: usize = KEPT_BYTES / size_of::<Entry>();
 
+/// What is copied once more rather than sent by itself.
+const SHORT_BYTES: usize = 8 * 1024;
+
 /// Messages to publish, in order.
 #[derive(Default)]
 pub struct Outbox {
@@ -148,6 +151,24 @@ impl Outbox {
         Ok(())
     }
 
+    /// Adds everything of another one, which is empty then.
+    pub fn append(&mut self, other: &mut Self) {
+        let (at, shared_at, place) =
+            (self.buffer.len(), self.shared.len() as u32, self.messages.len() as u32);
+        self.buffer.extend_from_slice(&other.buffer);
+        self.shared.append(&mut other.shared);
+        self.messages.extend(other.messages.drain(..).map(|entry| Entry {
+            subject_at: entry.subject_at + at,
+            at: entry.at + at,
+            shared: Shared { at: entry.shared.at + shared_at, ..entry.shared },
+            ..entry
+        }));
+        let deliveries = other.deliveries.drain(..);
+        self.deliveries.extend(deliveries.map(|(of, delivery)| (of + place, delivery)));
+        self.promises |= other.promises;
+        other.clear();
+    }
+
     pub fn clear(&mut self) {
         empty(&mut self.buffer, KEPT_BYTES);
         empty(&mut self.messages, KEPT_MESSAGES);
@@ -159,6 +180,11 @@ impl Outbox {
     /// What is in here, for tests and for other ways out: subject, shown subject, reply, headers, payload.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = PublishRef<'_>> {
         self.messages.iter().map(|entry| self.view(entry))
+    }
+
+    /// Whether it is answers and little else, and nobody has to know who got them.
+    pub fn is_short(&self) -> bool {
+        self.deliveries.is_empty() && self.shared.is_empty() && self.buffer.len() <= SHORT_BYTES
     }
 
     /// The marks of the deliveries in here.
@@ -306,6 +332,24 @@ mod tests {
             out.clear();
             assert!(out.is_empty() && !out.promises() && out.deliveries().next().is_none());
         }
+    }
+
+    #[test]
+    fn an_outbox_behind_another_is_the_same() {
+        let post = |subject: &'static [u8], out: &mut Outbox| {
+            let payload = Content::Shared(Bytes::copy_from_slice(subject));
+            out.push(Post { subject, reply: b"r", payload, ..Post::default() });
+            out.answer(subject, b"", b"answer");
+        };
+        let (mut all, mut one, mut other) = (Outbox::default(), Outbox::default(), Outbox::default());
+        post(b"a", &mut all);
+        post(b"a", &mut one);
+        post(b"bc", &mut all);
+        post(b"bc", &mut other);
+        one.append(&mut other);
+        let seen = |out: &Outbox| out.iter().map(|message| parts(&message)).collect::<Vec<_>>();
+        assert_eq!(seen(&one), seen(&all));
+        assert!(one.promises() && other.is_empty() && !other.promises());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Answers that wait for the disk: outboxes in order, each with the commit that must be done before it leaves.
 
+use super::mail::Way;
 use crate::outbox::Outbox;
 use crate::store::{Commit, StoreError};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -50,14 +50,17 @@ impl Commits {
         self.queue.push_back((waiting, outbox));
     }
 
-    /// The first outbox, when its commit is done: with what the commit says.
-    pub async fn next(&mut self) -> (Outbox, Result<(), StoreError>) {
-        poll_fn(|context| self.poll_next(context)).await
-    }
-
-    /// Ready as soon as the first outbox may leave; never while there is none.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Outbox, Result<(), StoreError>)> {
+    /// Ready as soon as the first outbox may leave: its commit is done, and nothing is under way by mail. Never while
+    /// there is none.
+    pub fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        way: &Way,
+    ) -> Poll<(Outbox, Result<(), StoreError>)> {
         let Some((waiting, _)) = self.queue.front_mut() else { return Poll::Pending };
+        if !way.is_free_soon() {
+            return Poll::Pending;
+        }
         let done = match waiting {
             None => Ok(()),
             Some(waiting) => match waiting.as_mut().poll(context) {

@@ -3,6 +3,7 @@
 //! Filled by inline subscribers, so nothing here blocks for long: a message is copied once, into a buffer that the
 //! task takes whole and gives back empty.
 
+use super::turns::{Turn, Turns};
 use crate::outbox::empty_calmly;
 use natsd_plugin_api::MessageRef;
 use parking_lot::Mutex;
@@ -160,11 +161,13 @@ pub struct Inbox<T> {
     waiting: Mutex<Batch<T>>,
     wake: Notify,
     room: Room,
+    pub turn: Turn,
 }
 
 impl<T> Inbox<T> {
-    pub fn new(room: Room) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Batch::default()), wake: Notify::new(), room })
+    pub fn new(room: Room, turns: &Arc<Turns>) -> Arc<Self> {
+        let (waiting, turn) = (Mutex::new(Batch::default()), Turn::new(turns));
+        Arc::new(Self { waiting, wake: Notify::new(), room, turn })
     }
 
     pub fn letters(&self, kind: Kind, messages: &[MessageRef<'_>]) {
@@ -175,6 +178,7 @@ impl<T> Inbox<T> {
             was_empty
         };
         if was_empty {
+            self.turn.is_next();
             self.wake.notify_one();
         }
     }
@@ -192,6 +196,7 @@ impl<T> Inbox<T> {
             was_empty
         };
         if was_empty {
+            self.turn.is_next();
             self.wake.notify_one();
         }
         true
@@ -214,6 +219,11 @@ impl<T> Inbox<T> {
         self.waiting.lock().closed = true;
     }
 
+    /// Lets the task look again.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Until something may have come.
     pub async fn woken(&self) {
         self.wake.notified().await;
@@ -226,12 +236,13 @@ mod tests {
 
     use super::{Batch, Inbox, Item, Kind, Room};
     use natsd_plugin_api::MessageRef;
+    use std::sync::Arc;
 
     const ROOM: Room = Room { messages_max: 100, bytes_max: 1000 };
 
     #[test]
     fn letters_and_commands_come_in_order() {
-        let inbox = Inbox::<Vec<String>>::new(ROOM);
+        let inbox = Inbox::<Vec<String>>::new(ROOM, &Arc::default());
         inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"r", b"", b"one")]);
         assert!(inbox.command(|log| log.push("command".into())));
         inbox.letters(Kind::Ack, &[MessageRef::new(b"b", b"", b"NATS/1.0\r\n\r\n", b"")]);
@@ -258,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_full_inbox_keeps_the_replies() {
-        let inbox = Inbox::<()>::new(ROOM);
+        let inbox = Inbox::<()>::new(ROOM, &Arc::default());
         let message = MessageRef::new(b"a", b"r", b"", b"");
         inbox.letters(Kind::Publish, &vec![message; ROOM.messages_max + 2]);
         let (mut batch, mut refused) = (Batch::default(), 0);

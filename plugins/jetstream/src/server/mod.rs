@@ -9,11 +9,13 @@ mod commits;
 mod engines;
 mod handlers;
 pub mod inbox;
+mod mail;
 pub mod queue;
 mod reload;
 mod report;
 mod requestor;
 mod streams;
+mod turns;
 mod usage;
 pub mod worker;
 
@@ -24,11 +26,13 @@ use crate::store::memory::MemoryEngine;
 use crate::stream::BatchLimits;
 use account::Account;
 use engines::Engines;
+use mail::Mail;
 use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
 use parking_lot::{Mutex, RwLock};
 use queue::{Next, Queue};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use turns::Turns;
 use usage::Usage;
 
 /// Answers to requests that are being worked on at once.
@@ -42,6 +46,8 @@ pub struct Server {
     config: RwLock<Arc<Config>>,
     engines: OnceLock<Engines>,
     batches: Arc<BatchLimits>,
+    turns: Arc<Turns>,
+    mail: Arc<Mail>,
     usage: Arc<Usage>,
     accounts: RwLock<BTreeMap<String, Arc<Account>>>,
     tasks: Mutex<Vec<Task<()>>>,
@@ -58,6 +64,8 @@ impl Server {
             memory_bytes: memory_bytes(&host),
             disk_turns: tokio::sync::Semaphore::new(config.queues.concurrent_io_max),
             queue: Queue::new(config.queues.requests_max, config.queues.info_requests_max),
+            mail: Mail::new(host.clone()),
+            turns: Arc::default(),
             host,
             identity,
             config: RwLock::new(config),
@@ -126,6 +134,7 @@ impl Server {
         let engine = self.open_engine(&config).await?;
         let memory = Arc::new(MemoryEngine::default());
         let engines = Engines::gather(&self.host, &config, engine, memory)?;
+        self.turns.tell(engines.lasting().map(|(_, engine)| engine.clone()));
         if self.engines.set(engines).is_err() {
             return Err(Error::other("JetStream has been started before"));
         }
@@ -156,7 +165,7 @@ impl Server {
     }
 
     async fn open_engine(&self, config: &Config) -> Result<Arc<dyn StoreEngine>> {
-        let (host, config) = (self.host.clone(), config.clone());
+        let (host, config, mail) = (self.host.clone(), config.clone(), self.mail.clone());
         let opened = self.host.blocking(move || {
             let spawner = host.clone();
             let spawn = move |job: Box<dyn FnOnce() + Send>| {
@@ -164,7 +173,11 @@ impl Server {
                 drop(spawner.spawn("log", async move { host.blocking(job).await }));
             };
             let clock = host.clone();
-            let threads = Threads { spawn: &spawn, clock: Arc::new(move || clock.monotonic_ns()) };
+            let threads = Threads {
+                spawn: &spawn,
+                clock: Arc::new(move || clock.monotonic_ns()),
+                settled: Arc::new(move || mail.send()),
+            };
             let entropy = host.clone();
             let keys = config.encryption.as_ref().map(|encryption| Keys {
                 current: encryption.key.clone(),

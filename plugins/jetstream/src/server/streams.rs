@@ -230,11 +230,12 @@ impl Server {
     pub(super) fn run(&self, account: &Arc<Account>, stream: Stream) -> Result<Arc<StreamHandle>> {
         let queues = self.config().queues.clone();
         let room = Room { messages_max: queues.messages_max, bytes_max: queues.message_bytes_max };
-        let (inbox, config) = (Inbox::new(room), stream.config().clone());
+        let (inbox, config) = (Inbox::new(room, &self.turns), stream.config().clone());
         let handle = StreamHandle::new(inbox.clone(), config);
         let share = Share::new(account.usage.clone(), self.usage.clone(), stream.config().storage);
         let (host, name) = (self.host.clone(), account.name.clone());
-        let mut worker = Worker::new(host, name, inbox, stream, handle.gauges.clone(), share);
+        let mut worker =
+            Worker::new(host, name, inbox, stream, handle.gauges.clone(), share, self.mail.clone());
         worker.refresh_watches();
         let task = self.host.spawn("stream", worker::run(Box::new(worker)));
         handle.started(task);

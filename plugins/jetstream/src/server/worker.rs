@@ -4,6 +4,7 @@
 use super::account::Gauges;
 use super::commits::Commits;
 use super::inbox::{Batch, Inbox, Item, Kind, Letter};
+use super::mail::{Mail, Way};
 use super::usage::Share;
 use crate::context::Interest;
 use crate::outbox::Outbox;
@@ -33,6 +34,8 @@ pub struct Worker {
     host: Host,
     account: Arc<str>,
     inbox: Arc<Inbox<Worker>>,
+    /// Of answers that leave together with those of other streams.
+    way: Arc<Way>,
     outcomes: Vec<Outcome>,
     watches: HashMap<Box<[u8]>, InterestWatch>,
     /// Where messages of origins arrive, by attempt and subject.
@@ -77,8 +80,10 @@ impl Worker {
         stream: Stream,
         gauges: Arc<Gauges>,
         share: Share,
+        mail: Arc<Mail>,
     ) -> Self {
         Self {
+            way: Way::new(account.clone(), inbox.clone(), mail),
             stream,
             out: Outbox::default(),
             now_ns: host.unix_ns() as i64,
@@ -220,7 +225,13 @@ impl Worker {
     fn queue(&mut self, commits: &mut Commits) {
         let promises = self.out.promises();
         let late = self.uncommitted_since_ns.is_some_and(|since| self.now_ns >= since + LAZY_COMMIT_NS);
-        if promises || late {
+        if promises && commits.is_empty() && self.is_shared() {
+            self.uncommitted_since_ns = None;
+            let answers = self.way.take(std::mem::replace(&mut self.out, self.way.fresh()));
+            if self.stream.commit_with(answers) {
+                self.way.send();
+            }
+        } else if promises || late {
             self.uncommitted_since_ns = None;
             let commit = self.stream.commit();
             let fresh = commits.fresh();
@@ -229,6 +240,12 @@ impl Worker {
             let fresh = commits.fresh();
             commits.push(crate::store::Commit::Done, std::mem::replace(&mut self.out, fresh));
         }
+    }
+
+    /// Whether it is worth while to commit together with streams that are about to work.
+    fn is_shared(&mut self) -> bool {
+        let may_be = self.state == State::Running && self.inbox.turn.has_company() && self.way.is_free();
+        may_be && self.out.is_short() && self.stream.shares_commits()
     }
 
     /// Lets an outbox go, or, if what it promises failed, nothing any more.
@@ -251,7 +268,7 @@ impl Worker {
         commits.give_back(outbox);
     }
 
-    fn fail(&mut self, error: &StoreError) {
+    pub fn fail(&mut self, error: &StoreError) {
         if self.state == State::Running {
             self.state = State::Failed;
             self.gauges.failed.store(true, Relaxed);
@@ -272,11 +289,17 @@ impl Worker {
 
 /// Runs until the worker is ended; gives it back then. Boxed, as a task has room for what it takes and what it gives.
 pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
-    let inbox = worker.inbox.clone();
+    let (inbox, way) = (worker.inbox.clone(), worker.way.clone());
+    // However the task ends: nobody waits for its turn.
+    let _ending = Ending(inbox.clone());
     let (mut batch, mut commits) = (Batch::default(), Commits::default());
     let mut alarm = Alarm::new(worker.host.clone());
     loop {
-        inbox.take(&mut batch);
+        inbox.turn.is_next();
+        // With many commits under way more work would only make the queue longer.
+        if commits.len() < COMMITS_MAX {
+            inbox.take(&mut batch);
+        }
         worker.now_ns = worker.host.unix_ns() as i64;
         let interest_changed = batch.interest_changed();
         let mut stirred = !batch.is_empty();
@@ -303,15 +326,17 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
         if stirred {
             worker.show();
         }
-        while let Some((outbox, done)) = ready(&mut commits).await {
+        while let Some((outbox, done)) = ready(&mut commits, &way).await {
             worker.send(outbox, done, &mut commits);
             // What nobody got may have another taker.
             more |= worker.stream.is_ready();
         }
+        inbox.turn.is_over();
         if worker.state == State::Ended {
             while !commits.is_empty() {
-                let (outbox, done) = commits.next().await;
-                worker.send(outbox, done, &mut commits);
+                if let Some((outbox, done)) = wait(&inbox, &mut commits, &way, &mut alarm).await {
+                    worker.send(outbox, done, &mut commits);
+                }
             }
             return worker;
         }
@@ -320,16 +345,25 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
             continue;
         }
         alarm.set(worker.now_ns, worker.deadline_ns());
-        if let Some((outbox, done)) = wait(&inbox, &mut commits, &mut alarm).await {
+        if let Some((outbox, done)) = wait(&inbox, &mut commits, &way, &mut alarm).await {
             worker.now_ns = worker.host.unix_ns() as i64;
             worker.send(outbox, done, &mut commits);
         }
     }
 }
 
+/// Tells the inbox that the task is no more.
+struct Ending(Arc<Inbox<Worker>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.turn.end();
+    }
+}
+
 /// The first outbox if it may leave now.
-async fn ready(commits: &mut Commits) -> Option<(Outbox, Result<(), StoreError>)> {
-    poll_fn(|context| match commits.poll_next(context) {
+async fn ready(commits: &mut Commits, way: &Way) -> Option<(Outbox, Result<(), StoreError>)> {
+    poll_fn(|context| match commits.poll_next(context, way) {
         Poll::Ready(next) => Poll::Ready(Some(next)),
         Poll::Pending => Poll::Ready(None),
     })
@@ -340,15 +374,15 @@ async fn ready(commits: &mut Commits) -> Option<(Outbox, Result<(), StoreError>)
 async fn wait(
     inbox: &Inbox<Worker>,
     commits: &mut Commits,
+    way: &Way,
     alarm: &mut Alarm,
 ) -> Option<(Outbox, Result<(), StoreError>)> {
     let mut woken = pin!(inbox.woken());
     poll_fn(|context| {
-        if let Poll::Ready(next) = commits.poll_next(context) {
+        if let Poll::Ready(next) = commits.poll_next(context, way) {
             return Poll::Ready(Some(next));
         }
-        // With many commits under way more work would only make the queue longer.
-        if commits.len() < COMMITS_MAX && woken.as_mut().poll(context).is_ready() {
+        if (commits.len() < COMMITS_MAX || !way.is_free()) && woken.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
         alarm.poll(context).map(|()| None)

@@ -231,11 +231,27 @@ pub trait StreamStore: Send {
     /// Everything changed until now becomes durable; the answer says when.
     fn commit(&mut self) -> Commit;
 
+    /// If commits of several streams can be made durable together.
+    fn shared_commits(&mut self) -> Option<&mut dyn SharedCommits> {
+        None
+    }
+
     /// Writes what helps a fast start and closes the files. Waits for the disk: not on a shared thread.
     fn close(&mut self) -> Result<(), StoreError>;
 
     /// Removes everything of the stream, for ever. Waits for the disk.
     fn destroy(&mut self) -> Result<(), StoreError>;
+}
+
+/// Commits that wait a short time for those of other streams.
+pub trait SharedCommits {
+    /// [`StreamStore::commit`], which `sequel` is told of. Whether it was at once, as nothing had changed.
+    fn commit_with(&mut self, sequel: Box<dyn Sequel>) -> bool;
+}
+
+/// What follows a commit. Called on whichever thread wrote, which it must not hold up.
+pub trait Sequel: Send {
+    fn settle(self: Box<Self>, done: &Result<(), StoreError>);
 }
 
 /// A consumer found in a store.
@@ -300,6 +316,9 @@ pub trait StoreEngine: Send + Sync {
     fn damage(&self) -> String {
         String::new()
     }
+
+    /// No stream is about to commit: those that waited for it need not wait any longer. May wait for a short sync.
+    fn gathered(&self) {}
 
     /// Nothing more comes: every store of it has been closed.
     fn close(&self) -> Result<(), StoreError> {

@@ -44,7 +44,7 @@ pub use publish::Inbound;
 pub use restoring::{is_subject, restored_flags};
 
 use crate::context::StreamFacts;
-use crate::store::{Commit, Loaded, StoreError, StoreSettings, StreamStore};
+use crate::store::{Commit, Loaded, Sequel, StoreError, StoreSettings, StreamStore};
 use crate::wire::{ApiError, Retention, StreamConfig, error};
 use answer::Answers;
 use batch::Batches;
@@ -243,6 +243,25 @@ impl Stream {
         self.consumers.record(&mut *self.store);
         self.changed = false;
         self.store.commit()
+    }
+
+    /// Whether [`Stream::commit_with`] may be used.
+    pub fn shares_commits(&mut self) -> bool {
+        self.store.shared_commits().is_some()
+    }
+
+    /// [`Stream::commit`] together with other streams: `sequel` is told. Whether it was at once.
+    pub fn commit_with(&mut self, sequel: Box<dyn Sequel>) -> bool {
+        self.record_positions();
+        self.consumers.record(&mut *self.store);
+        self.changed = false;
+        match self.store.shared_commits() {
+            Some(store) => store.commit_with(sequel),
+            None => {
+                sequel.settle(&Err(StoreError::Closed));
+                true
+            }
+        }
     }
 
     /// For snapshots, and for what only the store knows.

@@ -3,7 +3,7 @@
 use super::entry::{Job, Op};
 use super::files::{Disk, Slot, failed};
 use super::floors::Floor;
-use super::io::{Clock, Salts};
+use super::io::{Clock, Io, Salts, Settled};
 use super::log::{self, Log};
 use super::place::{self, FileName, Home};
 use super::record::Codec;
@@ -47,6 +47,8 @@ pub struct Options {
 pub struct Threads<'a> {
     pub spawn: &'a dyn Fn(Box<dyn FnOnce() + Send>),
     pub clock: Clock,
+    /// Called after sequels of commits were told, without anything being held.
+    pub settled: Settled,
 }
 
 impl FileEngine {
@@ -69,8 +71,9 @@ impl FileEngine {
         let disk = Arc::new(Disk::new(vfs));
         let next_id = Arc::new(AtomicU64::new(replayed.next_id));
         let clock = threads.as_ref().map(|threads| threads.clock.clone());
-        let writer =
-            Writer::new(disk.clone(), root, options.sync, log, salts.clone(), next_id.clone(), clock);
+        let settled = threads.as_ref().map(|threads| threads.settled.clone());
+        let io = Io::new(disk.clone(), root, log, salts.clone(), next_id.clone(), clock);
+        let writer = Writer::new(io, options.sync, settled);
         if let Some(threads) = threads {
             let (thread, keeper) = (writer.clone(), writer.keeper.clone());
             (threads.spawn)(Box::new(move || thread.run()));
@@ -204,6 +207,10 @@ impl StoreEngine for FileEngine {
     fn damage(&self) -> String {
         let damaged = self.shared.damaged.lock();
         damaged.iter().map(|what| format!("damaged: {what}")).collect::<Vec<_>>().join("; ")
+    }
+
+    fn gathered(&self) {
+        self.shared.writer.gathered();
     }
 
     fn close(&self) -> Result<(), StoreError> {

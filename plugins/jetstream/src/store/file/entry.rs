@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::oneshot;
 
-use crate::store::StoreError;
+use crate::store::{Sequel, StoreError};
 
 /// Records begin at multiples of this, so that a reader who lost the thread has fewer places to try.
 pub const ALIGN: usize = 16;
@@ -33,7 +33,11 @@ const FLOOR: u64 = 5;
 /// Bits of a tag that say which of them.
 const TAG_BITS: u32 = 3;
 
-pub type Done = oneshot::Sender<Result<(), StoreError>>;
+/// Who is told.
+pub enum Done {
+    Task(oneshot::Sender<Result<(), StoreError>>),
+    Sequel(Box<dyn Sequel>),
+}
 
 /// What is to be done to the files of a stream, in order.
 pub enum Op {
@@ -121,9 +125,11 @@ impl Job {
     }
 
     pub fn answer(&mut self, result: &Result<(), StoreError>) {
-        if let Some(done) = self.done.take() {
+        match self.done.take() {
             // The stream may be gone.
-            let _ = done.send(result.clone());
+            Some(Done::Task(done)) => drop(done.send(result.clone())),
+            Some(Done::Sequel(sequel)) => sequel.settle(result),
+            None => {}
         }
     }
 }

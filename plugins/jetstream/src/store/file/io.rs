@@ -28,6 +28,9 @@ const BUFFER_MAX: usize = 256 * 1024;
 /// The clock: nanoseconds that only grow.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Called after jobs with sequels were answered.
+pub type Settled = Arc<dyn Fn() + Send + Sync>;
+
 /// Draws salts.
 pub type Salts = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -80,13 +83,15 @@ type Ready = Vec<(Job, usize)>;
 impl Io {
     pub fn new(
         disk: Arc<Disk>,
-        keeper: Arc<Keeper>,
         root: &str,
         log: Option<Log>,
         salts: Salts,
         next_id: Arc<AtomicU64>,
         clock: Option<Clock>,
     ) -> Self {
+        let keeper = Keeper::new(disk.clone());
+        // What earlier generations said was done before the log was begun.
+        keeper.assume(log.as_ref().map_or(0, |log| log.generation() - 1));
         Self {
             disk,
             keeper,

@@ -1,7 +1,7 @@
 //! One stream's files, as its task sees them. Reads may touch a file; writes go to the writer's queue.
 
 use super::block::{self, Block};
-use super::entry::{Job, Op};
+use super::entry::{Done, Job, Op};
 use super::files::{Disk, Slot};
 use super::floors::Floor;
 use super::io::Salts;
@@ -16,8 +16,8 @@ use super::writer::Writer;
 use crate::filter::Filter;
 use crate::store::subjects::{Id, Subjects};
 use crate::store::{
-    Appended, Commit, Flags, Loaded, Message, NewMessage, Purge, Removed, StoreError, StoreSettings,
-    StoreState, StoredConsumer, StreamStore, SubjectFacts,
+    Appended, Commit, Flags, Loaded, Message, NewMessage, Purge, Removed, Sequel, SharedCommits, StoreError,
+    StoreSettings, StoreState, StoredConsumer, StreamStore, SubjectFacts,
 };
 use bytes::Bytes;
 use hashbrown::HashSet;
@@ -177,6 +177,11 @@ impl FileStore {
 
     /// Gives what was changed to the writer, perhaps as the last of this stream.
     fn hand_over(&mut self, gone: bool) -> Commit {
+        let job = self.job(gone);
+        self.shared.writer.commit(job)
+    }
+
+    fn job(&mut self, gone: bool) -> Job {
         self.commits += 1;
         let floor = Floor {
             generation: self.log.generation,
@@ -184,7 +189,7 @@ impl FileStore {
             last_seq: self.state.last_seq,
             last_time_ns: self.state.last_time_ns,
         };
-        self.shared.writer.commit(Job {
+        Job {
             home: self.home.clone(),
             ops: std::mem::take(&mut self.ops),
             written: self.written.clone(),
@@ -194,7 +199,39 @@ impl FileStore {
             gone,
             erases: std::mem::take(&mut self.erases),
             done: None,
-        })
+        }
+    }
+
+    /// Makes a job's operations of what was changed; whether there is anything.
+    fn prepare(&mut self) -> bool {
+        self.flush();
+        self.note_dead();
+        if !self.log.open.is_empty() {
+            let content: Bytes = std::mem::take(&mut self.log.open).into();
+            let at = self.log.size;
+            self.log.size += content.len() as u64;
+            self.ops.push(Op::Write { slot: self.log.slot.clone(), at, content });
+        }
+        // Nothing else is to be committed: a fresh one can wait.
+        let is_outdated = self.log.outdated && !self.ops.is_empty();
+        if is_outdated || self.log.size > STATE_LOG_BYTES.max(4 * self.log.short_size) {
+            self.shorten_log();
+        }
+        self.trim_tail();
+        !self.ops.is_empty()
+    }
+}
+
+impl SharedCommits for FileStore {
+    fn commit_with(&mut self, sequel: Box<dyn Sequel>) -> bool {
+        if !self.prepare() {
+            sequel.settle(&Ok(()));
+            return true;
+        }
+        let mut job = self.job(false);
+        job.done = Some(Done::Sequel(sequel));
+        self.shared.writer.commit_with_others(job);
+        false
     }
 }
 
@@ -398,24 +435,12 @@ impl StreamStore for FileStore {
     }
 
     fn commit(&mut self) -> Commit {
-        self.flush();
-        self.note_dead();
-        if !self.log.open.is_empty() {
-            let content: Bytes = std::mem::take(&mut self.log.open).into();
-            let at = self.log.size;
-            self.log.size += content.len() as u64;
-            self.ops.push(Op::Write { slot: self.log.slot.clone(), at, content });
-        }
-        // Nothing else is to be committed: a fresh one can wait.
-        let is_outdated = self.log.outdated && !self.ops.is_empty();
-        if is_outdated || self.log.size > STATE_LOG_BYTES.max(4 * self.log.short_size) {
-            self.shorten_log();
-        }
-        self.trim_tail();
-        if self.ops.is_empty() {
-            return Commit::Done;
-        }
-        self.hand_over(false)
+        if self.prepare() { self.hand_over(false) } else { Commit::Done }
+    }
+
+    fn shared_commits(&mut self) -> Option<&mut dyn SharedCommits> {
+        let is_lazy = self.settings.lazy;
+        if is_lazy { None } else { Some(self) }
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

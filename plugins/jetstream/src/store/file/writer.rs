@@ -2,11 +2,11 @@
 //! came while a sync was under way goes together into the next one.
 //!
 //! Usually a thread of its own writes. When nobody does, little is to be written and syncs are short, the task that
-//! commits writes itself: being woken twice would take longer than the sync.
+//! commits writes itself: being woken twice would take longer than the sync. Where several streams are about to commit,
+//! the last of them writes for all.
 
-use super::entry::Job;
-use super::files::Disk;
-use super::io::{Clock, Io, Salts};
+use super::entry::{Done, Job};
+use super::io::{Clock, Io, Settled};
 use super::keeper::Keeper;
 use super::log::Log;
 use crate::config::Sync;
@@ -15,8 +15,8 @@ use natsd_plugin_api::tracing;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU8, AtomicU64,
-    Ordering::{Acquire, Release},
+    AtomicBool, AtomicU8,
+    Ordering::{AcqRel, Acquire, Release},
 };
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,6 +35,9 @@ const PENDING_BYTES_INLINE: usize = 4 * 1024;
 const PENDING_NS: u64 = 500_000_000;
 /// What nobody waits for is written after that (SD-033).
 const UNWAITED_NS: u64 = 8_000_000;
+/// How long jobs wait for those of others at most: somebody may be busy with something else.
+const GATHER_NS: u64 = 1_000_000;
+const GATHER_MAX: usize = 256;
 /// How often a full disk is tried again.
 const FULL_NS: u64 = 250_000_000;
 
@@ -52,6 +55,10 @@ pub struct Writer {
     queue: Mutex<Queue>,
     wake: Condvar,
     health: AtomicU8,
+    /// Jobs in the queue wait for others.
+    gathers: AtomicBool,
+    /// Called after sequels were told, with nothing held.
+    settled: Option<Settled>,
 }
 
 #[derive(Default)]
@@ -60,6 +67,8 @@ struct Queue {
     bytes: usize,
     /// Somebody waits for a job in it.
     waited_for: bool,
+    /// Until when those who do have time for others to come; 0: none.
+    gathers_until_ns: u64,
     /// Somebody writes.
     busy: bool,
     /// When the thread has something to do, even if nothing comes.
@@ -75,25 +84,15 @@ struct Queue {
 }
 
 impl Writer {
-    pub fn new(
-        disk: Arc<Disk>,
-        root: &str,
-        sync: Sync,
-        log: Option<Log>,
-        salts: Salts,
-        next_id: Arc<AtomicU64>,
-        clock: Option<Clock>,
-    ) -> Arc<Self> {
-        let keeper = Keeper::new(disk.clone());
-        // What earlier generations said was done before the log was begun.
-        keeper.assume(log.as_ref().map_or(0, |log| log.generation() - 1));
-        let io = Io::new(disk, keeper.clone(), root, log, salts, next_id, clock.clone());
+    pub fn new(io: Io, sync: Sync, settled: Option<Settled>) -> Arc<Self> {
         let queue = Queue { due_ns: u64::MAX, sync_ns: u64::MAX, ..Queue::default() };
         Arc::new(Self {
-            io: Mutex::new(io),
-            keeper,
+            keeper: io.keeper.clone(),
             sync,
-            clock,
+            clock: io.clock.clone(),
+            io: Mutex::new(io),
+            gathers: AtomicBool::new(false),
+            settled,
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             health: AtomicU8::new(WELL),
@@ -104,23 +103,29 @@ impl Writer {
         self.clock.as_ref().map_or(0, |clock| clock())
     }
 
+    /// Why nothing can be committed any more.
+    fn end(&self, queue: &Queue) -> Option<StoreError> {
+        if queue.closed {
+            return Some(StoreError::Closed);
+        }
+        let is_failed = self.health.load(Acquire) == FAILED;
+        if is_failed { queue.trouble.clone() } else { None }
+    }
+
     /// Queues a job, or does it at once. The answer says when it is durable.
     pub fn commit(&self, mut job: Job) -> Commit {
         let bytes = job.content_bytes();
         let mut queue = self.queue.lock();
-        if queue.closed {
-            return failed(StoreError::Closed);
-        }
-        if let (FAILED, Some(error)) = (self.health.load(Acquire), &queue.trouble) {
-            return failed(error.clone());
+        if let Some(error) = self.end(&queue) {
+            return failed(error);
         }
         if self.may_lead(&queue, &job, bytes) {
-            return self.lead(queue, job);
+            return self.lead(queue, Some(job));
         }
         let commit = if job.waits {
             let (sender, receiver) = oneshot::channel();
-            job.done = Some(sender);
-            queue.waited_for = true;
+            job.done = Some(Done::Task(sender));
+            queue.is_waited_for(0);
             Commit::Waiting(receiver)
         } else {
             queue.due_ns = queue.due_ns.min(self.now_ns() + UNWAITED_NS);
@@ -132,24 +137,70 @@ impl Writer {
         commit
     }
 
+    /// Queues a job with a sequel, which waits for others unless there is much already.
+    pub fn commit_with_others(&self, mut job: Job) {
+        let bytes = job.content_bytes();
+        let mut queue = self.queue.lock();
+        if let Some(error) = self.end(&queue) {
+            drop(queue);
+            return job.answer(&Err(error));
+        }
+        let is_little = queue.jobs.len() < GATHER_MAX && self.is_little(&queue, bytes);
+        if self.clock.is_none() || !is_little && self.may_lead(&queue, &job, bytes) {
+            drop(self.lead(queue, Some(job)));
+            return;
+        }
+        let until_ns = if is_little && !job.erases { self.now_ns() + GATHER_NS } else { 0 };
+        queue.is_waited_for(until_ns);
+        self.gathers.store(queue.gathers_until_ns > 0, Release);
+        queue.jobs.push(job);
+        queue.bytes += bytes;
+        self.wake_thread(&queue);
+    }
+
+    /// Nobody else comes.
+    pub fn gathered(&self) {
+        if !self.gathers.swap(false, AcqRel) {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        if queue.gathers_until_ns == 0 {
+            return;
+        }
+        queue.gathers_until_ns = 0;
+        if !queue.busy && self.is_little(&queue, 0) && self.is_quick(&queue) {
+            drop(self.lead(queue, None));
+        } else {
+            self.wake_thread(&queue);
+        }
+    }
+
+    /// Whether so much more is little.
+    fn is_little(&self, queue: &Queue, bytes: usize) -> bool {
+        let max = if let Sync::Always = self.sync { LEAD_BYTES } else { LEAD_BYTES_UNSYNCED };
+        queue.bytes + bytes <= max
+    }
+
+    /// Whether a task may wait for the disk.
+    fn is_quick(&self, queue: &Queue) -> bool {
+        // The overhead of records is not counted: it is small beside the room that must be there.
+        let is_short = queue.sync_ns < SHORT_SYNC_NS && 4 * LEAD_BYTES < queue.room;
+        (is_short || self.sync != Sync::Always) && self.health.load(Acquire) == WELL
+    }
+
     fn may_lead(&self, queue: &Queue, job: &Job, bytes: usize) -> bool {
         if self.clock.is_none() {
             return true;
         }
-        let all = queue.bytes + bytes;
-        let is_little = match self.sync {
-            // The overhead of records is not counted: it is small beside the room that must be there.
-            Sync::Always => all <= LEAD_BYTES && queue.sync_ns < SHORT_SYNC_NS && 4 * LEAD_BYTES < queue.room,
-            Sync::Interval(_) => all <= LEAD_BYTES_UNSYNCED,
-        };
-        !queue.busy && job.waits && !job.erases && is_little && self.health.load(Acquire) == WELL
+        let may = !queue.busy && job.waits && !job.erases;
+        may && self.is_little(queue, bytes) && self.is_quick(queue)
     }
 
     /// Writes on the caller's thread.
-    fn lead(&self, mut queue: MutexGuard<'_, Queue>, job: Job) -> Commit {
+    fn lead(&self, mut queue: MutexGuard<'_, Queue>, job: Option<Job>) -> Commit {
         let mut jobs = queue.take();
-        let (home, number) = (job.home.clone(), job.number);
-        jobs.push(job);
+        let own = job.as_ref().map(|job| (job.home.clone(), job.number));
+        jobs.extend(job);
         queue.busy = true;
         drop(queue);
         let mut io = self.io.lock();
@@ -157,19 +208,29 @@ impl Writer {
         if self.clock.is_none() {
             let _ = self.tend(&mut io, true);
         }
-        let own = io.held.iter_mut().find(|job| Arc::ptr_eq(&job.home, &home) && job.number == number);
-        let commit = match (&result, own) {
+        let is_own = |job: &&mut Job| {
+            own.as_ref().is_some_and(|(home, number)| Arc::ptr_eq(&job.home, home) && job.number == *number)
+        };
+        let commit = match (&result, io.held.iter_mut().find(is_own)) {
             (Err(error), _) => failed(error.clone()),
-            (Ok(()), None) => Commit::Done,
-            (Ok(()), Some(job)) => {
+            (Ok(()), Some(job)) if job.done.is_none() => {
                 let (sender, receiver) = oneshot::channel();
-                job.done = Some(sender);
+                job.done = Some(Done::Task(sender));
                 Commit::Waiting(receiver)
             }
+            (Ok(()), _) => Commit::Done,
         };
         let queue = self.leave(io, result);
         self.wake_thread(&queue);
+        drop(queue);
+        self.settle();
         commit
+    }
+
+    fn settle(&self) {
+        if let Some(settled) = &self.settled {
+            settled();
+        }
     }
 
     /// After a round: says how things are, and lets others write.
@@ -204,8 +265,8 @@ impl Writer {
     }
 
     fn wake_thread(&self, queue: &Queue) {
-        let wanted = queue.waited_for || queue.closed || queue.due_ns < queue.sleeps_until_ns;
-        if !queue.busy && wanted && self.clock.is_some() {
+        let is_wanted = queue.closed || queue.wanted_ns() < queue.sleeps_until_ns;
+        if !queue.busy && is_wanted && self.clock.is_some() {
             self.wake.notify_all();
         }
     }
@@ -273,9 +334,9 @@ impl Writer {
         loop {
             let now_ns = self.now_ns();
             let due = now_ns >= queue.due_ns;
-            if queue.busy || !(due || queue.waited_for || queue.closed) {
+            if queue.busy || !(now_ns >= queue.wanted_ns() || queue.closed) {
                 // Whoever writes wakes it.
-                let until_ns = if queue.busy { u64::MAX } else { queue.due_ns };
+                let until_ns = if queue.busy { u64::MAX } else { queue.wanted_ns() };
                 queue.sleeps_until_ns = until_ns;
                 match until_ns {
                     u64::MAX => self.wake.wait(&mut queue),
@@ -298,7 +359,9 @@ impl Writer {
             if closing {
                 result = self.last(&mut io, result);
             }
-            queue = self.leave(io, result);
+            drop(self.leave(io, result));
+            self.settle();
+            queue = self.queue.lock();
             if closing {
                 queue.ended = true;
                 self.wake.notify_all();
@@ -343,8 +406,24 @@ fn is_much(io: &Io) -> bool {
 }
 
 impl Queue {
+    /// Somebody waits for a job in it, who has until then.
+    fn is_waited_for(&mut self, until_ns: u64) {
+        self.gathers_until_ns = match self.gathers_until_ns {
+            _ if until_ns == 0 => 0,
+            0 if !self.waited_for => until_ns,
+            before => before,
+        };
+        self.waited_for = true;
+    }
+
+    /// When the thread has something to do.
+    fn wanted_ns(&self) -> u64 {
+        let jobs_ns = if self.waited_for { self.gathers_until_ns } else { u64::MAX };
+        self.due_ns.min(jobs_ns)
+    }
+
     fn take(&mut self) -> Vec<Job> {
-        (self.bytes, self.waited_for) = (0, false);
+        (self.bytes, self.waited_for, self.gathers_until_ns) = (0, false, 0);
         std::mem::take(&mut self.jobs)
     }
 }
