@@ -9,6 +9,21 @@ pub trait Vfs: Send + Sync {
     /// Makes the file if it is not there.
     fn open(&self, path: &str, create: bool) -> Result<Arc<dyn VfsFile>>;
     fn read(&self, path: &str) -> Result<Vec<u8>>;
+    /// The same into a buffer that is used again: for large files its pages cost more than the reading.
+    fn read_into(&self, path: &str, buffer: &mut Vec<u8>) -> Result<()> {
+        let file = self.open(path, false)?;
+        let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        buffer.resize(size, 0);
+        let mut got = 0;
+        while got < size {
+            match file.read_at(got as u64, &mut buffer[got..])? {
+                0 => break,
+                more => got += more,
+            }
+        }
+        buffer.truncate(got);
+        Ok(())
+    }
     /// Either the old or the new content survives a crash, whole.
     fn write_atomic(&self, path: &str, content: &[u8]) -> Result<()>;
     /// The names in a directory, without an order; none when there is no such directory.

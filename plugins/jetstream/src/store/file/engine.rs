@@ -4,6 +4,7 @@ use super::entry::{Job, Op};
 use super::files::{Disk, Slot, failed};
 use super::floors::Floor;
 use super::io::{Clock, Io, Salts, Settled};
+use super::keeper::Chore;
 use super::log::{self, Log};
 use super::place::{self, FileName, Home};
 use super::record::Codec;
@@ -66,14 +67,15 @@ impl FileEngine {
             let value = random.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
             xxhash_rust::xxh3::xxh3_64(&value.to_le_bytes())
         });
-        let replayed = replay::replay(&*vfs, root)?;
-        let log = start_log(&*vfs, root, &options, &replayed, &salts, threads.is_none())?;
+        let mut replayed = replay::replay(&*vfs, root)?;
         let disk = Arc::new(Disk::new(vfs));
+        let log = find_log(&disk, root, &options, &mut replayed, &salts, threads.is_none())?;
         let next_id = Arc::new(AtomicU64::new(replayed.next_id));
         let clock = threads.as_ref().map(|threads| threads.clock.clone());
         let settled = threads.as_ref().map(|threads| threads.settled.clone());
         let io = Io::new(disk.clone(), root, log, salts.clone(), next_id.clone(), clock);
         let writer = Writer::new(io, options.sync, settled);
+        writer.keeper.push(Chore::Settle(replayed.generation, replayed.dirty));
         if let Some(threads) = threads {
             let (thread, keeper) = (writer.clone(), writer.keeper.clone());
             (threads.spawn)(Box::new(move || thread.run()));
@@ -111,25 +113,32 @@ fn make_root(vfs: &dyn Vfs, root: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The log, empty: what it said has been done.
-fn start_log(
-    vfs: &dyn Vfs,
+/// The log. It is emptied when it is first used: whoever only reads does not wait until what it said is durable.
+fn find_log(
+    disk: &Disk,
     root: &str,
     options: &Options,
-    replayed: &replay::Replayed,
+    replayed: &mut replay::Replayed,
     salts: &Salts,
     inline: bool,
 ) -> Result<Option<Log>, StoreError> {
-    let (generation, next_id) = (replayed.generation, replayed.next_id);
+    let (vfs, next_id) = (&*disk.vfs, replayed.next_id);
     if options.sync == Sync::Always {
         let size_max = if inline { SEGMENT_MAX_INLINE } else { log::SEGMENT_MAX };
-        let mut log = Log::start(vfs, root, generation, size_max, || salts(), next_id)?;
+        let mut log = Log::find(vfs, root, replayed.generation, size_max)?;
+        // What it says may be done again until then: not where files are written anew, or cut, as the log does not
+        // know.
+        if options.keys.is_some() || replayed.ends.are_unsure {
+            replayed.dirty.sync(disk)?;
+            log.start(vfs, root, || salts(), next_id)?;
+        }
         if options.keys.is_some() {
             // What was logged before there was a key lies there still.
             log.finish(salts(), next_id)?;
         }
         return Ok(Some(log));
     }
+    replayed.dirty.sync(disk)?;
     let there = vfs.list(root).map_err(|error| failed(root, &error))?;
     for path in [log::path(root, 0), log::path(root, 1)] {
         if there.iter().any(|name| path.ends_with(&format!("/{name}"))) {

@@ -8,6 +8,7 @@ use super::mend::Mender;
 use super::place::{FileName, Home};
 use super::record::{self, Bad, push_bytes, push_varint, take_bytes, take_varint};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::oneshot;
@@ -292,64 +293,58 @@ impl<'a> Logged<'a> {
 }
 
 /// How a segment could be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
+    /// Where the contents of the good records are.
+    records: Vec<Range<usize>>,
     /// Places that could not be read, with good records behind them.
     pub damaged: u64,
+    /// Records that one bit was wrong in.
+    pub mended: usize,
     /// Behind the last good record is the beginning of another, or the file ends: there may have been more.
     pub is_cut_short: bool,
 }
 
-/// Every good record of a segment, from `from` on. What comes after the last good one is the rest of an earlier use,
-/// or a torn write.
-pub fn scan<'a>(content: &'a [u8], from: usize, salt: u64, visit: &mut dyn FnMut(Logged<'a>)) -> Scanned {
-    let (mut at, mut scanned) = (from, Scanned::default());
+impl Scanned {
+    /// The records of the segment that was scanned, in order.
+    pub fn each<'a>(&self, content: &'a [u8]) -> impl Iterator<Item = Logged<'a>> {
+        self.records.iter().filter_map(|record| Logged::parse(&content[record.clone()]))
+    }
+}
+
+/// Every good record of a segment, from `from` on; those that one bit is wrong in are put right. What comes after the
+/// last good one is the rest of an earlier use, or a torn write.
+pub fn scan(content: &mut [u8], from: usize, salt: u64) -> Scanned {
+    let (mut at, mut scanned, mut mender) = (from, Scanned::default(), Mender::default());
     let used = used(content);
     while at < used {
         match record::read(content, at, 0, salt) {
             Ok(record) => {
-                if record.kind == JOB
-                    && let Some(logged) = Logged::parse(record.body)
-                {
-                    visit(logged);
+                let end = at + record.len;
+                if record.kind == JOB {
+                    scanned.records.push(end - record.body.len()..end);
                 }
-                at = (at + record.len).next_multiple_of(ALIGN);
+                at = end.next_multiple_of(ALIGN);
             }
-            Err(bad) => match resync(content, at, used, bad, salt) {
-                Some(next) => {
-                    scanned.damaged += 1;
-                    at = next;
+            Err(bad) => {
+                if let Some(whole) = mender.mend(content, at, bad, 0, salt) {
+                    content[at..at + whole.len()].copy_from_slice(&whole);
+                    continue;
                 }
-                None => {
+                let Some(next) = resync(content, at, used, bad, salt) else {
                     scanned.is_cut_short = bad != Bad::Head;
                     break;
-                }
-            },
+                };
+                scanned.damaged += 1;
+                at = next;
+            }
         }
     }
     // There is always room behind what was written, but in one that is new.
     let is_new = content.len() == from;
     scanned.is_cut_short |= !is_new && at + record::HEAD > content.len();
+    scanned.mended = mender.mended.len();
     scanned
-}
-
-/// Repairs the records of a segment that one bit is wrong in.
-pub fn mend(content: &mut [u8], from: usize, salt: u64) -> usize {
-    let (mut at, used, mut mender) = (from, used(content), Mender::default());
-    while at < used {
-        match record::read(content, at, 0, salt) {
-            Ok(record) => at = (at + record.len).next_multiple_of(ALIGN),
-            Err(bad) => {
-                if let Some(whole) = mender.mend(content, at, bad, 0, salt) {
-                    content[at..at + whole.len()].copy_from_slice(&whole);
-                } else {
-                    let Some(next) = resync(content, at, used, bad, salt) else { break };
-                    at = next;
-                }
-            }
-        }
-    }
-    mender.mended.len()
 }
 
 /// Up to where there is anything but the zeros that a segment is made of: no record begins behind that.
@@ -404,9 +399,10 @@ mod tests {
         let big = Op::Write { slot: slot.clone(), at: 7, content: vec![1; 2000].into() };
         push_job(&mut out, &place, &job(&home, vec![big, Op::Remove { slot }]), 1000);
         let all = |content: &[u8]| {
-            let mut seen = Vec::new();
-            let damaged = scan(content, 0, 5, &mut |logged| seen.push(format!("{logged:?}")));
-            (seen, damaged.damaged)
+            let mut content = content.to_vec();
+            let scanned = scan(&mut content, 0, 5);
+            let seen: Vec<String> = scanned.each(&content).map(|logged| format!("{logged:?}")).collect();
+            (seen, scanned.damaged)
         };
         let (seen, damaged) = all(&out);
         assert_eq!((seen.len(), damaged), (6, 0));
@@ -417,7 +413,10 @@ mod tests {
             let mut bad = out.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             // Bits of the padding between records mean nothing.
-            assert!(all(&bad).0.len() >= 5, "bit {bit}");
+            assert_eq!(all(&bad), (seen.clone(), 0), "bit {bit} is repaired");
+            // Two are not.
+            bad[bit / 8] ^= 4u8.rotate_left(bit as u32);
+            assert!(all(&bad).0.len() >= 5, "bit {bit} and another");
         }
     }
 }

@@ -154,6 +154,10 @@ impl Disk {
         self.vfs.read(path).map_err(|error| failed(path, &error))
     }
 
+    pub fn read_into(&self, path: &str, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.vfs.read_into(path, buffer).map_err(|error| failed(path, &error))
+    }
+
     pub fn list(&self, path: &str) -> Result<Vec<String>, StoreError> {
         self.vfs.list(path).map_err(|error| failed(path, &error))
     }

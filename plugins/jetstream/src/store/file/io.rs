@@ -91,7 +91,7 @@ impl Io {
     ) -> Self {
         let keeper = Keeper::new(disk.clone());
         // What earlier generations said was done before the log was begun.
-        keeper.assume(log.as_ref().map_or(0, |log| log.generation() - 1));
+        keeper.assume(log.as_ref().map_or(0, |log| log.generation().saturating_sub(1)));
         Self {
             disk,
             keeper,
@@ -180,7 +180,7 @@ impl Io {
         if !self.erasing.is_empty() {
             self.wipe()?;
         }
-        match self.log.as_mut().map_or(Ok(()), Log::reserve) {
+        match self.log.as_mut().filter(|log| log.is_started()).map_or(Ok(()), Log::reserve) {
             Err(error @ StoreError::Full { .. }) => self.full = Some(error),
             Err(error) => return Err(error),
             Ok(()) => {}
@@ -190,6 +190,7 @@ impl Io {
 
     /// Puts a job into the buffer, and its large contents into their files.
     fn take_in(&mut self, job: &Job, ready: &mut Ready) -> Result<usize, StoreError> {
+        self.start_log()?;
         let mut direct_min = if job.content_bytes() > JOB_MAX { 1 } else { DIRECT_MIN };
         if job.ops.iter().any(|op| op.is_direct(direct_min)) {
             match self.write_directly(job, direct_min, ready) {
@@ -208,6 +209,19 @@ impl Io {
             push_job(&mut self.buffer, &log.place(), job, direct_min);
         }
         Ok(direct_min)
+    }
+
+    /// What the log said at the start stays there until it is needed, and is durable elsewhere then.
+    fn start_log(&mut self) -> Result<(), StoreError> {
+        let Some(log) = self.log.as_mut().filter(|log| !log.is_started()) else { return Ok(()) };
+        if self.clock.is_none() {
+            self.keeper.run_once();
+        }
+        self.keeper.wait(log.generation())?;
+        let salts = self.salts.clone();
+        log.start(&*self.disk.vfs, &self.root, || salts(), self.next_id.load(Relaxed))?;
+        self.keeper.assume(log.generation() - 1);
+        Ok(())
     }
 
     /// Writes the buffer, syncs, and answers the jobs in it.

@@ -4,6 +4,7 @@
 use super::files::{Disk, Slot, failed};
 use super::place::ancestors;
 use crate::store::StoreError;
+use crate::store::vfs::VfsFile;
 use natsd_plugin_api::tracing;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, VecDeque};
@@ -13,12 +14,14 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Dirty {
     pub files: Vec<Arc<Slot>>,
+    /// Files that were written before there was a slot for them.
+    pub opened: Vec<(String, Arc<dyn VfsFile>)>,
     pub dirs: BTreeSet<String>,
 }
 
 impl Dirty {
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.dirs.is_empty()
+        self.files.is_empty() && self.opened.is_empty() && self.dirs.is_empty()
     }
 
     /// A name in the folder of a stream is new or gone, and perhaps the folder is new.
@@ -31,6 +34,9 @@ impl Dirty {
     }
 
     pub fn sync(&mut self, disk: &Disk) -> Result<(), StoreError> {
+        for (path, file) in self.opened.drain(..) {
+            file.sync().map_err(|error| failed(&path, &error))?;
+        }
         for slot in self.files.drain(..) {
             if slot.is_gone() {
                 continue;

@@ -79,18 +79,12 @@ pub struct Log {
     /// Where the next record goes.
     at: u64,
     size_max: u64,
+    is_started: bool,
 }
 
 impl Log {
-    /// Empties both segments and begins with the first. What they said must have been done.
-    pub fn start(
-        vfs: &dyn Vfs,
-        root: &str,
-        generation: u64,
-        size_max: u64,
-        mut salt: impl FnMut() -> u64,
-        next_id: u64,
-    ) -> Result<Self, StoreError> {
+    /// Both segments with what was logged up to that generation: [`Log::start`] comes before anything else.
+    pub fn find(vfs: &dyn Vfs, root: &str, generation: u64, size_max: u64) -> Result<Self, StoreError> {
         let open = |number| {
             let path = path(root, number);
             let open = || {
@@ -106,13 +100,28 @@ impl Log {
         let ((first, of_first), (second, of_second)) = (open(0)?, open(1)?);
         // The older one is emptied first: by itself it would say that files end where they ended then.
         let active = usize::from(of_second >= of_first);
-        let header = Header { generation, salt: salt(), next_id };
-        let mut log = Self { segments: [first, second], active, header, at: DATA, size_max };
+        let header = Header { generation, salt: 0, next_id: 0 };
+        Ok(Self { segments: [first, second], active, header, at: DATA, size_max, is_started: false })
+    }
+
+    pub fn is_started(&self) -> bool {
+        self.is_started
+    }
+
+    /// Empties both segments and begins with one. What they said must have been done, durably.
+    pub fn start(
+        &mut self,
+        vfs: &dyn Vfs,
+        root: &str,
+        mut salt: impl FnMut() -> u64,
+        next_id: u64,
+    ) -> Result<(), StoreError> {
         for _ in 0..2 {
-            log.begin(salt(), next_id)?;
+            self.begin(salt(), next_id)?;
         }
         vfs.sync_dir(root).map_err(|error| failed(root, &error))?;
-        Ok(log)
+        self.is_started = true;
+        Ok(())
     }
 
     /// Goes on in the other segment, whose content is not needed any more. Durable before anything of it is written
@@ -242,7 +251,8 @@ mod tests {
     fn a_new_use_is_durable_before_it_overwrites_the_last() {
         let disk = Disk::default();
         disk.create_dir_all("js").unwrap();
-        let mut log = Log::start(&disk, "js", 1, 1 << 20, || 5, 1).unwrap();
+        let mut log = Log::find(&disk, "js", 1, 1 << 20).unwrap();
+        log.start(&disk, "js", || 5, 1).unwrap();
         log.write(&[1; 100]).unwrap();
         log.begin(6, 1).unwrap();
         assert_eq!(disk.unsynced(), 0);

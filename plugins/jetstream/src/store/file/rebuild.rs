@@ -91,9 +91,7 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
         }
     }
     let mut numbers: BTreeSet<u64> = files.keys().copied().collect();
-    let mut dead = found.dead.clone();
-    dead.sort_unstable();
-    let mut rebuild = Rebuild { store, found, dead: merge(dead), ends, seals, spare: Vec::new() };
+    let mut rebuild = Rebuild::new(store, found, ends, seals);
     for (number, file) in files {
         rebuild.block(number, file)?;
     }
@@ -163,9 +161,24 @@ struct Rebuild<'a> {
     seals: Seals<'a>,
     /// Blocks without a message, of which the state log knows the last sequence and time.
     spare: Vec<u64>,
+    /// For the content of files.
+    buffer: Vec<u8>,
 }
 
-impl Rebuild<'_> {
+impl<'a> Rebuild<'a> {
+    fn new(store: &'a mut FileStore, found: &'a Found, ends: &'a Ends, seals: Seals<'a>) -> Self {
+        let mut dead = found.dead.clone();
+        dead.sort_unstable();
+        let (spare, buffer) = (Vec::new(), Vec::new());
+        Self { store, found, dead: merge(dead), ends, seals, spare, buffer }
+    }
+
+    fn read(&mut self, path: &str) -> Result<Vec<u8>, StoreError> {
+        let mut content = std::mem::take(&mut self.buffer);
+        self.store.shared.disk.read_into(path, &mut content)?;
+        Ok(content)
+    }
+
     /// What a block of that number has above this was cut off.
     fn cut_above(&self, number: u64) -> u64 {
         let cuts = self.found.truncations.iter().filter(|(_, next_block)| number < *next_block);
@@ -225,7 +238,7 @@ impl Rebuild<'_> {
         let counts = self.ends.files.get(&(self.store.home.id, file)).copied();
         let slot = Slot::found(&self.store.home, file);
         let path = slot.path();
-        let mut content = self.store.shared.disk.read(&path)?;
+        let mut content = self.read(&path)?;
         let there = content.len();
         let facts = self.found.blocks.get(&number);
         let known = || Block::known(number, slot.clone(), facts?, self.seals);
@@ -284,6 +297,7 @@ impl Rebuild<'_> {
         }
         let is_known = self.found.last_seq >= block.last_seq && self.found.last_time_ns >= block.last_time_ns;
         let is_spare = block.live == 0 && !is_damaged && is_known;
+        self.buffer = content.into_owned();
         self.push(block);
         if is_spare {
             self.spare.push(number);

@@ -1,9 +1,10 @@
 //! After a start: what the log says is done again, so that the files of streams have all that was answered. What is
-//! there already is not written again, so that little has to be synced.
+//! there already is not written again, so that little has to be synced; and who reads need not wait for that.
 
-use super::entry::{self, Logged, LoggedOp};
+use super::entry::{self, Logged, LoggedOp, Scanned};
 use super::files::failed;
 use super::floors::Floor;
+use super::keeper::Dirty;
 use super::log::{self, DATA, Header};
 use super::place::{FileName, ancestors, stream_of};
 use crate::store::StoreError;
@@ -22,6 +23,15 @@ pub struct Replayed {
     pub ends: Ends,
     /// Segments with places that could not be read.
     pub damaged: BTreeSet<String>,
+    /// Files of streams are up to date, but not durably: the log must not be emptied before.
+    pub dirty: Dirty,
+}
+
+/// A segment of the log.
+struct Segment {
+    generation: u64,
+    content: Vec<u8>,
+    scanned: Scanned,
 }
 
 /// How much of the files counts.
@@ -35,7 +45,7 @@ pub struct Ends {
     pub are_unsure: bool,
 }
 
-/// Reads both segments and brings the files of all streams up to date, durably.
+/// Reads both segments and brings the files of all streams up to date.
 pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
     let mut segments = Vec::new();
     let mut replayed = Replayed { next_id: 1, ..Replayed::default() };
@@ -45,7 +55,8 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
         if !there.iter().any(|name| path.ends_with(&format!("/{name}"))) {
             continue;
         }
-        let mut content = vfs.read(&path).map_err(|error| failed(&path, &error))?;
+        let mut content = Vec::new();
+        vfs.read_into(&path, &mut content).map_err(|error| failed(&path, &error))?;
         let (header, is_damaged) = Header::read(&content);
         if is_damaged && content.len() as u64 >= DATA {
             tracing::warn!("{path}: a copy of the header is damaged");
@@ -54,37 +65,33 @@ pub fn replay(vfs: &dyn Vfs, root: &str) -> Result<Replayed, StoreError> {
         if let Some(header) = header {
             replayed.generation = replayed.generation.max(header.generation);
             replayed.next_id = replayed.next_id.max(header.next_id);
-            match entry::mend(&mut content, DATA as usize, header.salt) {
-                0 => {}
-                mended => tracing::warn!("{path}: {mended} flipped bits were repaired"),
+            let scanned = entry::scan(&mut content, DATA as usize, header.salt);
+            if scanned.mended > 0 {
+                tracing::warn!("{path}: {} flipped bits were repaired", scanned.mended);
             }
-            segments.push((header, path, content));
+            if scanned.damaged > 0 {
+                tracing::error!("{path}: {} damaged places", scanned.damaged);
+                replayed.damaged.insert(path);
+            }
+            replayed.ends.are_unsure |= scanned.is_cut_short || scanned.damaged > 0;
+            segments.push(Segment { generation: header.generation, content, scanned });
         }
     }
-    segments.sort_by_key(|(header, ..)| header.generation);
+    segments.sort_by_key(|segment| segment.generation);
     let mut work = Work::new(vfs, root)?;
     replayed.next_id = replayed.next_id.max(work.last_id + 1);
-    for (header, path, content) in &segments {
-        let scanned = entry::scan(content, DATA as usize, header.salt, &mut |logged| {
+    for Segment { content, scanned, .. } in &segments {
+        for logged in scanned.each(content) {
             replayed.next_id = replayed.next_id.max(logged.id + 1);
             work.look(&logged);
-        });
-        if scanned.damaged > 0 {
-            tracing::error!("{path}: {} damaged places", scanned.damaged);
-            replayed.damaged.insert(path.clone());
         }
-        replayed.ends.are_unsure |= scanned.is_cut_short || scanned.damaged > 0;
     }
-    for (header, _, content) in &segments {
-        let mut result = Ok(());
-        entry::scan(content, DATA as usize, header.salt, &mut |logged| {
-            if result.is_ok() {
-                result = work.redo(&logged, &mut replayed.ends);
-            }
-        });
-        result?;
+    for Segment { content, scanned, .. } in &segments {
+        for logged in scanned.each(content) {
+            work.redo(&logged, &mut replayed.ends)?;
+        }
     }
-    work.finish()?;
+    replayed.dirty = work.finish()?;
     Ok(replayed)
 }
 
@@ -230,7 +237,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), StoreError> {
+    /// Removes what is to go. The answer is what has to be synced.
+    fn finish(mut self) -> Result<Dirty, StoreError> {
         for id in &self.gone {
             if let Some(place) = self.places.get(id) {
                 let path = format!("{}/{place}", self.root);
@@ -252,10 +260,8 @@ impl<'a> Work<'a> {
                 self.dirs.insert(dir);
             }
         }
-        self.sync()?;
-        for dir in self.dirs.iter().filter(|dir| self.vfs.list(dir).is_ok_and(|names| !names.is_empty())) {
-            self.vfs.sync_dir(dir).map_err(|error| failed(dir, &error))?;
-        }
-        Ok(())
+        let (vfs, opened) = (self.vfs, self.files.into_values().collect());
+        self.dirs.retain(|dir| vfs.list(dir).is_ok_and(|names| !names.is_empty()));
+        Ok(Dirty { files: Vec::new(), opened, dirs: self.dirs })
     }
 }
