@@ -414,6 +414,12 @@ impl Block {
         }
     }
 
+    /// The length of a message that another follows, if offsets are loaded.
+    pub fn len_of(&self, seq: u64) -> Option<usize> {
+        let (start, end) = (self.raw_offset(seq)?, self.raw_offset(seq + 1)?);
+        Some(end.checked_sub(start)? as usize)
+    }
+
     /// Where a message lies or lay.
     pub fn raw_offset(&self, seq: u64) -> Option<u64> {
         let offset = *self.offsets.as_ref()?.get((seq - self.first_seq) as usize)?;

@@ -3,12 +3,14 @@
 //!
 //! With `sync_interval` there is no log: bytes go to the files at once, which are synced now and then.
 
+mod segments;
+
 use super::entry::{Job, Op, push_job, push_known};
 use super::files::{Disk, Slot, mark_dirty};
 use super::floors::Floors;
 use super::keeper::{Chore, Dirty, Keeper, write};
 use super::log::Log;
-use super::place::ancestors;
+use super::place::{FileName, ancestors};
 use crate::store::StoreError;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -211,19 +213,6 @@ impl Io {
         Ok(direct_min)
     }
 
-    /// What the log said at the start stays there until it is needed, and is durable elsewhere then.
-    fn start_log(&mut self) -> Result<(), StoreError> {
-        let Some(log) = self.log.as_mut().filter(|log| !log.is_started()) else { return Ok(()) };
-        if self.clock.is_none() {
-            self.keeper.run_once();
-        }
-        self.keeper.wait(log.generation())?;
-        let salts = self.salts.clone();
-        log.start(&*self.disk.vfs, &self.root, || salts(), self.next_id.load(Relaxed))?;
-        self.keeper.assume(log.generation() - 1);
-        Ok(())
-    }
-
     /// Writes the buffer, syncs, and answers the jobs in it.
     fn flush(&mut self, ready: &mut Ready) -> Result<(), StoreError> {
         let Some(log) = self.log.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
@@ -268,7 +257,13 @@ impl Io {
                 continue;
             }
             match op {
-                Op::Create { slot, content } => self.pending.push(slot, 0, content),
+                Op::Create { slot, content } => {
+                    // Whose first files are not there is gone if the end of the log is.
+                    let is_first = slot.name == FileName::State(1);
+                    if !is_first || self.write_now(&slot, &content).is_err() {
+                        self.pending.push(slot, 0, content);
+                    }
+                }
                 Op::Write { slot, at, content } | Op::Rewrite { slot, at, content } => {
                     self.pending.push(slot, at, content);
                 }
@@ -290,6 +285,21 @@ impl Io {
             Some((last, to)) if Arc::ptr_eq(last, &written) => *to = number,
             _ if self.pending.writes.is_empty() => written.store(number, Release),
             _ => self.pending.marks.push((written, number)),
+        }
+    }
+
+    fn write_now(&mut self, slot: &Arc<Slot>, content: &[u8]) -> Result<(), StoreError> {
+        write(&self.disk, &self.root, slot, 0, content, &mut self.dirty)?;
+        self.mark_dirty(slot);
+        Ok(())
+    }
+
+    /// The segment of the log waits for a sync of it.
+    fn mark_dirty(&mut self, slot: &Arc<Slot>) {
+        let generation = self.log.as_ref().map_or(self.turn, Log::generation);
+        if mark_dirty(slot, generation) {
+            self.dirty.files.push(slot.clone());
+            self.dirty.files.extend(slot.copy.clone());
         }
     }
 
@@ -364,7 +374,6 @@ impl Io {
 
     /// Brings what is only in the log to its files, not durably.
     pub fn apply(&mut self) -> Result<(), StoreError> {
-        let generation = self.log.as_ref().map_or(self.turn, Log::generation);
         let mut writes = std::mem::take(&mut self.pending.writes);
         // Those of a file together, in their order.
         writes.sort_by_key(|write| (write.slot.home.id, write.slot.name));
@@ -378,10 +387,7 @@ impl Io {
                 if failed.is_err() {
                     break;
                 }
-                if mark_dirty(slot, generation) {
-                    self.dirty.files.push(slot.clone());
-                    self.dirty.files.extend(slot.copy.clone());
-                }
+                self.mark_dirty(slot);
             }
             done += run.len();
         }
@@ -429,72 +435,6 @@ impl Io {
             written?;
         }
         Ok(())
-    }
-
-    /// Goes on in the other segment of the log; this one is done when its files are synced.
-    fn switch(&mut self) -> Result<(), StoreError> {
-        self.apply()?;
-        let Some(generation) = self.log.as_ref().map(Log::generation) else { return Ok(()) };
-        self.settle(generation);
-        self.keeper.wait(generation - 1)?;
-        self.floors.are_owed = true;
-        match &mut self.log {
-            Some(log) => log.begin((self.salts)(), self.next_id.load(Relaxed)),
-            None => Ok(()),
-        }
-    }
-
-    /// Everything comes to its files, and what the log had is overwritten.
-    fn wipe(&mut self) -> Result<(), StoreError> {
-        match self.apply() {
-            // Those who wait for it go on waiting.
-            Err(error @ StoreError::Full { .. }) => {
-                self.full = Some(error);
-                return Ok(());
-            }
-            applied => applied?,
-        }
-        let Some(generation) = self.log.as_ref().map(Log::generation) else { return Ok(()) };
-        self.settle(generation);
-        self.keeper.wait(generation)?;
-        let salts = self.salts.clone();
-        if let Some(log) = &mut self.log {
-            log.wipe(|| salts(), self.next_id.load(Relaxed))?;
-            self.keeper.assume(log.generation() - 1);
-            self.floors.are_owed = true;
-            self.floors.pay(&mut self.buffer, &log.place());
-            let written = if self.buffer.is_empty() { Ok(()) } else { log.write(&self.buffer) };
-            self.buffer.clear();
-            written?;
-        }
-        self.erasing.drain(..).for_each(|mut job| job.answer(&Ok(())));
-        Ok(())
-    }
-
-    fn settle(&mut self, generation: u64) {
-        self.keeper.push(Chore::Settle(generation, std::mem::take(&mut self.dirty)));
-        if self.clock.is_none() {
-            self.keeper.run_once();
-        }
-    }
-
-    /// Without a log: syncs what was written. Beside the writing.
-    pub fn sync_later(&mut self) {
-        let turn = self.turn;
-        self.turn += 1;
-        self.settle(turn);
-    }
-
-    /// Everything comes to its files, durably, and the log is empty.
-    pub fn finish(&mut self) -> Result<(), StoreError> {
-        self.apply()?;
-        let generation = self.log.as_ref().map_or(self.turn, Log::generation);
-        self.settle(generation);
-        self.keeper.wait(generation)?;
-        match &mut self.log {
-            Some(log) => log.finish((self.salts)(), self.next_id.load(Relaxed)),
-            None => Ok(()),
-        }
     }
 }
 

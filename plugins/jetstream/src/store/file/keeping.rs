@@ -25,6 +25,20 @@ pub(super) struct Window {
     pub block: u64,
     pub at: u64,
     pub content: Bytes,
+    /// Where the reading ended: who goes on there reads on. Behind the content if that was not kept.
+    pub end: u64,
+}
+
+impl Window {
+    pub fn new(block: u64, at: u64, content: Bytes) -> Self {
+        let end = at + content.len() as u64;
+        Self { block, at, content, end }
+    }
+
+    /// Whether who reads at an offset goes on with what was read last.
+    pub fn goes_on(&self, block: u64, offset: u64) -> bool {
+        self.block == block && (self.at..=self.end).contains(&offset)
+    }
 }
 
 impl FileStore {

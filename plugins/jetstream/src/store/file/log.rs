@@ -71,6 +71,18 @@ struct Segment {
     used: u64,
 }
 
+impl Segment {
+    /// Writes zeros. Not of a buffer for all of them: whichever thread writes would keep its memory.
+    fn fill(&self, from: u64, until: u64) -> Result<(), StoreError> {
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        for at in (from..until).step_by(ZEROS.len()) {
+            let some = &ZEROS[..((until - at) as usize).min(ZEROS.len())];
+            self.file.write_all_at(at, some).map_err(|error| failed(&self.path, &error))?;
+        }
+        Ok(())
+    }
+}
+
 /// The segment in use, and the other.
 pub struct Log {
     segments: [Segment; 2],
@@ -184,8 +196,7 @@ impl Log {
         let segment = &mut self.segments[self.active];
         let step = segment.room.clamp(GROW_MIN, GROW_MAX);
         let until = (end + RESERVE).max((segment.room + step).min(size_max)).next_multiple_of(DATA);
-        let zeros = vec![0; (until - segment.room) as usize];
-        segment.file.write_all_at(segment.room, &zeros).map_err(|error| failed(&segment.path, &error))?;
+        segment.fill(segment.room, until)?;
         segment.room = until;
         Ok(())
     }
@@ -195,8 +206,7 @@ impl Log {
         for _ in 0..2 {
             self.begin(salt(), next_id)?;
             let segment = &mut self.segments[self.active];
-            let zeros = vec![0; (segment.used.saturating_sub(DATA)) as usize];
-            segment.file.write_all_at(DATA, &zeros).map_err(|error| failed(&segment.path, &error))?;
+            segment.fill(DATA, segment.used)?;
             segment.used = DATA;
             self.sync()?;
         }

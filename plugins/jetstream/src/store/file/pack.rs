@@ -243,7 +243,7 @@ impl FileStore {
             return Ok(Bytes::new());
         };
         let content: Bytes = content.into();
-        self.window = Window { block: block.number, at: raw_at, content: content.clone() };
+        self.window = Window::new(block.number, raw_at, content.clone());
         let start = ((offset - raw_at) as usize).min(content.len());
         Ok(content.slice(start..))
     }

@@ -170,11 +170,41 @@ impl FileStore {
     ) -> Result<Option<()>, StoreError> {
         let Some(offset) = self.locate(at, seq)? else { return Ok(None) };
         if self.in_memory(at, offset).is_none() {
+            if self.read_once(at, seq, offset, into)? == Some(seq) {
+                return Ok(Some(()));
+            }
             self.bytes(at, offset, READ_ONE)?;
         }
         let block = &self.blocks[at];
         let filled = self.in_memory(at, offset).and_then(|bytes| block.fill(bytes, offset, into));
         Ok(filled.filter(|found| *found == seq).map(drop))
+    }
+
+    /// Reads a message by itself, through a buffer that is used again; its sequence is the answer. `None`: more is to be
+    /// read, or it has to be read the other way.
+    fn read_once(
+        &mut self,
+        at: usize,
+        seq: u64,
+        offset: u64,
+        into: &mut Loaded,
+    ) -> Result<Option<u64>, StoreError> {
+        let block = &self.blocks[at];
+        if block.packed.is_some() || self.window.goes_on(block.number, offset) {
+            return Ok(None);
+        }
+        // Where the next one begins it ends: reading what nobody wants costs as much as what is wanted.
+        let most = self.in_file_until(at).saturating_sub(offset) as usize;
+        let len = block.len_of(seq).filter(|len| *len <= READ_MARK).unwrap_or(READ_ONE).min(most);
+        let file = self.shared.disk.open(&block.slot)?;
+        if self.start.len() < len {
+            self.start.resize(len, 0);
+        }
+        let bytes = &mut self.start[..len];
+        let got = file.read_at(offset, bytes).map_err(|error| block.slot.failed(&error))?;
+        let end = offset + got as u64;
+        self.window = Window { block: block.number, at: offset, content: Bytes::new(), end };
+        Ok(block.fill(&bytes[..got], offset, into))
     }
 
     /// What is in memory from an offset on.
@@ -221,14 +251,24 @@ impl FileStore {
             return Ok(Some(rest));
         }
         let file = self.shared.disk.open(&block.slot)?;
-        buffer.resize(START, 0);
-        let got = file.read_at(offset, buffer).map_err(|error| block.slot.failed(&error))?;
+        if buffer.len() < START {
+            buffer.resize(START, 0);
+        }
+        let got = file.read_at(offset, &mut buffer[..START]).map_err(|error| block.slot.failed(&error))?;
         Ok(Some(&buffer[..got]))
+    }
+
+    /// Most of what is read was written long ago: it need not be looked for in the committed end.
+    fn is_before_tail(&self, number: u64, offset: u64) -> bool {
+        self.tail.front().is_none_or(|first| (number, offset) < (first.block, first.at))
     }
 
     /// What is in memory of the committed end.
     fn in_tail(&self, at: usize, offset: u64) -> Option<&[u8]> {
         let number = self.blocks[at].number;
+        if self.is_before_tail(number, offset) {
+            return None;
+        }
         let after = self.tail.partition_point(|tail| (tail.block, tail.at) <= (number, offset));
         let tail = self.tail.get(after.checked_sub(1)?).filter(|tail| tail.block == number)?;
         tail.content.get((offset - tail.at) as usize..).filter(|rest| !rest.is_empty())
@@ -238,12 +278,14 @@ impl FileStore {
     /// there.
     pub(super) fn bytes(&mut self, at: usize, offset: u64, one: usize) -> Result<Bytes, StoreError> {
         let block = &self.blocks[at];
-        let tail = self.tail.partition_point(|tail| (tail.block, tail.at) <= (block.number, offset));
-        if let Some(tail) = tail.checked_sub(1).and_then(|n| self.tail.get(n))
-            && tail.block == block.number
-            && offset < tail.at + tail.content.len() as u64
-        {
-            return Ok(tail.content.slice((offset - tail.at) as usize..));
+        if !self.is_before_tail(block.number, offset) {
+            let tail = self.tail.partition_point(|tail| (tail.block, tail.at) <= (block.number, offset));
+            if let Some(tail) = tail.checked_sub(1).and_then(|n| self.tail.get(n))
+                && tail.block == block.number
+                && offset < tail.at + tail.content.len() as u64
+            {
+                return Ok(tail.content.slice((offset - tail.at) as usize..));
+            }
         }
         let window = &self.window;
         if window.block == block.number && offset >= window.at {
@@ -263,9 +305,7 @@ impl FileStore {
         let file = self.shared.disk.open(&block.slot)?;
         // What is behind that may be on its way into the file right now.
         let limit = self.in_file_until(at);
-        let window_end = self.window.at + self.window.content.len() as u64;
-        let reads_on = self.window.block == number && (self.window.at..=window_end).contains(&offset);
-        let mut want = if reads_on { READ_AHEAD } else { one };
+        let mut want = if self.window.goes_on(number, offset) { READ_AHEAD } else { one };
         let most = limit.saturating_sub(offset) as usize;
         loop {
             let mut buffer = vec![0; want.min(most)];
@@ -273,7 +313,7 @@ impl FileStore {
             buffer.truncate(got);
             let needed = record_len(&buffer);
             if needed <= got || got < want || needed > record::LEN_MAX {
-                self.window = Window { block: number, at: offset, content: buffer.into() };
+                self.window = Window::new(number, offset, buffer.into());
                 return Ok(self.window.content.clone());
             }
             want = needed;

@@ -112,6 +112,21 @@ fn a_file_cut_anywhere_loses_at_most_what_was_cut() {
 }
 
 /// It was still counted in its subject once.
+/// What is in the log alone goes with its end, but no stream does.
+#[test]
+fn a_stream_that_was_just_made_does_not_need_the_log() {
+    let disk = Arc::new(Disk::default());
+    let first = engine(&disk, 5);
+    let store = create(&first);
+    let disk = disk.copy();
+    drop((store, first));
+    for path in ["js/log.1", "js/log.2"] {
+        disk.change(path, |content| content.truncate(4096));
+    }
+    let mut store = reopen(&engine(&disk, 6));
+    assert_eq!(add(&mut *store, "s.1", b"more"), 1);
+}
+
 #[test]
 fn a_message_that_is_found_damaged_when_it_is_read_counts_nowhere() {
     let disk = filled(true);
