@@ -1,9 +1,12 @@
-//! The stream layer over natsd's files, and a crash at a random step of the disk: publishes with message ids, deletes,
-//! purges, acknowledgements and updates of the configuration. After it every acknowledged message is there with its
-//! content and sequence, nothing deleted is back, a message is known as a duplicate, and a consumer gets again what
-//! was not acknowledged, but nothing that surely was.
+//! The stream layer over natsd's files, and a crash at a random step of the disk: publishes with message ids, atomic
+//! batches, deletes, purges, acknowledgements and updates of the configuration, under all retentions and limits
+//! (`shape`). After it every acknowledged message is there with its content and sequence, a batch as a whole or not at
+//! all, nothing deleted is back, limits hold, a message is known as a duplicate, and a consumer gets again what was not
+//! acknowledged, but nothing that surely was.
 //!
 //! `NATSD_CRASH_RUNS` says how many runs; `NATSD_CRASH_SEED=n` replays one.
+
+mod shape;
 
 use crate::crash::{campaign, setting};
 use crate::disk::Disk;
@@ -13,8 +16,9 @@ use natsd_jetstream::context::Interest;
 use natsd_jetstream::outbox::Outbox;
 use natsd_jetstream::store::StoreEngine;
 use natsd_jetstream::stream::{Call, Home, Inbound, Stream};
-use natsd_jetstream::wire::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use natsd_jetstream::wire::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use shape::{Sent, Settings, Shape, State};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -28,10 +32,12 @@ fn crashes_of_streams() {
     let runs = setting("NATSD_CRASH_RUNS").unwrap_or(RUNS);
     campaign("crashes_of_streams", runs, |seed| {
         let disk = Disk::new(seed);
+        let mut random = Random::new(seed);
         let world = World {
             kind: File { disk: disk.clone(), seed },
             disk,
-            random: Random::new(seed),
+            shape: Shape::draw(&mut random),
+            random,
             now_ns: 1_767_225_600 * SECOND_NS,
             is_there: false,
             states: vec![State::default()],
@@ -41,26 +47,10 @@ fn crashes_of_streams() {
     });
 }
 
-/// A stream and its consumer, as clients know them.
-#[derive(Clone, Debug, Default)]
-struct State {
-    messages: BTreeMap<u64, Sent>,
-    last_seq: u64,
-    description: String,
-    acked: BTreeSet<u64>,
-    has_consumer: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Sent {
-    subject: String,
-    id: String,
-    payload: String,
-}
-
 struct World {
     kind: File,
     disk: Arc<Disk>,
+    shape: Shape,
     random: Random,
     now_ns: i64,
     /// The stream was made, and a client was told.
@@ -92,7 +82,8 @@ impl World {
         if let Err(panic) = outcome {
             let from = self.told.len().saturating_sub(60);
             println!(
-                "seed {seed}, of {} things done:\n  {}",
+                "seed {seed}, {:?}, of {} things done:\n  {}",
+                self.shape,
                 self.told.len(),
                 self.told[from..].join("\n  ")
             );
@@ -174,14 +165,18 @@ impl World {
             1 => self.purge(stream)?,
             2 => self.update(stream)?,
             3..=6 => self.consume(stream)?,
+            // It refuses single messages of it as well, and that is another test.
+            7 if !self.shape.refuses() => self.publish_batch(stream)?,
             _ => self.publish(stream)?,
         }
         if self.random.one_in(4) { Ok(()) } else { self.commit(stream) }
     }
 
     fn create(&mut self, engine: &dyn StoreEngine) -> Result<Stream, Off> {
-        self.told.push("create".to_owned());
-        let config = config("");
+        let settings = self.shape.settings(&mut self.random);
+        self.told.push(format!("create with {:?}", settings.limits));
+        let config = self.shape.config(&settings);
+        self.states = vec![State { config: settings, ..State::default() }];
         let (settings, meta) = Stream::plan(&config, self.now_ns);
         let store = engine.create("A", "S", &settings, &meta);
         let store = self.ok(store)?;
@@ -199,31 +194,63 @@ impl World {
         self.commit(stream)
     }
 
-    fn publish(&mut self, stream: &mut Stream) -> Result<(), Off> {
+    fn message(&mut self) -> Sent {
         let len = if self.random.one_in(30) { self.random.below(20_000) } else { self.random.below(100) };
-        let sent = Sent {
+        Sent {
             subject: format!("s.{}", self.random.below(4)),
             id: format!("id{}", self.random.next()),
             payload: "x".repeat(len as usize),
-        };
+            batch: String::new(),
+        }
+    }
+
+    fn publish(&mut self, stream: &mut Stream) -> Result<(), Off> {
+        let sent = self.message();
         let (seq, answer) = (self.now().last_seq + 1, self.send(stream, &sent));
-        self.told.push(format!("publish {len} bytes to {}: {answer}", sent.subject));
+        self.told.push(format!("publish {} bytes to {}: {answer}", sent.payload.len(), sent.subject));
+        if self.shape.refuses() && self.now().is_full() {
+            assert!(answer.contains("maximum messages exceeded"), "{answer}");
+            return if self.disk.faults.is_off() { Err(Off) } else { Ok(()) };
+        }
         if answer != format!("{{\"stream\":\"S\",\"seq\":{seq}}}") {
             return self.ok(Err(answer));
         }
-        self.change(|state| {
-            state.last_seq = seq;
-            state.messages.insert(seq, sent);
-        });
+        self.change(|state| state.add(sent));
+        Ok(())
+    }
+
+    /// All of it or nothing.
+    fn publish_batch(&mut self, stream: &mut Stream) -> Result<(), Off> {
+        let (count, id) = (self.random.between(1, 6), format!("batch{}", self.random.next()));
+        let mut batch = Vec::new();
+        let mut answer = String::new();
+        for n in 1..=count {
+            let last = if n == count { "Nats-Batch-Commit: 1\r\n" } else { "" };
+            let lines = format!("Nats-Batch-Id: {id}\r\nNats-Batch-Sequence: {n}\r\n{last}");
+            let sent = Sent { batch: lines, ..self.message() };
+            answer = self.send(stream, &sent);
+            batch.push(sent);
+            if n < count && !answer.is_empty() {
+                break;
+            }
+        }
+        let seq = self.now().last_seq + count;
+        self.told.push(format!("batch of {count}: {answer}"));
+        if answer != format!("{{\"stream\":\"S\",\"seq\":{seq},\"batch\":\"{id}\",\"count\":{count}}}") {
+            return self.ok(Err(answer));
+        }
+        self.change(|state| batch.into_iter().for_each(|sent| state.add(sent)));
         Ok(())
     }
 
     fn send(&mut self, stream: &mut Stream, sent: &Sent) -> String {
-        let headers = format!("NATS/1.0\r\nNats-Msg-Id: {}\r\n\r\n", sent.id);
+        let headers = sent.headers();
         let (subject, headers) = (sent.subject.as_bytes(), headers.as_bytes());
         let message = Inbound { subject, reply: b"reply", headers, payload: sent.payload.as_bytes() };
         let (_, out) = self.call(|call| stream.publish(&message, call));
-        out.iter().map(|post| String::from_utf8_lossy(post.payload()).into_owned()).collect()
+        // Advisories are for others.
+        let answers = out.iter().filter(|post| post.match_subject() == b"reply");
+        answers.map(|post| String::from_utf8_lossy(post.payload()).into_owned()).collect()
     }
 
     fn delete(&mut self, stream: &mut Stream) -> Result<(), Off> {
@@ -259,11 +286,12 @@ impl World {
     }
 
     fn update(&mut self, stream: &mut Stream) -> Result<(), Off> {
-        let description = format!("description {}", self.random.below(1000));
-        self.told.push(description.clone());
-        let done = self.call(|call| stream.update(config(&description), call)).0;
+        let settings = self.shape.settings(&mut self.random);
+        self.told.push(format!("update to {settings:?}"));
+        let config = self.shape.config(&settings);
+        let done = self.call(|call| stream.update(config, call)).0;
         self.ok(done)?;
-        self.change(|state| state.description = description);
+        self.change(|state| state.update(settings));
         Ok(())
     }
 
@@ -276,8 +304,12 @@ impl World {
             }
             self.told.push(format!("ack {seq}"));
             self.call(|call| stream.ack(ack.as_bytes(), b"", b"", call));
+            let drops_acked = self.shape.drops_acked();
             self.change(|state| {
                 state.acked.insert(seq);
+                if drops_acked {
+                    state.messages.remove(&seq);
+                }
             });
         }
         if self.disk.faults.is_off() { Err(Off) } else { Ok(()) }
@@ -310,8 +342,9 @@ impl World {
         let recovered = self.call(|call| Stream::recover(&found.meta, &Home::default(), store, call)).0;
         let mut stream = recovered.unwrap();
         let mut now = self.check_messages(&mut stream);
-        now.description = stream.config().description.clone();
-        assert!(self.states.iter().any(|state| state.description == now.description), "{}", now.description);
+        now.config = Settings::of(stream.config());
+        assert!(self.states.iter().any(|state| state.config == now.config), "{:?}", now.config);
+        now.check_limits();
         now.has_consumer = stream.consumer_count() == 1;
         assert!(self.states.iter().any(|state| state.has_consumer == now.has_consumer), "the consumer");
         if now.has_consumer {
@@ -330,15 +363,17 @@ impl World {
     fn check_messages(&self, stream: &mut Stream) -> State {
         let store = stream.store();
         let last_seq = store.state().last_seq;
-        let lasts = self.states.iter().map(|state| state.last_seq);
-        let (least, most) = (lasts.clone().min().unwrap(), lasts.max().unwrap());
-        assert!((least..=most).contains(&last_seq), "last {last_seq} of {least} to {most}");
+        let lasts: Vec<u64> = self.states.iter().map(|state| state.last_seq).collect();
+        // Anything else would be a part of a batch.
+        assert!(lasts.contains(&last_seq), "last {last_seq} of {lasts:?}");
+        let most = lasts.into_iter().max().unwrap();
         let mut now = State { last_seq, ..State::default() };
         for seq in 1..=most + 1 {
             let found = store.load(seq).unwrap().map(|message| Sent {
                 subject: String::from_utf8_lossy(&message.subject).into_owned(),
-                id: id_of(&message.headers),
+                id: line_of(&message.headers, "Nats-Msg-Id: "),
                 payload: String::from_utf8_lossy(&message.payload).into_owned(),
+                batch: batch_of(&message.headers),
             });
             let was = self.states.iter().any(|state| state.messages.get(&seq) == found.as_ref());
             assert!(was, "{seq} is {found:?}; lost {:?}", store.state().lost_seqs);
@@ -358,8 +393,8 @@ impl World {
         assert!(again.is_empty(), "{again:?} were acknowledged, and come again");
         for seq in now.messages.keys() {
             assert!(
-                came.contains(seq) || tried.contains(seq),
-                "{seq} was never acknowledged, and does not come"
+                came.contains(seq) || tried.contains(seq) && !self.shape.drops_acked(),
+                "{seq} was never acknowledged, or should be gone, and does not come"
             );
         }
         // What did not survive gives its sequence to another message.
@@ -371,31 +406,21 @@ impl World {
         let there: Vec<(u64, Sent)> =
             self.now().messages.iter().rev().take(20).map(|(seq, sent)| (*seq, sent.clone())).collect();
         for (seq, sent) in there {
+            let sent = Sent { batch: String::new(), ..sent };
             let answer = self.send(stream, &sent);
             assert_eq!(answer, format!("{{\"stream\":\"S\",\"seq\":{seq},\"duplicate\": true}}"));
         }
     }
 }
 
-fn id_of(headers: &[u8]) -> String {
+fn line_of(headers: &[u8], name: &str) -> String {
     let text = String::from_utf8_lossy(headers);
-    let line = text.lines().find_map(|line| line.strip_prefix("Nats-Msg-Id: "));
-    line.unwrap_or_default().to_owned()
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
 }
 
-fn config(description: &str) -> StreamConfig {
-    StreamConfig {
-        name: "S".to_owned(),
-        description: description.to_owned(),
-        subjects: vec!["s.>".to_owned()],
-        max_msgs: -1,
-        max_bytes: -1,
-        max_msgs_per_subject: -1,
-        max_msg_size: -1,
-        // No test takes so long.
-        duplicate_window: 100_000 * SECOND_NS,
-        ..StreamConfig::default()
-    }
+fn batch_of(headers: &[u8]) -> String {
+    let text = String::from_utf8_lossy(headers);
+    text.lines().filter(|line| line.starts_with("Nats-Batch-")).map(|line| format!("{line}\r\n")).collect()
 }
 
 fn consumer() -> ConsumerConfig {
