@@ -1,7 +1,9 @@
-//! The files of streams, seen from outside: encrypted ones say nothing (G1.2), compressed ones are smaller (G1.3).
+//! The files of streams, seen from outside: encrypted ones say nothing (G1.2), compressed ones are smaller (G1.3), and
+//! damage to them is told.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use natsd_tests::jetstream::JetStream;
+use natsd_tests::monitored::Monitored;
 use natsd_tests::server::{Folder, natsd};
 use natsd_tests::{Launch, PATIENCE, Server};
 use rustix::process::Signal;
@@ -124,4 +126,41 @@ fn a_compressed_stream_takes_less_room_and_is_there_after_a_restart() {
     let (plain, compressed) = (bytes("none"), bytes("s2"));
     assert!(plain > 600 * 32 * 1000, "{plain}");
     assert!(compressed < plain * 3 / 4, "{compressed} of {plain}");
+}
+
+/// Whoever looks at the health of the server, at its streams, at the stream itself, or at the log sees it.
+#[test]
+fn damage_is_told_wherever_someone_looks() {
+    let folder = Folder::new();
+    let server = start(&folder, "");
+    fill(&mut join(&server));
+    stop(server);
+    let blocks = files(folder.path()).into_iter().filter(|(path, _)| path.ends_with(".blk"));
+    for (path, mut content) in blocks {
+        let place = content.windows(SECRET.len()).position(|window| window == SECRET.as_bytes()).unwrap();
+        content[place..place + 8].fill(b'?');
+        std::fs::write(path, content).unwrap();
+    }
+    let launch = Launch::new(natsd()).config(format!("http: \"127.0.0.1:-1\"\n{}", config(&folder, "")));
+    let monitored = Monitored::of(launch.start());
+    let health = monitored.get("/healthz");
+    assert_eq!(health.status, 200, "what is left is served");
+    assert_eq!(
+        health.json(),
+        json!({"status": "ok", "warnings": ["plugin `jetstream`: damaged: messages of $G/streams/S"]})
+    );
+    let info = join(&monitored.server).api("STREAM.INFO.S", &json!(null)).unwrap();
+    assert_eq!(
+        (&info["state"]["messages"], &info["state"]["lost"]["msgs"]),
+        (&json!(49), &json!([1])),
+        "{info}"
+    );
+    let jsz = monitored.json("/jsz?streams=1");
+    let state = &jsz["account_details"][0]["stream_detail"][0]["state"];
+    assert_eq!(state["lost"]["msgs"], json!([1]), "{state}");
+    let told = monitored
+        .server
+        .log()
+        .wait(0, PATIENCE, |line| line.contains("damage took 1 messages").then_some(()));
+    assert!(told.is_some(), "the log says nothing");
 }

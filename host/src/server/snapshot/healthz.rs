@@ -1,7 +1,8 @@
 //! `/healthz`: whether clients are accepted, and what plugins say of themselves and of what they keep (MON-110 to
 //! MON-120).
 //!
-//! The answer is the one of requests over `$SYS`, with `status_code`; over HTTP that becomes the status.
+//! The answer is the one of requests over `$SYS`, with `status_code`; over HTTP that becomes the status. What a plugin
+//! says that is well, such as that damage took some messages, is among the `warnings`: no reason to send clients away.
 
 use super::parts_of_plugins;
 use crate::conn::Context;
@@ -14,7 +15,15 @@ pub fn healthz(context: &Context, plugins: &Plugins, params: &Value) -> Value {
     if params["js-enabled"] == true {
         tracing::warn!("Healthcheck: js-enabled deprecated, use js-enabled-only instead");
     }
-    let problems = problems(context, plugins, params);
+    let mut answer = judged(problems(context, plugins, params), params);
+    let warnings: Vec<Value> = plugins.facts().iter().filter_map(warning).collect();
+    if !warnings.is_empty() {
+        answer["warnings"] = warnings.into();
+    }
+    answer
+}
+
+fn judged(problems: Vec<Value>, params: &Value) -> Value {
     let Some(first) = problems.first() else { return json!({ "status": "ok", "status_code": 200 }) };
     let code = first["status_code"].as_u64().unwrap_or(SERVER_ERROR);
     if params["details"] == true {
@@ -74,6 +83,11 @@ fn unwell(plugin: &PluginFacts) -> Option<Value> {
         let error = format!("plugin `{}` is unwell: {}", plugin.name, plugin.health);
         json!({ "status_code": UNAVAILABLE, "type": "PLUGIN", "error": error })
     })
+}
+
+fn warning(plugin: &PluginFacts) -> Option<Value> {
+    let speaks = plugin.healthy && plugin.state == "started" && !plugin.health.is_empty();
+    speaks.then(|| format!("plugin `{}`: {}", plugin.name, plugin.health).into())
 }
 
 fn without_code(mut problem: Value) -> Value {
