@@ -6,8 +6,11 @@
 
 use super::record::{self, Bad};
 
-/// Longer records are not mended: trying their bits would take too long (this long, some tens of milliseconds).
-const LEN_MAX: usize = 4096;
+/// Records of messages with more content are not mended: trying their bits would take too long (this long, some tens of
+/// milliseconds).
+const CONTENT_MAX: usize = 4096;
+/// With what a record has beside the content.
+const LEN_MAX: usize = CONTENT_MAX + 64;
 /// Bits of the length and its check.
 const HEAD_BITS: usize = 48;
 /// Places that are tried in a file: where more is wrong, it was not a bit here and there.
@@ -67,7 +70,7 @@ fn try_bit(record: &mut [u8], bit: usize, place: u64, salt: u64) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{LEN_MAX, mend};
+    use super::{CONTENT_MAX, LEN_MAX, mend};
     use crate::store::file::record::{HEAD, push, read};
 
     #[test]
@@ -86,6 +89,16 @@ mod tests {
                 assert_eq!(mend(&damaged, bad, 40, 7), None, "bit {bit} and another");
             }
         }
+    }
+
+    #[test]
+    fn the_longest_content_that_is_mended_may_have_all_of_its_record_around_it() {
+        let mut file = Vec::new();
+        push(&mut file, 0, 7, 3, |out| out.resize(out.len() + CONTENT_MAX + 20, 1));
+        let whole = file.clone();
+        file[4000] ^= 1;
+        let bad = read(&file, 0, 0, 7).unwrap_err();
+        assert_eq!(mend(&file, bad, 0, 7), Some(whole));
     }
 
     #[test]
