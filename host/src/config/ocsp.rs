@@ -1,7 +1,8 @@
-//! `ocsp` and `ocsp_cache` (CFG-260, CFG-261).
+//! `ocsp`, `ocsp_cache` (CFG-260, CFG-261) and `ocsp_peer` of a tls block (CFG-253).
 //!
 //! Not here: whether a certificate asks for a stapled response (`tls`). Peers' certificates are not checked by OCSP
-//! yet (`ocsp_peer` is refused), so the cache has nothing to keep; it is read, so that a mistake is found.
+//! yet (an `ocsp_peer` that asks for it is refused), so the cache has nothing to keep; both are read, so that a mistake
+//! is found.
 
 use super::duration;
 use super::fields::{DURATION_REMEDY, Field, fields};
@@ -87,4 +88,49 @@ pub(super) fn read_cache(field: &Field<'_>) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// `ocsp_peer` of a tls block (CFG-253): whether peers are to be checked.
+pub(super) fn read_peer(field: &Field<'_>) -> Result<bool, Problem> {
+    let map = match &field.node.value {
+        Value::Bool(verify) => return Ok(*verify),
+        Value::Map(map) => map,
+        // nats-server always calls it a map: that is the block around it.
+        _ => {
+            let text = "error parsing ocsp peer config: unsupported type map[string]interface {}";
+            return Err(field.problem(text).remedy("use true, false or a map"));
+        }
+    };
+    let mut verify = false;
+    for entry in fields(map) {
+        match (entry.name.as_str(), &entry.node.value) {
+            ("verify", Value::Bool(on)) => verify = *on,
+            ("warn_only" | "unknown_is_good" | "allow_when_ca_unreachable", Value::Bool(_)) => {}
+            ("ca_timeout" | "allowed_clockskew" | "cache_ttl_when_next_update_unset", _) => seconds(&entry)?,
+            _ => {
+                let text = format!("error parsing tls peer config, unknown field [{:?}]", entry.key);
+                return Err(entry.problem(text).remedy(
+                    "the fields are verify, warn_only, unknown_is_good, allow_when_ca_unreachable (true or false), \
+                     ca_timeout, allowed_clockskew and cache_ttl_when_next_update_unset (times)",
+                ));
+            }
+        }
+    }
+    Ok(verify)
+}
+
+/// A time of `ocsp_peer`: seconds or a duration, of which a negative one leaves the default.
+fn seconds(field: &Field<'_>) -> Result<(), Problem> {
+    let wrong = |cause: &str| {
+        let text = format!("error parsing tls peer config, conversion error: {cause}");
+        field.problem(text).remedy(DURATION_REMEDY)
+    };
+    match &field.node.value {
+        Value::Integer(_) | Value::Float(_) => Ok(()),
+        Value::String(text) => duration::parse(text).map(drop).map_err(|cause| match field.name.as_str() {
+            "allowed_clockskew" => wrong("unexpected type"),
+            _ => wrong(&cause),
+        }),
+        _ => Err(wrong("unexpected type")),
+    }
 }

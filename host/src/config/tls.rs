@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::authorization::timeout;
 use super::duration;
 use super::fields::{Field, fields};
+use super::ocsp;
 use super::options::{HandshakeFirst, TlsOptions, TlsVersion};
 use super::parse::go_io_text;
 use super::problem::Problem;
@@ -88,7 +89,7 @@ impl Block {
             "verify_cert_and_check_known_urls" => Err(field
                 .problem("verify_cert_and_check_known_urls not supported in this context")
                 .remedy("it belongs in the tls block of cluster or gateway")),
-            "ocsp_peer" if matches!(field.node.value, Value::Bool(false)) => Ok(()),
+            "ocsp_peer" if !ocsp::read_peer(field)? => Ok(()),
             "ocsp_peer" => Err(field.unsupported("OCSP")),
             "cert_store" | "cert_match_by" | "cert_match" | "ca_certs_match" | "cert_match_skip_invalid" => {
                 Err(field
