@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use natsd_tests::server::natsd;
+use natsd_tests::server::{Folder, natsd};
 use natsd_tests::{Client, Launch, PATIENCE};
 
 #[test]
@@ -27,4 +28,19 @@ fn secrets_among_the_arguments_are_not_logged() {
     client.sync();
     assert!(server.log().wait_for("PONG", PATIENCE), "{}", server.log().text());
     assert!(!server.log().contains("s3cret"), "{}", server.log().text());
+}
+
+#[test]
+fn the_ports_file_has_the_name_that_the_server_was_started_by() {
+    // CFG-331. Test suites of clients start what the path calls `nats-server`, and read `nats-server_<pid>.ports`.
+    let folder = Folder::new();
+    let link = folder.path().join("nats-server");
+    std::os::unix::fs::symlink(natsd(), &link).unwrap();
+    let server = Launch::new(&link).config("ports_file_dir: \"{{dir}}\"\n").start();
+    let file = server.dir().join(format!("nats-server_{}.ports", server.pid()));
+    let deadline = Instant::now() + PATIENCE;
+    while !file.exists() {
+        assert!(Instant::now() < deadline, "no {}", file.display());
+        std::thread::yield_now();
+    }
 }

@@ -5,6 +5,7 @@
 //! nothing per receiver. Subjects that no cache knows are noted and resolved together.
 
 use super::gate::Passing;
+use super::inside::Stretch;
 use super::names::{Across, Shown};
 use super::receiver::Receiver;
 use crate::account::Account;
@@ -142,6 +143,8 @@ pub struct Chunk {
     pub(super) shown: Shown,
     /// Items that have more to say than fits an item, by their lines.
     pub(super) across: Vec<Across>,
+    /// What plugins and gates get, while it is put in order.
+    pub(super) stretches: Vec<Stretch>,
     /// What gates got.
     pub(super) passing: Vec<Arc<Passing>>,
     pub(super) scratch: Vec<u8>,

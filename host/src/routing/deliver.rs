@@ -2,9 +2,8 @@
 
 use super::chunk::{Chunk, Counted, Guard, Record, Sender};
 use super::format::{Form, Piece, format};
-use super::gate::Gate;
 use super::outbound::Outbound;
-use super::receiver::{Delivery, InlineSubscriber, Receiver, Role};
+use super::receiver::{Receiver, Role};
 use super::subscriptions;
 use crate::interest::sid::Sid;
 use crate::proto::error::ClosedReason;
@@ -40,23 +39,23 @@ impl Chunk {
             return None;
         }
         let mut stall = None;
+        let mut inside = 0;
         for k in 0..self.slots_used {
             let slot = &mut self.slots[k];
+            if !matches!(slot.receiver.as_ref().map(|receiver| &receiver.role), Some(Role::Connection)) {
+                inside += 1;
+                continue;
+            }
             let Some(receiver) = slot.receiver.take() else { continue };
             let mut records = std::mem::take(&mut slot.records);
-            match &receiver.role {
-                Role::Inline(subscriber) => {
-                    self.call(&receiver, subscriber.as_ref(), &mut records, buf, sender);
-                }
-                Role::Gate(gate) => self.call_gate(&receiver, gate, &mut records, buf),
-                Role::Connection => {
-                    if self.deliver_to(&receiver, &mut records, buf, sender) {
-                        stall = Some(receiver);
-                    }
-                }
+            if self.deliver_to(&receiver, &mut records, buf, sender) {
+                stall = Some(receiver);
             }
             records.clear();
             self.slots[k].records = records;
+        }
+        if inside > 0 {
+            self.deliver_inside(inside, buf, sender);
         }
         self.reset();
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
@@ -111,7 +110,7 @@ impl Chunk {
     }
 
     /// Counts, and cuts what an UNSUB max does not leave. Gives the subscriptions that are spent.
-    fn account_for(&self, out: &mut Outbound, records: &mut Vec<Record>) -> Vec<(Sid, u32)> {
+    pub(super) fn account_for(&self, out: &mut Outbound, records: &mut Vec<Record>) -> Vec<(Sid, u32)> {
         let mut spent = vec![];
         let limited = out.has_limits();
         let (mut msgs, mut bytes) = (0u64, 0u64);
@@ -167,64 +166,6 @@ impl Chunk {
         } else {
             format(&self.items, &self.runs, records, &form, buf, &mut self.scratch, None);
             out.send(&self.scratch);
-        }
-    }
-
-    /// One call of a plugin's inline subscriber with all its messages.
-    fn call(
-        &self,
-        receiver: &Arc<Receiver>,
-        subscriber: &dyn InlineSubscriber,
-        records: &mut Vec<Record>,
-        buf: &[u8],
-        sender: &Sender,
-    ) {
-        let spent = {
-            let mut out = receiver.out.lock();
-            if out.closed().is_some() {
-                return;
-            }
-            self.account_for(&mut out, records)
-        };
-        let origin = sender.receiver.map_or(0, |r| r.cid);
-        let mut batch: [Delivery<'_>; 64] = [Delivery::EMPTY; 64];
-        let mut n = 0;
-        for r in records.iter() {
-            let first = self.runs[r.run as usize].0 as usize;
-            for item in &self.items[first..first + r.take as usize] {
-                let (headers, payload) =
-                    item.body.of(buf)[..item.size_bytes() as usize].split_at(item.header_len as usize);
-                let (subject, reply) = (self.shown.subject(r.shown, item, buf), item.reply.of(buf));
-                batch[n] = Delivery { index: r.index, origin, subject, reply, headers, payload };
-                n += 1;
-                if n == batch.len() {
-                    subscriber.deliver(&batch);
-                    n = 0;
-                }
-            }
-        }
-        if n > 0 {
-            subscriber.deliver(&batch[..n]);
-        }
-        for (sid, index) in spent {
-            subscriptions::remove_spent(receiver, sender.account, sid, index);
-        }
-    }
-
-    fn call_gate(
-        &mut self,
-        receiver: &Receiver,
-        gate: &Arc<dyn Gate>,
-        records: &mut Vec<Record>,
-        buf: &[u8],
-    ) {
-        self.account_for(&mut receiver.out.lock(), records);
-        for r in records.iter() {
-            let first = self.runs[r.run as usize].0 as usize;
-            for at in first..first + r.take as usize {
-                let item = self.items[at];
-                self.pass(gate, &item, r.shown, buf);
-            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod deliver;
 pub mod format;
 pub mod gate;
+mod inside;
 mod lookup;
 mod names;
 pub mod outbound;

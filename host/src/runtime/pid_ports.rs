@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::ports::Ports;
+use super::process::exe_name;
 
 #[derive(Debug, Error)]
 pub enum PidPortsError {
@@ -29,11 +30,10 @@ pub fn write_pid(path: &Path) -> Result<(), PidPortsError> {
 pub struct PortsFile(PathBuf);
 
 impl PortsFile {
-    /// Writes `<program>_<pid>.ports` into `dir`. Readers never see half of it.
+    /// Writes `<program>_<pid>.ports` into `dir`, named as the program was started: tools that start natsd through a
+    /// link called `nats-server` look for a file of that name. Readers never see half of it.
     pub fn write(dir: &Path, ports: &Ports) -> Result<Self, PidPortsError> {
-        let program = std::env::current_exe().ok();
-        let program = program.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-        let path = dir.join(format!("{}_{}.ports", program.unwrap_or("natsd"), std::process::id()));
+        let path = dir.join(format!("{}_{}.ports", exe_name(), std::process::id()));
         let unfinished = path.with_extension("ports.tmp");
         write(&unfinished, PORTS_FILE_MODE, &ports.to_json())
             .and_then(|()| fs::rename(&unfinished, &path))
