@@ -7,6 +7,19 @@ use crate::outbox::{Content, Post};
 use crate::store::{Loaded, StoreError};
 use crate::wire::{AckPolicy, PriorityPolicy, ReplayPolicy};
 
+/// A message to deliver.
+#[derive(Clone, Copy)]
+struct Due {
+    /// The number of this delivery.
+    deliveries: u64,
+    /// It was delivered before, maybe to nobody.
+    again: bool,
+}
+
+impl Due {
+    const NEW: Due = Due { deliveries: 1, again: false };
+}
+
 /// Who gets the next message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -46,25 +59,27 @@ impl Consumer {
         if !self.has_taker(ctx) {
             return false;
         }
-        let deliveries = match self.next_message(ctx, message) {
-            Ok(Some(deliveries)) => deliveries,
+        let due = match self.next_message(ctx, message) {
+            Ok(Some(due)) => due,
             // The stream finds out at its next write or read.
             Ok(None) | Err(_) => return false,
         };
-        let Some(target) = self.taker(message, deliveries, ctx) else {
-            self.put_back(message.seq, deliveries);
+        let Some(target) = self.taker(message, due.deliveries, ctx) else {
+            if due.again {
+                self.again.insert(message.seq);
+            }
             return false;
         };
-        self.send(message, deliveries, target, ctx, acked);
+        self.send(message, due, target, ctx, acked);
         true
     }
 
-    /// A message due again, else a new one: the number of this delivery.
+    /// A message due again, else a new one.
     fn next_message(
         &mut self,
         ctx: &mut Context<'_>,
         message: &mut Loaded,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<Due>, StoreError> {
         while let Some(seq) = self.again.pop_first() {
             let deliveries = self.counts.get(&seq).copied().unwrap_or(1) + 1;
             let max = self.config.max_deliver;
@@ -73,7 +88,7 @@ impl Consumer {
                 continue;
             }
             match ctx.store.load_into(seq, message) {
-                Ok(true) => return Ok(Some(deliveries)),
+                Ok(true) => return Ok(Some(Due { deliveries, again: true })),
                 Ok(false) | Err(StoreError::Damaged { .. }) => {
                     self.forget(seq);
                     self.changes.acknowledged(seq);
@@ -88,7 +103,7 @@ impl Consumer {
         }
         while let Some(&seq) = self.chosen.front() {
             match ctx.store.load_into(seq, message) {
-                Ok(true) => return Ok(Some(1)),
+                Ok(true) => return Ok(Some(Due::NEW)),
                 Ok(false) | Err(StoreError::Damaged { .. }) => {
                     self.chosen.pop_front();
                     self.num_pending = self.num_pending.saturating_sub(1);
@@ -100,29 +115,23 @@ impl Consumer {
             return Ok(None);
         }
         if ctx.store.next_into(&self.filter, self.next_seq, message)? {
-            return Ok(Some(1));
+            return Ok(Some(Due::NEW));
         }
         self.num_pending = 0;
         Ok(None)
     }
 
-    fn put_back(&mut self, seq: u64, deliveries: u64) {
-        if deliveries > 1 {
-            self.again.insert(seq);
-        }
-    }
-
     fn send(
         &mut self,
         message: &Loaded,
-        deliveries: u64,
+        Due { deliveries, again }: Due,
         target: Target,
         ctx: &mut Context<'_>,
         acked: &mut Vec<u64>,
     ) {
         let seq = message.seq;
         let waits = self.acks() && self.config.ack_policy != AckPolicy::FlowControl || self.waits_for_flow();
-        if deliveries == 1 {
+        if !again {
             self.advance(seq);
             self.num_pending = self.num_pending.saturating_sub(1);
             self.changes.delivered(seq, waits);
@@ -179,11 +188,15 @@ impl Consumer {
         } else if let Some(push) = &mut self.push {
             push.set_active(false);
         }
-        if self.pending.get(&delivery.stream_seq).is_some_and(|p| p.consumer_seq == delivery.consumer_seq) {
-            self.again.insert(delivery.stream_seq);
-        } else if !self.acks() && delivery.stream_seq < self.next_seq {
+        let seq = delivery.stream_seq;
+        if self.pending.get(&seq).is_some_and(|p| p.consumer_seq == delivery.consumer_seq) {
+            let deliveries = self.counts.entry(seq).or_insert(1);
+            *deliveries = deliveries.saturating_sub(1);
+            self.changes.undelivered(seq);
+            self.again.insert(seq);
+        } else if !self.acks() && seq < self.next_seq {
             // Nobody acknowledges: the place itself goes back.
-            self.next_seq = self.next_seq.min(delivery.stream_seq);
+            self.next_seq = self.next_seq.min(seq);
             self.delivered.stream_seq = self.next_seq - 1;
             self.delivered.consumer_seq = self.delivered.consumer_seq.min(delivery.consumer_seq - 1);
             self.floor = self.delivered;

@@ -47,6 +47,8 @@ struct Request {
     expires_ns: i64,
     heartbeat_ns: i64,
     last_sent_ns: i64,
+    /// When its client was last seen to listen.
+    heard_ns: i64,
     body: Box<Body>,
     no_wait: bool,
     priority: i64,
@@ -66,6 +68,13 @@ struct Pin {
     id: String,
     since_ns: i64,
     used_ns: i64,
+}
+
+impl Request {
+    /// It does not wait, or has got something: when nothing more comes it is over.
+    fn ends_without_messages(&self) -> bool {
+        self.no_wait && (self.delivered > 0 || self.expires_ns == i64::MAX)
+    }
 }
 
 impl Pulls {
@@ -149,8 +158,7 @@ impl Pulls {
         }
         let mut kept = VecDeque::new();
         for request in std::mem::take(&mut self.waiting) {
-            let ends = request.no_wait && (request.delivered > 0 || request.expires_ns == i64::MAX);
-            if ends {
+            if request.ends_without_messages() {
                 end(&request.reply, "404 No Messages", None, ctx);
             } else {
                 kept.push_back(request);
@@ -171,6 +179,11 @@ impl Pulls {
             if request.expires_ns <= ctx.now_ns {
                 used = true;
                 end(&request.reply, "408 Request Timeout", Some(&request), ctx);
+                continue;
+            }
+            // JC-123: also at max_ack_pending, where more messages are there.
+            if request.ends_without_messages() {
+                end(&request.reply, "404 No Messages", None, ctx);
                 continue;
             }
             if request.heartbeat_ns > 0 && request.last_sent_ns + request.heartbeat_ns <= ctx.now_ns {
@@ -269,6 +282,7 @@ impl Consumer {
             expires_ns: if body.expires > 0 { ctx.now_ns.saturating_add(body.expires) } else { i64::MAX },
             heartbeat_ns: body.idle_heartbeat.max(0),
             last_sent_ns: ctx.now_ns,
+            heard_ns: 0,
             no_wait: body.no_wait,
             body: Box::new(body),
             priority,
@@ -359,7 +373,18 @@ impl Consumer {
         }
         loop {
             let at = self.next_request(ctx)?;
-            let bytes_max = self.pulls.waiting.get(at)?.remaining_bytes;
+            let request = self.pulls.waiting.get_mut(at)?;
+            // JC-129: who does not listen any more gets nothing, and no delivery is counted. Once in a round is often
+            // enough; who leaves later is found out when the message goes.
+            if request.heard_ns != ctx.now_ns {
+                if !ctx.interest.has(&request.reply, b"") {
+                    self.pulls.waiting.remove(at);
+                    self.pulls.find_deadline();
+                    continue;
+                }
+                request.heard_ns = ctx.now_ns;
+            }
+            let bytes_max = request.remaining_bytes;
             if bytes_max.is_some_and(|bytes| bytes < self.size_of(message, deliveries, ctx)) {
                 let request = self.pulls.waiting.remove(at)?;
                 end(&request.reply, "409 Message Size Exceeds MaxBytes", Some(&request), ctx);

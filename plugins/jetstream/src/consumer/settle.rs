@@ -248,7 +248,7 @@ impl Consumer {
             return if self.config.ack_wait > 0 { self.config.ack_wait } else { i64::MAX / 4 };
         }
         let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
-        let place = (deliveries as usize - 1).min(self.config.backoff.len() - 1);
+        let place = (deliveries as usize).saturating_sub(1).min(self.config.backoff.len() - 1);
         self.config.backoff[place]
     }
 

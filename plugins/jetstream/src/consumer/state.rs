@@ -34,6 +34,7 @@ const ACKNOWLEDGED: u8 = 3;
 const ACKNOWLEDGED_ALL: u8 = 4;
 const RESET: u8 = 5;
 const GIVEN_UP: u8 = 6;
+const UNDELIVERED: u8 = 7;
 
 /// Changes that the store has not been told of.
 pub(super) struct Changes {
@@ -64,6 +65,11 @@ impl Changes {
 
     pub fn delivered_again(&mut self, stream_seq: u64) {
         self.push(DELIVERED_AGAIN, &[stream_seq]);
+    }
+
+    /// Nobody got the last delivery of a message: it does not count.
+    pub fn undelivered(&mut self, stream_seq: u64) {
+        self.push(UNDELIVERED, &[stream_seq]);
     }
 
     pub fn acknowledged(&mut self, stream_seq: u64) {
@@ -205,6 +211,10 @@ impl Consumer {
                 if let Some(pending) = self.pending.get_mut(&seq) {
                     pending.consumer_seq = self.delivered.consumer_seq;
                 }
+            }
+            UNDELIVERED => {
+                let count = self.counts.entry(seq).or_insert(1);
+                *count = count.saturating_sub(1);
             }
             ACKNOWLEDGED => self.forget(seq),
             GIVEN_UP => {

@@ -4,7 +4,7 @@ use super::batch::Staged;
 use super::checks::{Rollup, store_failed};
 use super::ttl::Ttl;
 use super::{Call, Stream};
-use crate::filter::Filter;
+use crate::filter::{Filter, is_literal};
 use crate::store::{Flags, NewMessage, Purge, StoreError};
 use crate::wire::{ApiError, error};
 
@@ -168,7 +168,14 @@ impl Stream {
         call: &mut Call<'_>,
     ) -> Result<(), StoreError> {
         match record.rollup {
-            Some(Rollup::Subject) => self.limit_subject(record.subject, subject_messages, 1, call)?,
+            Some(Rollup::Subject) if is_literal(record.subject) => {
+                self.limit_subject(record.subject, subject_messages, 1, call)?;
+            }
+            // A client may publish to a subject with wildcards, as nats-py does to purge many keys of a bucket.
+            Some(Rollup::Subject) => {
+                let filter = Filter::new([record.subject]);
+                self.purge_now(&Purge { filter, before_seq: 0, keep: 1 }, call)?;
+            }
             Some(Rollup::All) => {
                 self.purge_now(&Purge { filter: Filter::all(), before_seq: 0, keep: 1 }, call)?;
             }
