@@ -1,18 +1,20 @@
 //! Pull requests: who waits for how much, and how each ends (JC-120 to JC-142, JC-160 to JC-164).
 
+mod pin;
+
+use self::pin::Pin;
 use super::Consumer;
 use super::deliver::Target;
 use super::push::idle_heartbeat;
 use crate::api::json::decode_leniently;
 use crate::api::shapes::CONSUMER_NEXT;
-use crate::context::{Context, unique_id};
+use crate::context::Context;
 use crate::duration;
 use crate::outbox::{Content, Post};
 use crate::store::Loaded;
 use crate::stream::headers;
-use crate::wire::{ApiError, PriorityPolicy, error};
+use crate::wire::PriorityPolicy;
 use serde::Deserialize;
-use serde_json::Map;
 use std::collections::VecDeque;
 
 /// What natsd's API can do (JS-006).
@@ -62,12 +64,6 @@ pub(super) struct Pulls {
     /// The least time at which something happens by itself.
     deadline_ns: Option<i64>,
     pin: Option<Box<Pin>>,
-}
-
-struct Pin {
-    id: String,
-    since_ns: i64,
-    used_ns: i64,
 }
 
 impl Request {
@@ -419,79 +415,6 @@ impl Consumer {
             }
             PriorityPolicy::PinnedClient => self.pinned_request(ctx),
         }
-    }
-
-    /// The pinned client's request; the first that waits becomes the pinned one when there is none (JC-162).
-    fn pinned_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
-        if self.pulls.pin.is_none() {
-            let first = self.pulls.waiting.iter().position(|request| request.body.id.is_empty())?;
-            let id = unique_id(ctx.random);
-            if let Some(request) = self.pulls.waiting.get_mut(first) {
-                request.body.id = id.clone();
-            }
-            let mut fields = Map::new();
-            fields.insert("account".to_owned(), ctx.stream.account.clone().into());
-            fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
-            fields.insert("consumer".to_owned(), self.config.name.clone().into());
-            let group = self.config.priority_groups.first().cloned().unwrap_or_default();
-            fields.insert("group".to_owned(), group.into());
-            fields.insert("pinned_id".to_owned(), id.clone().into());
-            self.pulls.pin = Some(Box::new(Pin { id, since_ns: ctx.now_ns, used_ns: ctx.now_ns }));
-            self.advise("PINNED", "consumer_group_pinned", fields, ctx);
-        }
-        let pin = self.pulls.pin.as_mut()?;
-        let at = self.pulls.waiting.iter().position(|request| request.body.id == pin.id)?;
-        pin.used_ns = ctx.now_ns;
-        Some(at)
-    }
-
-    /// When a pinned client that asks for nothing is one no more.
-    pub(super) fn pin_deadline_ns(&self) -> i64 {
-        let timeout = self.config.priority_timeout;
-        let Some(pin) = self.pulls.pin.as_ref().filter(|_| timeout > 0) else { return i64::MAX };
-        let waits = self.pulls.waiting.iter().any(|request| request.body.id == pin.id);
-        if waits { i64::MAX } else { pin.used_ns.saturating_add(timeout) }
-    }
-
-    pub(super) fn pin_timeout(&mut self, ctx: &mut Context<'_>) {
-        if self.pin_deadline_ns() <= ctx.now_ns {
-            self.drop_pin("timeout", ctx);
-        }
-    }
-
-    fn drop_pin(&mut self, reason: &str, ctx: &mut Context<'_>) {
-        let pin = self.pulls.pin.take();
-        let mut kept = VecDeque::new();
-        for request in std::mem::take(&mut self.pulls.waiting) {
-            if pin.as_ref().is_some_and(|pin| request.body.id == pin.id) {
-                end(&request.reply, "423 Nats-Wrong-Pin-Id", Some(&request), ctx);
-            } else {
-                kept.push_back(request);
-            }
-        }
-        self.pulls.waiting = kept;
-        self.pulls.find_deadline();
-        let mut fields = Map::new();
-        fields.insert("account".to_owned(), ctx.stream.account.clone().into());
-        fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
-        fields.insert("consumer".to_owned(), self.config.name.clone().into());
-        let group = self.config.priority_groups.first().cloned().unwrap_or_default();
-        fields.insert("group".to_owned(), group.into());
-        fields.insert("reason".to_owned(), reason.into());
-        self.advise("UNPINNED", "consumer_group_unpinned", fields, ctx);
-    }
-
-    /// JC-164.
-    pub fn unpin(&mut self, group: &str, ctx: &mut Context<'_>) -> Result<(), ApiError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "/_=-".contains(c);
-        if group.len() > 16 || !group.chars().all(allowed) {
-            return Err(error::CONSUMER_INVALID_GROUP_NAME);
-        }
-        if !self.config.priority_groups.iter().any(|own| own == group) {
-            return Err(error::CONSUMER_INVALID_PRIORITY_GROUP);
-        }
-        self.drop_pin("admin", ctx);
-        Ok(())
     }
 
     /// What a delivery counts for in a request's bytes (JC-124).
