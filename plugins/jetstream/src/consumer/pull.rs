@@ -249,11 +249,12 @@ impl Consumer {
         }
         let batch = u64::try_from(body.batch).unwrap_or(1).max(1);
         if body.no_wait {
+            self.end_the_gone(ctx);
             self.check_ready(&body, ctx.now_ns)?;
         }
         let max_waiting = self.config.max_waiting;
         if max_waiting > 0 && self.pulls.waiting.len() as i64 >= max_waiting {
-            self.drop_unheard(ctx);
+            self.end_the_gone(ctx);
             if self.pulls.waiting.len() as i64 >= max_waiting {
                 let silent = body.idle_heartbeat > 0;
                 return Err(if silent { String::new() } else { "409 Exceeded MaxWaiting".to_owned() });
@@ -348,12 +349,12 @@ impl Consumer {
         Ok(())
     }
 
-    /// Requests whose client is gone make place.
-    fn drop_unheard(&mut self, ctx: &mut Context<'_>) {
-        let now_ns = ctx.now_ns;
-        self.pulls
-            .waiting
-            .retain(|request| request.expires_ns > now_ns && ctx.interest.has(&request.reply, b""));
+    /// Requests that have expired, or whose client is gone, stand in nobody's way: a client that asks again when its
+    /// request expires finds no "Requests Pending".
+    fn end_the_gone(&mut self, ctx: &mut Context<'_>) {
+        let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
+        self.pulls.tick(last, ctx);
+        self.pulls.waiting.retain(|request| ctx.interest.has(&request.reply, b""));
         self.pulls.find_deadline();
     }
 

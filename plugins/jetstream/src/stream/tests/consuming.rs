@@ -140,3 +140,23 @@ fn a_pull_of_no_consumer_is_told_that_nobody_listens() {
     let headers = "NATS/1.0 503\r\nNats-Subject: $JS.API.CONSUMER.MSG.NEXT.S.C\r\n\r\n";
     assert_eq!(rig.said(), [("r".to_owned(), headers.to_owned(), String::new())]);
 }
+
+#[test]
+fn a_pull_at_the_end_of_another_does_not_find_it_pending() {
+    // JC-123. Clients that fetch again and again ask anew when the last request has expired, to the microsecond.
+    let mut rig = Rig::new(|_| ());
+    rig.create(pulling("C", ""));
+    drop(rig.said());
+    let pull = |rig: &mut Rig, body: &str| {
+        let subject = b"$JS.API.CONSUMER.MSG.NEXT.S.C";
+        rig.call(|stream, call| stream.pull(subject, b"", body.as_bytes(), b"inbox", call));
+        rig.said().into_iter().map(|(_, headers, _)| headers).collect::<Vec<_>>()
+    };
+    assert!(pull(&mut rig, r#"{"batch":4,"expires":1000000}"#).is_empty());
+    let pending = pull(&mut rig, r#"{"batch":4,"expires":1000000,"no_wait":true}"#);
+    assert!(pending.len() == 1 && pending[0].starts_with("NATS/1.0 408 Requests Pending"), "{pending:?}");
+    // The stream's task has not looked yet.
+    rig.now_ns += 1_000_000;
+    let ended = pull(&mut rig, r#"{"batch":4,"expires":1000000,"no_wait":true}"#);
+    assert!(ended.len() == 1 && ended[0].starts_with("NATS/1.0 408 Request Timeout"), "{ended:?}");
+}
