@@ -27,8 +27,9 @@ pub struct SubscribeOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// On the publisher's thread, once for each chunk it sent, with all messages of the chunk. The cheapest; the
-    /// callback must not block, wait or publish: it counts, or hands on.
+    /// On the publisher's thread, with the messages of the chunk it sent: all in one call, or in several that keep the
+    /// order of publishing among subscriptions. The cheapest; the callback must not block, wait or publish: it counts,
+    /// or hands on.
     #[default]
     Inline,
     /// From a task of the plugin, one call at a time. It may publish, but must not block the thread. When more

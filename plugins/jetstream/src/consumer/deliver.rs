@@ -9,11 +9,11 @@ use crate::wire::{AckPolicy, PriorityPolicy, ReplayPolicy};
 
 /// A message to deliver.
 #[derive(Clone, Copy)]
-struct Due {
+pub(super) struct Due {
     /// The number of this delivery.
-    deliveries: u64,
+    pub deliveries: u64,
     /// It was delivered before, maybe to nobody.
-    again: bool,
+    pub again: bool,
 }
 
 impl Due {
@@ -64,7 +64,7 @@ impl Consumer {
             // The stream finds out at its next write or read.
             Ok(None) | Err(_) => return false,
         };
-        let Some(target) = self.taker(message, due.deliveries, ctx) else {
+        let Some(target) = self.taker(message, due, ctx) else {
             if due.again {
                 self.again.insert(message.seq);
             }
@@ -97,8 +97,7 @@ impl Consumer {
                 Err(why) => return Err(why),
             }
         }
-        let max = self.config.max_ack_pending;
-        if self.acks() && max > 0 && self.pending.len() as i64 >= max {
+        if self.is_at_max_ack_pending() {
             return Ok(None);
         }
         while let Some(&seq) = self.chosen.front() {
@@ -119,6 +118,17 @@ impl Consumer {
         }
         self.num_pending = 0;
         Ok(None)
+    }
+
+    fn is_at_max_ack_pending(&self) -> bool {
+        let max = self.config.max_ack_pending;
+        self.acks() && max > 0 && self.pending.len() as i64 >= max
+    }
+
+    /// No message can go now, whoever asks.
+    pub(super) fn is_held(&self, now_ns: i64) -> bool {
+        let may_send = !self.again.is_empty() || !self.is_at_max_ack_pending();
+        !may_send || self.paused_until(now_ns).is_some()
     }
 
     fn send(

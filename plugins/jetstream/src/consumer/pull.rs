@@ -4,7 +4,7 @@ mod pin;
 
 use self::pin::Pin;
 use super::Consumer;
-use super::deliver::Target;
+use super::deliver::{Due, Target};
 use super::push::idle_heartbeat;
 use crate::api::json::decode_leniently;
 use crate::api::shapes::CONSUMER_NEXT;
@@ -164,8 +164,9 @@ impl Pulls {
         self.find_deadline();
     }
 
-    /// Ends what has expired and sends heartbeats. Whether the consumer was in use.
-    pub fn tick(&mut self, last: (u64, u64), ctx: &mut Context<'_>) -> bool {
+    /// Ends what has expired and sends heartbeats. `held`: no message can go now, though there may be some, which ends
+    /// requests that do not wait (JC-123). Whether the consumer was in use.
+    pub fn tick(&mut self, last: (u64, u64), held: bool, ctx: &mut Context<'_>) -> bool {
         if self.deadline_ns() > ctx.now_ns {
             return !self.is_empty();
         }
@@ -177,8 +178,7 @@ impl Pulls {
                 end(&request.reply, "408 Request Timeout", Some(&request), ctx);
                 continue;
             }
-            // JC-123: also at max_ack_pending, where more messages are there.
-            if request.ends_without_messages() {
+            if held && request.ends_without_messages() {
                 end(&request.reply, "404 No Messages", None, ctx);
                 continue;
             }
@@ -353,18 +353,13 @@ impl Consumer {
     /// request expires finds no "Requests Pending".
     fn end_the_gone(&mut self, ctx: &mut Context<'_>) {
         let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
-        self.pulls.tick(last, ctx);
+        self.pulls.tick(last, false, ctx);
         self.pulls.waiting.retain(|request| ctx.interest.has(&request.reply, b""));
         self.pulls.find_deadline();
     }
 
     /// The request that gets a message, or the push's subject.
-    pub(super) fn taker(
-        &mut self,
-        message: &Loaded,
-        deliveries: u64,
-        ctx: &mut Context<'_>,
-    ) -> Option<Target> {
+    pub(super) fn taker(&mut self, message: &Loaded, due: Due, ctx: &mut Context<'_>) -> Option<Target> {
         if self.push.is_some() {
             return Some(Target::Push);
         }
@@ -382,7 +377,7 @@ impl Consumer {
                 request.heard_ns = ctx.now_ns;
             }
             let bytes_max = request.remaining_bytes;
-            if bytes_max.is_some_and(|bytes| bytes < self.size_of(message, deliveries, ctx)) {
+            if bytes_max.is_some_and(|bytes| bytes < self.size_of(message, due, ctx)) {
                 let request = self.pulls.waiting.remove(at)?;
                 end(&request.reply, "409 Message Size Exceeds MaxBytes", Some(&request), ctx);
                 self.pulls.find_deadline();
@@ -419,14 +414,14 @@ impl Consumer {
     }
 
     /// What a delivery counts for in a request's bytes (JC-124).
-    fn size_of(&self, message: &Loaded, deliveries: u64, ctx: &Context<'_>) -> u64 {
+    fn size_of(&self, message: &Loaded, due: Due, ctx: &Context<'_>) -> u64 {
         let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
         let numbers = [
-            deliveries,
+            due.deliveries,
             message.seq,
             self.delivered.consumer_seq + 1,
             message.time_ns.unsigned_abs(),
-            self.num_pending.saturating_sub(u64::from(deliveries == 1)),
+            self.num_pending.saturating_sub(u64::from(!due.again)),
         ];
         let reply = "$JS.ACK...".len() + ctx.stream.name.len() + self.config.name.len() + 4;
         let reply: usize = reply + numbers.into_iter().map(digits).sum::<usize>();

@@ -216,7 +216,7 @@ impl Consumer {
         ctx.advise(&subject, "io.nats.jetstream.metric.v1.consumer_ack", fields);
     }
 
-    fn asset_fields(&self, ctx: &Context<'_>) -> Map<String, Value> {
+    pub(super) fn asset_fields(&self, ctx: &Context<'_>) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
         fields.insert("consumer".to_owned(), self.config.name.clone().into());

@@ -53,7 +53,8 @@ impl Consumer {
             self.push_tick(ctx);
         } else {
             let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
-            if self.pulls.tick(last, ctx) {
+            let held = self.is_held(now_ns);
+            if self.pulls.tick(last, held, ctx) {
                 self.active_ns = now_ns;
             }
             self.pin_timeout(ctx);

@@ -4,7 +4,7 @@ use super::end;
 use crate::consumer::Consumer;
 use crate::context::{Context, unique_id};
 use crate::wire::{ApiError, error};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 
 pub(super) struct Pin {
@@ -22,12 +22,7 @@ impl Consumer {
             if let Some(request) = self.pulls.waiting.get_mut(first) {
                 request.body.id = id.clone();
             }
-            let mut fields = Map::new();
-            fields.insert("account".to_owned(), ctx.stream.account.clone().into());
-            fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
-            fields.insert("consumer".to_owned(), self.config.name.clone().into());
-            let group = self.config.priority_groups.first().cloned().unwrap_or_default();
-            fields.insert("group".to_owned(), group.into());
+            let mut fields = self.group_fields(ctx);
             fields.insert("pinned_id".to_owned(), id.clone().into());
             self.pulls.pin = Some(Box::new(Pin { id, since_ns: ctx.now_ns, used_ns: ctx.now_ns }));
             self.advise("PINNED", "consumer_group_pinned", fields, ctx);
@@ -64,14 +59,19 @@ impl Consumer {
         }
         self.pulls.waiting = kept;
         self.pulls.find_deadline();
-        let mut fields = Map::new();
-        fields.insert("account".to_owned(), ctx.stream.account.clone().into());
-        fields.insert("stream".to_owned(), ctx.stream.name.clone().into());
-        fields.insert("consumer".to_owned(), self.config.name.clone().into());
-        let group = self.config.priority_groups.first().cloned().unwrap_or_default();
-        fields.insert("group".to_owned(), group.into());
+        let mut fields = self.group_fields(ctx);
         fields.insert("reason".to_owned(), reason.into());
         self.advise("UNPINNED", "consumer_group_unpinned", fields, ctx);
+    }
+
+    /// What advisories about the pinned client begin with.
+    fn group_fields(&self, ctx: &Context<'_>) -> Map<String, Value> {
+        let mut fields = Map::new();
+        fields.insert("account".to_owned(), ctx.stream.account.clone().into());
+        fields.extend(self.asset_fields(ctx));
+        let group = self.config.priority_groups.first().cloned().unwrap_or_default();
+        fields.insert("group".to_owned(), group.into());
+        fields
     }
 
     /// JC-164.

@@ -160,3 +160,25 @@ fn a_pull_at_the_end_of_another_does_not_find_it_pending() {
     let ended = pull(&mut rig, r#"{"batch":4,"expires":1000000,"no_wait":true}"#);
     assert!(ended.len() == 1 && ended[0].starts_with("NATS/1.0 408 Request Timeout"), "{ended:?}");
 }
+
+#[test]
+fn only_a_pull_that_can_get_nothing_ends_at_the_end_of_another() {
+    // JC-123: a request that does not wait and has got something.
+    for (max_ack_pending, held) in [(2, true), (1000, false)] {
+        let mut rig = Rig::new(|_| ());
+        rig.create(ConsumerConfig { max_ack_pending, ..pulling("C", "") });
+        (0..5).for_each(|_| drop(rig.publish("s.a", &[], "x")));
+        let pull = |rig: &mut Rig, reply: &[u8], body: &str| {
+            let subject = b"$JS.API.CONSUMER.MSG.NEXT.S.C";
+            rig.call(|stream, call| stream.pull(subject, b"", body.as_bytes(), reply, call));
+        };
+        pull(&mut rig, b"first", r#"{"batch":5,"no_wait":true,"expires":60000000000}"#);
+        pull(&mut rig, b"second", r#"{"batch":1,"expires":1000000}"#);
+        // Two go at once, more are there.
+        rig.call(|stream, call| stream.run(2, call));
+        rig.said();
+        rig.pass(1_000_000);
+        let ended: Vec<String> = rig.said().into_iter().map(|(subject, ..)| subject).collect();
+        assert_eq!(ended, if held { vec!["first", "second"] } else { vec!["second"] }, "{max_ack_pending}");
+    }
+}
