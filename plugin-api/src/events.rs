@@ -58,6 +58,19 @@ pub enum Event {
         connection: ConnectionFacts,
         reason: String,
     },
+    /// By OCSP a certificate in the chain of a TLS peer does not hold. The peer is refused if none of its chains does.
+    /// Since 1.5.
+    PeerLinkInvalid {
+        link: PeerCertificate,
+        peer: PeerCertificate,
+        reason: String,
+    },
+    /// The handshake ends here; there is no connection yet. `kind` is that of the peer: `Client`. Since 1.5.
+    PeerRefused {
+        kind: String,
+        peer: PeerCertificate,
+        reason: String,
+    },
     AccountAdded {
         account: String,
     },
@@ -77,6 +90,19 @@ pub enum Event {
     Shutdown,
     #[serde(other)]
     Unknown,
+}
+
+/// The certificate of a TLS peer, or of who issued it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerCertificate {
+    /// `CN=joe,O=acme`
+    pub subject: String,
+    pub issuer: String,
+    /// SHA-256 of `raw`, in base64 as `raw` itself.
+    pub fingerprint: String,
+    /// DER.
+    pub raw: String,
 }
 
 /// A connection, as in `connz`.

@@ -50,7 +50,7 @@ pub use account::{
 };
 pub use auth::{AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, Decided, Identity, Verdict};
 pub use error::{Error, ErrorKind, Result};
-pub use events::{ConnectionEvent, ConnectionFacts, Event, EventObserver};
+pub use events::{ConnectionEvent, ConnectionFacts, Event, EventObserver, PeerCertificate};
 pub use host::{AccountDefinition, AccountFacts, AccountTrace, Host, PluginFacts, ServerIdentity, boxed};
 pub use message::{MessageRef, Outcome, PublishRef};
 pub use net::{ByteStream, DialOptions, ListenOptions, Listener};

@@ -12,8 +12,9 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, SanType,
 };
-use rustls::SignatureScheme;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use x509_cert::der::asn1::{BitString, Null, ObjectIdentifier, OctetString};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::serial_number::SerialNumber;
@@ -36,6 +37,10 @@ pub enum Answer {
     /// Good, but its time is over, or has not come.
     Expired,
     Future,
+    /// The request is read, and nothing is said.
+    Never,
+    /// Revoked, for so long.
+    RevokedFor(Duration),
     /// Good, for so long.
     GoodFor(Duration),
     /// Good, without a time of the next answer.
@@ -86,6 +91,7 @@ pub struct Kind {
     pub must_staple: bool,
     /// It names no responder.
     pub silent: bool,
+    pub is_ca: bool,
 }
 
 impl Authority {
@@ -130,8 +136,25 @@ impl Authority {
 
     /// Makes `<name>.pem` and `<name>.key`.
     pub fn issue(&self, name: &str, kind: Kind) -> &Self {
+        self.issue_by(&self.signers.ca, name, kind);
+        self
+    }
+
+    /// Likewise, but by an authority between, whose own certificate is of this kind, and follows in the file.
+    pub fn issue_below(&self, between: &str, between_kind: Kind, name: &str) -> &Self {
+        let between = self.issue_by(&self.signers.ca, between, Kind { is_ca: true, ..between_kind });
+        self.issue_by(&between, name, Kind { silent: true, ..Kind::default() });
+        let chain = std::fs::read_to_string(self.file(&format!("{name}.pem"))).unwrap();
+        self.folder.write(&format!("{name}.pem"), &(chain + &between.certificate.pem()));
+        self
+    }
+
+    fn issue_by(&self, ca: &Signer, name: &str, kind: Kind) -> Signer {
         let key = KeyPair::generate().unwrap();
         let mut params = params(name);
+        if kind.is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         params.subject_alt_names = vec![
             SanType::DnsName("localhost".try_into().unwrap()),
             SanType::IpAddress([127, 0, 0, 1].into()),
@@ -145,11 +168,25 @@ impl Authority {
         if !kind.silent {
             params.custom_extensions.push(self.responder_extension());
         }
-        let ca = &self.signers.ca;
         let certificate = params.signed_by(&key, &ca.certificate, &ca.key).unwrap();
         self.folder.write(&format!("{name}.pem"), &certificate.pem());
         self.folder.write(&format!("{name}.key"), &key.serialize_pem());
-        self
+        Signer { certificate, key }
+    }
+
+    /// The TLS client's side, which shows this certificate if one is named. Any certificate of the server will do.
+    pub fn client_config(
+        &self,
+        name: Option<&str>,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.signers.ca.certificate.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+        let Some(name) = name else { return Arc::new(builder.with_no_client_auth()) };
+        let chain = CertificateDer::pem_file_iter(self.file(&format!("{name}.pem"))).unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).unwrap();
+        Arc::new(builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap())
     }
 
     /// Authority Information Access with the responder's address.
@@ -222,6 +259,11 @@ fn serve(mut stream: TcpStream, signers: &Signers, state: &State) {
     let answer = *state.answer.lock().unwrap();
     let (status, body) = match answer {
         Answer::Unreachable => return,
+        Answer::Never => {
+            // Until the other side has had enough.
+            let _ = stream.read(&mut [0]);
+            return;
+        }
         Answer::HttpError => ("500 Internal Server Error", Vec::new()),
         Answer::Garbage => ("200 OK", b"garbage".to_vec()),
         Answer::TryLater => ("200 OK", OcspResponse::try_later().to_der().unwrap()),
@@ -270,12 +312,12 @@ fn respond(request: &[u8], answer: Answer, signers: &Signers) -> Vec<u8> {
         Answer::Expired => (now - 3 * hour, Some(now - 2 * hour)),
         Answer::Future => (now + 2 * hour, Some(now + 3 * hour)),
         Answer::NoNextUpdate => (now, None),
-        Answer::GoodFor(left) => (now, Some(now + left)),
+        Answer::GoodFor(left) | Answer::RevokedFor(left) => (now, Some(now + left)),
         _ => (now, Some(now + hour)),
     };
     let at = |time| OcspGeneralizedTime::try_from(time).unwrap();
     let cert_status = match answer {
-        Answer::Revoked => {
+        Answer::Revoked | Answer::RevokedFor(_) => {
             CertStatus::Revoked(RevokedInfo { revocation_time: at(now), revocation_reason: None })
         }
         Answer::Unknown => CertStatus::Unknown(Null),

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use natsd_tests::certs::Certs;
-use natsd_tests::monitored::{Answer, Monitored, exchange, servers};
+use natsd_tests::monitored::{Answer, Monitored, exchange, fields, servers};
 use rustls::{ClientConnection, StreamOwned};
 
 #[test]
@@ -59,5 +59,24 @@ fn https_follows_the_certificate_through_a_reload() {
         }
         assert!(server.server.reload(&config).starts_with("Reloaded"));
         assert_eq!(get_tls(&server, certs, "/healthz").json()["status"], "ok");
+    }
+}
+
+/// MON-028
+#[test]
+fn varz_shows_what_websocket_does_with_tls() {
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let config = format!(
+        "http: \"127.0.0.1:-1\"\nwebsocket {{ listen: \"127.0.0.1:-1\", compression: true, tls {{ \
+         cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", ca_file: \"{dir}/ca.pem\", \
+         verify_and_map: true, pinned_certs: [\"{}\"] }} }}\n",
+        certs.pin("client"),
+    );
+    for server in servers(&config) {
+        let websocket = &server.json("/varz")["websocket"];
+        let shown = "host port tls_map tls_pinned_certs compression tls_cert_not_after";
+        assert_eq!(fields(websocket), shown, "{websocket}");
+        assert_eq!(websocket["tls_pinned_certs"], serde_json::json!([certs.pin("client")]));
     }
 }

@@ -14,7 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-const MUST_STAPLE: Kind = Kind { must_staple: true, silent: false };
+const MUST_STAPLE: Kind = Kind { must_staple: true, silent: false, is_ca: false };
 
 fn programs() -> impl Iterator<Item = PathBuf> {
     std::iter::once(natsd()).chain(reference())

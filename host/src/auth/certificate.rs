@@ -20,6 +20,8 @@ pub struct CertificateFacts {
     pub distinguished_name: Option<DistinguishedName>,
     /// `CN=joe,O=acme`: known attributes, in the reference's fixed order.
     pub subject: String,
+    /// Likewise.
+    pub issuer: String,
     /// `subject`, then the domain components: `CN=joe,DC=com,DC=acme`. `None`: it has none.
     pub subject_with_domain: Option<String>,
 }
@@ -37,6 +39,7 @@ impl CertificateFacts {
             distinguished_name: subject.distinguished_name(),
             subject_with_domain: subject.with_domain(),
             subject: subject.to_text(),
+            issuer: Subject::read(certificate.issuer()).to_text(),
             ..Self::default()
         };
         for extension in certificate.extensions() {

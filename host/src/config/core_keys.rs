@@ -218,7 +218,7 @@ fn block_key(options: &mut Options, field: &Field<'_>, reading: &mut Reading<'_>
         "plugins" => plugins_block::read(&mut options.plugins, field, reading)?,
         "mappings" | "maps" => options.accounts.mappings = mappings::read(field, reading)?,
         "ocsp" => options.ocsp = Some(ocsp::read(field)?),
-        "ocsp_cache" => ocsp::read_cache(field)?,
+        "ocsp_cache" => options.ocsp_cache = Some(ocsp::read_cache(field)?),
         "prof_port" | "prof_block_rate" => {
             return Err(field
                 .problem(format!("{:?} is not supported by natsd: Go profiling", field.key))

@@ -37,11 +37,6 @@ impl<'a> Field<'a> {
         Err(self.problem(format!("unknown field {:?}", self.key)))
     }
 
-    /// For things nats-server does and natsd does not do yet.
-    pub fn unsupported(&self, what: &str) -> Problem {
-        self.problem(format!("{:?} is not supported by natsd yet: {what}", self.key)).remedy("remove it")
-    }
-
     pub fn boolean(&self) -> Result<bool, Problem> {
         match &self.node.value {
             Value::Bool(flag) => Ok(*flag),

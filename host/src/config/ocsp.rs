@@ -1,12 +1,12 @@
 //! `ocsp`, `ocsp_cache` (CFG-260, CFG-261) and `ocsp_peer` of a tls block (CFG-253).
 //!
-//! Not here: whether a certificate asks for a stapled response (`tls`). Peers' certificates are not checked by OCSP
-//! yet (an `ocsp_peer` that asks for it is refused), so the cache has nothing to keep; both are read, so that a mistake
-//! is found.
+//! Not here: whether a certificate asks for a stapled response (`tls`), and the check of peers (`server::peers`).
+
+use std::time::Duration;
 
 use super::duration;
 use super::fields::{DURATION_REMEDY, Field, fields};
-use super::options::{OcspMode, OcspOptions};
+use super::options::{OcspCacheOptions, OcspMode, OcspOptions, OcspPeerOptions};
 use super::problem::Problem;
 use super::value::Value;
 
@@ -52,9 +52,11 @@ fn read_mode(field: &Field<'_>) -> Result<OcspMode, Problem> {
     }
 }
 
-pub(super) fn read_cache(field: &Field<'_>) -> Result<(), Problem> {
+pub(super) fn read_cache(field: &Field<'_>) -> Result<OcspCacheOptions, Problem> {
+    let mut options = OcspCacheOptions::default();
     let map = match &field.node.value {
-        Value::Bool(_) => return Ok(()),
+        Value::Bool(true) => return Ok(options),
+        Value::Bool(false) => return Ok(OcspCacheOptions { local_store: None, ..options }),
         Value::Map(map) => map,
         other => {
             let found = other.go_type();
@@ -62,6 +64,7 @@ pub(super) fn read_cache(field: &Field<'_>) -> Result<(), Problem> {
             return Err(field.problem(text));
         }
     };
+    let mut is_kept = true;
     for entry in fields(map) {
         let unknown = || {
             let text = format!("error parsing OCSP peer cache config, unknown field [{:?}]", entry.key);
@@ -69,31 +72,40 @@ pub(super) fn read_cache(field: &Field<'_>) -> Result<(), Problem> {
         };
         match (entry.name.as_str(), &entry.node.value) {
             ("type", Value::String(kind)) => {
-                if !["local", "none"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
-                    let text = format!("error parsing OCSP peer cache config, unknown type [{kind}]");
-                    return Err(entry.problem(text).remedy("use local or none"));
-                }
+                is_kept = match kind.to_ascii_lowercase().as_str() {
+                    "local" => true,
+                    "none" => false,
+                    _ => {
+                        let text = format!("error parsing OCSP peer cache config, unknown type [{kind}]");
+                        return Err(entry.problem(text).remedy("use local or none"));
+                    }
+                };
             }
-            ("local_store", Value::String(_))
-            | ("preserve_revoked", Value::Bool(_))
-            | ("save_interval", Value::Integer(_) | Value::Float(_)) => {}
-            ("save_interval", Value::String(text)) => {
-                let interval = duration::parse(text).map_err(|cause| {
-                    let text = format!("error parsing OCSP peer config, conversion error: {cause}");
+            ("local_store", Value::String(folder)) if folder.is_empty() => {}
+            ("local_store", Value::String(folder)) => options.local_store = Some(folder.into()),
+            ("preserve_revoked", Value::Bool(preserve)) => options.preserve_revoked = *preserve,
+            ("save_interval", _) => {
+                let wrong = |cause: &str| {
+                    let what = if cause == UNEXPECTED { "OCSP peer cache" } else { "tls peer" };
+                    let text = format!("error parsing {what} config, conversion error: {cause}");
                     entry.problem(text).remedy(DURATION_REMEDY)
-                });
-                let _ = interval?;
+                };
+                // Whole seconds, and not less than one.
+                let seconds = seconds(&entry).map_err(|cause| wrong(&cause))?.unwrap_or_default().as_secs();
+                options.save_interval = Duration::from_secs(seconds.max(1));
             }
             _ => return Err(unknown()),
         }
     }
-    Ok(())
+    options.local_store.take_if(|_| !is_kept);
+    Ok(options)
 }
 
-/// `ocsp_peer` of a tls block (CFG-253): whether peers are to be checked.
-pub(super) fn read_peer(field: &Field<'_>) -> Result<bool, Problem> {
+/// `ocsp_peer` of a tls block (CFG-253); `None`: it does not ask for the check.
+pub(super) fn read_peer(field: &Field<'_>) -> Result<Option<OcspPeerOptions>, Problem> {
+    let mut options = OcspPeerOptions::default();
     let map = match &field.node.value {
-        Value::Bool(verify) => return Ok(*verify),
+        Value::Bool(verify) => return Ok(verify.then_some(options)),
         Value::Map(map) => map,
         // nats-server always calls it a map: that is the block around it.
         _ => {
@@ -105,8 +117,15 @@ pub(super) fn read_peer(field: &Field<'_>) -> Result<bool, Problem> {
     for entry in fields(map) {
         match (entry.name.as_str(), &entry.node.value) {
             ("verify", Value::Bool(on)) => verify = *on,
-            ("warn_only" | "unknown_is_good" | "allow_when_ca_unreachable", Value::Bool(_)) => {}
-            ("ca_timeout" | "allowed_clockskew" | "cache_ttl_when_next_update_unset", _) => seconds(&entry)?,
+            ("warn_only", Value::Bool(on)) => options.warn_only = *on,
+            ("unknown_is_good", Value::Bool(on)) => options.unknown_is_good = *on,
+            ("allow_when_ca_unreachable", Value::Bool(on)) => options.allow_when_ca_unreachable = *on,
+            // None at all is the default, too.
+            ("ca_timeout", _) => set(&mut options.ca_timeout, peer_time(&entry)?.filter(|t| !t.is_zero())),
+            ("allowed_clockskew", _) => set(&mut options.allowed_clockskew, peer_time(&entry)?),
+            ("cache_ttl_when_next_update_unset", _) => {
+                set(&mut options.cache_ttl_when_next_update_unset, peer_time(&entry)?);
+            }
             _ => {
                 let text = format!("error parsing tls peer config, unknown field [{:?}]", entry.key);
                 return Err(entry.problem(text).remedy(
@@ -116,21 +135,34 @@ pub(super) fn read_peer(field: &Field<'_>) -> Result<bool, Problem> {
             }
         }
     }
-    Ok(verify)
+    Ok(verify.then_some(options))
 }
 
-/// A time of `ocsp_peer`: seconds or a duration, of which a negative one leaves the default.
-fn seconds(field: &Field<'_>) -> Result<(), Problem> {
-    let wrong = |cause: &str| {
+fn set(time: &mut Duration, given: Option<Duration>) {
+    *time = given.unwrap_or(*time);
+}
+
+fn peer_time(field: &Field<'_>) -> Result<Option<Duration>, Problem> {
+    seconds(field).map_err(|cause| {
+        let is_skew = field.name == "allowed_clockskew";
+        let cause = if is_skew { UNEXPECTED } else { &cause };
         let text = format!("error parsing tls peer config, conversion error: {cause}");
         field.problem(text).remedy(DURATION_REMEDY)
+    })
+}
+
+const UNEXPECTED: &str = "unexpected type";
+
+/// Seconds or a duration; `None`: less than nothing, which leaves the default.
+fn seconds(field: &Field<'_>) -> Result<Option<Duration>, String> {
+    let of_number = |seconds: f64| {
+        let is_negative = seconds.is_sign_negative() && seconds != 0.0;
+        (!is_negative).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     };
     match &field.node.value {
-        Value::Integer(_) | Value::Float(_) => Ok(()),
-        Value::String(text) => duration::parse(text).map(drop).map_err(|cause| match field.name.as_str() {
-            "allowed_clockskew" => wrong("unexpected type"),
-            _ => wrong(&cause),
-        }),
-        _ => Err(wrong("unexpected type")),
+        Value::Integer(seconds) => Ok(of_number(*seconds as f64)),
+        Value::Float(seconds) => Ok(of_number(*seconds)),
+        Value::String(text) => Ok(Some(duration::parse(text)?).filter(|d| !d.negative).map(|d| d.size)),
+        _ => Err(UNEXPECTED.to_owned()),
     }
 }

@@ -33,6 +33,7 @@ pub struct Options {
     pub accounts: AccountsOptions,
     pub tls: Option<Arc<TlsOptions>>,
     pub ocsp: Option<OcspOptions>,
+    pub ocsp_cache: Option<OcspCacheOptions>,
     /// Where JetStream keeps its files, as configured; responses about the server's certificates lie there, too.
     pub store_dir: Option<PathBuf>,
     pub allow_non_tls: bool,
@@ -84,6 +85,55 @@ pub enum OcspMode {
     Never,
     Must,
     Always,
+}
+
+/// `ocsp_cache` (CFG-261): where responses about peers are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OcspCacheOptions {
+    /// The folder of its file; `None`: nothing is kept.
+    pub local_store: Option<PathBuf>,
+    /// A response that says revoked stays when it is over.
+    pub preserve_revoked: bool,
+    pub save_interval: Duration,
+}
+
+impl Default for OcspCacheOptions {
+    fn default() -> Self {
+        let local_store = Some(PathBuf::from("_rc_"));
+        OcspCacheOptions { local_store, preserve_revoked: false, save_interval: Duration::from_secs(300) }
+    }
+}
+
+/// Without `verify` there is nobody to ask about.
+pub const OCSP_PEER_WITHOUT_VERIFY: &str =
+    "OCSP peer verification for client connections requires TLS verify (mTLS) to be enabled";
+
+/// `ocsp_peer` of a `tls {}` block that asks for the check (CFG-253).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OcspPeerOptions {
+    /// How long a responder may take.
+    pub ca_timeout: Duration,
+    /// By how much clocks may differ.
+    pub allowed_clockskew: Duration,
+    /// Nobody is refused.
+    pub warn_only: bool,
+    pub unknown_is_good: bool,
+    pub allow_when_ca_unreachable: bool,
+    /// How long a response holds that does not say when it is over.
+    pub cache_ttl_when_next_update_unset: Duration,
+}
+
+impl Default for OcspPeerOptions {
+    fn default() -> Self {
+        OcspPeerOptions {
+            ca_timeout: Duration::from_secs(2),
+            allowed_clockskew: Duration::from_secs(30),
+            warn_only: false,
+            unknown_is_good: false,
+            allow_when_ca_unreachable: false,
+            cache_ttl_when_next_update_unset: Duration::from_secs(3600),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,6 +348,8 @@ pub struct TlsOptions {
     pub pinned_certs: Vec<String>,
     /// Handshakes a second; `None`: unlimited.
     pub connection_rate_limit: Option<u32>,
+    /// Peers' certificates are checked by OCSP.
+    pub ocsp_peer: Option<OcspPeerOptions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,6 +426,7 @@ impl Default for Options {
             accounts: AccountsOptions::default(),
             tls: None,
             ocsp: None,
+            ocsp_cache: None,
             store_dir: None,
             allow_non_tls: false,
             proxy_protocol: false,
@@ -433,6 +486,7 @@ impl Default for TlsOptions {
             handshake_first: HandshakeFirst::No,
             pinned_certs: Vec::new(),
             connection_rate_limit: None,
+            ocsp_peer: None,
         }
     }
 }

@@ -78,6 +78,10 @@ pub fn diff(old: &Options, new: &Options) -> Result<Vec<Change>, ReloadError> {
     if old.ocsp != new.ocsp {
         changes.push(What::Value, "OCSP");
     }
+    if old.ocsp_cache != new.ocsp_cache {
+        // Without the colon that the others have.
+        changes.list.push(Change { what: What::Value, log: "Reloaded OCSP peer cache".to_owned() });
+    }
     Ok(changes.list)
 }
 

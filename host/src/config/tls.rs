@@ -9,7 +9,7 @@ use super::authorization::timeout;
 use super::duration;
 use super::fields::{Field, fields};
 use super::ocsp;
-use super::options::{HandshakeFirst, TlsOptions, TlsVersion};
+use super::options::{HandshakeFirst, OCSP_PEER_WITHOUT_VERIFY, TlsOptions, TlsVersion};
 use super::parse::go_io_text;
 use super::problem::Problem;
 use super::reading::Reading;
@@ -38,6 +38,10 @@ pub(super) fn read_for_server(field: &Field<'_>, reading: &mut Reading<'_>) -> R
             .problem("TLS Server certificate must be present and valid")
             .detail("the block names no certificate")
             .remedy("add cert_file and key_file"));
+    }
+    if options.ocsp_peer.is_some() && !options.verify {
+        let problem = field.problem(OCSP_PEER_WITHOUT_VERIFY);
+        reading.report.error_at_start(problem.remedy("add verify: true, or remove ocsp_peer"));
     }
     Ok(options)
 }
@@ -79,6 +83,7 @@ impl Block {
                 };
                 options.connection_rate_limit = u32::try_from(limit).ok().filter(|&limit| limit > 0);
             }
+            "ocsp_peer" => options.ocsp_peer = ocsp::read_peer(field)?,
             _ => return self.other_key(field),
         }
         Ok(())
@@ -89,8 +94,6 @@ impl Block {
             "verify_cert_and_check_known_urls" => Err(field
                 .problem("verify_cert_and_check_known_urls not supported in this context")
                 .remedy("it belongs in the tls block of cluster or gateway")),
-            "ocsp_peer" if !ocsp::read_peer(field)? => Ok(()),
-            "ocsp_peer" => Err(field.unsupported("OCSP")),
             "cert_store" | "cert_match_by" | "cert_match" | "ca_certs_match" | "cert_match_skip_invalid" => {
                 Err(field
                     .problem("cert store type not implemented")

@@ -8,6 +8,7 @@ use crate::config::options::Options;
 use crate::proto::connect::Connect;
 use crate::proto::info::InfoTemplate;
 use crate::runtime::Mutex;
+use crate::tls::peers::CheckPeer;
 use crate::tls::rate::HandshakeRate;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -32,6 +33,8 @@ pub struct Context {
     /// Plugins that are told what becomes of messages with a sampled `traceparent`.
     pub trace_listeners: AtomicUsize,
     pub hooks: std::sync::OnceLock<Box<dyn Hooks>>,
+    /// Who checks peers by OCSP.
+    pub peer_check: std::sync::OnceLock<Arc<dyn CheckPeer>>,
 }
 
 /// What a server calls itself in the events it publishes.
@@ -125,6 +128,7 @@ impl Context {
             lame_duck: AtomicBool::new(false),
             trace_listeners: AtomicUsize::new(0),
             hooks: std::sync::OnceLock::new(),
+            peer_check: std::sync::OnceLock::new(),
         }
     }
 

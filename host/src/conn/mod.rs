@@ -1,7 +1,8 @@
 //! A client connection: from its first byte to its closed reason.
 //!
 //! `serve` is the task: it reads, writes what is left over, and keeps the timers. `session` is its state
-//! and `process` what it does with a read: parse, record, deliver. `login` handles CONNECT.
+//! and `process` what it does with a read: parse, record, deliver. `login` handles CONNECT, `vet` a peer whom
+//! somebody has to vouch for.
 
 pub mod context;
 pub mod crossing;
@@ -17,6 +18,7 @@ pub mod stall;
 pub mod subscribe;
 pub mod timers;
 pub mod traced;
+mod vet;
 
 pub use context::Context;
 pub use registry::{Connection, Registry};

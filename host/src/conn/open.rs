@@ -92,6 +92,8 @@ pub fn new_session(context: &Arc<Context>, wire: crate::runtime::Wire, facts: Fa
         layer_open: false,
         layer_end: None,
         handshake_timeout: None,
+        peer_policy: None,
+        admitted: false,
         auth_timeout,
         ping_interval: None,
         nonce,
@@ -167,6 +169,7 @@ async fn secured(context: Arc<Context>, mut session: Box<Session>, mut duplex: D
                 }
             }
             session.handshake_timeout = Some(tls_options.timeout);
+            session.peer_policy.clone_from(&tls.peers);
             session.info_after_handshake = tls_first;
             session.connection.facts.lock().tls_first = tls_first;
         }

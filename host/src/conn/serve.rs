@@ -67,6 +67,7 @@ impl Duplex {
 enum Next {
     Stall(Arc<Receiver>),
     Login { json: Option<Vec<u8>> },
+    Vet,
     Signals(u32),
     Timer,
     Close(Failure),
@@ -89,6 +90,11 @@ pub async fn serve(mut session: Box<Session>, mut duplex: Duplex) {
                         timers.connected(&session);
                     }
                     Err(failure) => break failure,
+                }
+            }
+            Next::Vet => {
+                if let Err(failure) = Box::pin(session.vet(timers.handshake_deadline_ns())).await {
+                    break failure;
                 }
             }
             Next::Signals(signals) => {
@@ -163,6 +169,8 @@ async fn next(
                 let end = with_chunk(|chunk| session.process(chunk, account, me, &left));
                 session.keep(&left, &end);
                 end
+            } else if std::mem::take(&mut session.admitted) {
+                BUFFERS.with_borrow_mut(|thread| decode(session, account, me, thread, 0))
             } else {
                 let read = |buf: &mut [u8]| duplex.read.poll_read(cx, buf);
                 match pump(session, account, me, read) {
@@ -178,6 +186,7 @@ async fn next(
                 }
                 End::Login { json, .. } => return Poll::Ready(Next::Login { json: Some(json) }),
                 End::Anonymous { .. } => return Poll::Ready(Next::Login { json: None }),
+                End::Vet => return Poll::Ready(Next::Vet),
                 End::Fail(failure) => return Poll::Ready(Next::Close(failure)),
             }
             if let Some(receiver) = session.stall.take() {
@@ -263,6 +272,17 @@ fn pump_layered(
         Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
     };
     session.note_read();
+    Poll::Ready(decode(session, account, me, thread, n))
+}
+
+/// What came, or with nothing what was held back, and everything that follows from it.
+fn decode(
+    session: &mut Session,
+    account: &Account,
+    me: &Arc<Receiver>,
+    thread: &mut Buffers,
+    n: usize,
+) -> End {
     let mut plain = std::mem::take(&mut thread.plain);
     plain.clear();
     plain.append(&mut session.left);
@@ -282,6 +302,7 @@ fn pump_layered(
             with_chunk(|chunk| session.process(chunk, account, me, &plain))
         }
         Ok(Progress::Handshaking) => End::Used(0),
+        Ok(Progress::Vetting) => End::Vet,
         Ok(progress) => {
             if !was_open {
                 session.layer_opened();
@@ -294,10 +315,10 @@ fn pump_layered(
     };
     session.keep(&plain, &end);
     thread.plain = if plain.capacity() > 2 * READ_BYTES { Vec::new() } else { plain };
-    Poll::Ready(end)
+    end
 }
 
-fn layer_failed(e: LayerError) -> Failure {
+pub(super) fn layer_failed(e: LayerError) -> Failure {
     use crate::routing::layer::LayerErrorKind::*;
     match e.kind {
         NotThisLayer => crate::log::debug!("TLS handshake error: {}", e.text),
@@ -324,7 +345,7 @@ impl Session {
     fn keep(&mut self, buf: &[u8], end: &End) {
         let used = match end {
             End::Used(used) | End::Anonymous { used } | End::Login { used, .. } => *used,
-            End::Fail(_) => buf.len(),
+            End::Vet | End::Fail(_) => buf.len(),
         };
         self.resume = matches!(end, End::Login { .. } | End::Anonymous { .. });
         let rest = &buf[used..];

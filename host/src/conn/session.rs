@@ -12,6 +12,7 @@ use crate::proto::info::InfoTemplate;
 use crate::proto::parse::PubLine;
 use crate::routing::Receiver;
 use crate::routing::chunk::Sender;
+use crate::tls::peers::PeerPolicy;
 use arc_swap::ArcSwap;
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub struct Session {
     /// The layer is at its end; what it decoded before comes first.
     pub layer_end: Option<Box<Failure>>,
     pub handshake_timeout: Option<Duration>,
+    /// How the certificates of its peer are checked after the handshake, and whether it passed just now.
+    pub peer_policy: Option<Arc<PeerPolicy>>,
+    pub admitted: bool,
     pub auth_timeout: Duration,
     /// The listener's own, if it has one.
     pub ping_interval: Option<Duration>,
@@ -129,6 +133,8 @@ pub enum End {
     Anonymous {
         used: usize,
     },
+    /// The layer waits for a check of the peer.
+    Vet,
     Fail(Failure),
 }
 

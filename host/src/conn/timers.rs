@@ -62,6 +62,10 @@ impl Timers {
         self.auth_ns
     }
 
+    pub fn handshake_deadline_ns(&self) -> Option<u64> {
+        self.handshake_ns
+    }
+
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.poll(cx)
     }
@@ -100,8 +104,7 @@ impl Session {
         if timers.handshake_ns.is_some_and(|at| at <= now) {
             timers.handshake_ns = None;
             if !self.layer_open {
-                crate::log::debug!("{} - TLS handshake timeout", self.connection.receiver.label());
-                return Err(Failure { error: None, reason: ClosedReason::TlsHandshakeFailure, log: None });
+                return Err(self.handshake_timed_out());
             }
         }
         if timers.auth_ns.is_some_and(|at| at <= now) {
@@ -125,6 +128,11 @@ impl Session {
         }
         timers.arm();
         Ok(())
+    }
+
+    pub(super) fn handshake_timed_out(&self) -> Failure {
+        crate::log::debug!("{} - TLS handshake timeout", self.connection.receiver.label());
+        Failure { error: None, reason: ClosedReason::TlsHandshakeFailure, log: None }
     }
 
     fn on_write_deadline(&mut self, timers: &mut Timers, now: u64) -> Result<(), Failure> {

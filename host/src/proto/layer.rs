@@ -26,6 +26,12 @@ pub trait Layer: Send {
     /// The connection ends: appends the layer's own farewell, if it has one.
     fn on_close(&mut self, reason: ClosedReason, wire: &mut Vec<u8>);
 
+    /// What a check said of the peer whom `Progress::Vetting` told of. The next `on_read` goes on with what came since.
+    fn admit(&mut self) {}
+
+    /// Or it is refused: appends what tells it so.
+    fn refuse(self: Box<Self>, _wire: &mut Vec<u8>) {}
+
     /// Whether the protocol has to wait.
     fn is_handshaking(&self) -> bool;
 
@@ -45,6 +51,8 @@ pub trait Layer: Send {
 pub enum Progress {
     /// Needs more bytes before the protocol may speak.
     Handshaking,
+    /// Needs to know whether the peer will do, whose certificates `tls` has: a check that takes time.
+    Vetting,
     Open,
     /// The peer said its last byte; treat like end of file.
     PeerClosed,
@@ -101,11 +109,13 @@ pub struct Stack {
     lower: Box<dyn Layer>,
     upper: Box<dyn Layer>,
     between: Vec<u8>,
+    /// The upper layer has heard of its start.
+    started: bool,
 }
 
 impl Stack {
     pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>) -> Self {
-        Stack { lower, upper, between: Vec::new() }
+        Stack { lower, upper, between: Vec::new(), started: false }
     }
 
     fn send_upper(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), LayerError> {
@@ -122,10 +132,13 @@ impl Layer for Stack {
     ) -> Result<Progress, LayerError> {
         let mut between = std::mem::take(&mut self.between);
         between.clear();
-        let was_handshaking = self.lower.is_handshaking();
         let lower = self.lower.on_read(input, &mut between, wire)?;
+        if lower == Progress::Vetting {
+            return Ok(lower);
+        }
         // The upper layer hears of its start even if no byte came for it yet.
-        let starts = was_handshaking && !self.lower.is_handshaking();
+        let is_open = !self.lower.is_handshaking();
+        let starts = is_open && !std::mem::replace(&mut self.started, is_open);
         let mut answer = Vec::new();
         let upper = match between.is_empty() && !starts {
             true if self.upper.is_handshaking() => Ok(Progress::Handshaking),
@@ -155,6 +168,14 @@ impl Layer for Stack {
         if self.send_upper(&last, wire).is_ok() {
             self.lower.on_close(reason, wire);
         }
+    }
+
+    fn admit(&mut self) {
+        self.lower.admit();
+    }
+
+    fn refuse(self: Box<Self>, wire: &mut Vec<u8>) {
+        self.lower.refuse(wire);
     }
 
     fn is_handshaking(&self) -> bool {

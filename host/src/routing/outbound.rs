@@ -129,6 +129,15 @@ impl Outbound {
         result
     }
 
+    /// The peer will not do; the connection is about to be closed.
+    pub fn refuse(&mut self) {
+        if let Some(layer) = self.layer.take() {
+            let mut wire = Vec::new();
+            layer.refuse(&mut wire);
+            self.send_raw(&wire);
+        }
+    }
+
     /// Sends plain bytes, through the layer if there is one.
     pub fn send(&mut self, plain: &[u8]) {
         if self.closed.is_some() {

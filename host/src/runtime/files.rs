@@ -31,6 +31,20 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
+/// Likewise, durably, for the owner's eyes alone, with the folder if there is none.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let beside = path.with_extension("tmp");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    io::Write::write_all(&mut file, content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
 /// An environment variable that is valid UTF-8.
 pub fn env(name: &str) -> Option<String> {
     if name.is_empty() || name.contains(['=', '\0']) {

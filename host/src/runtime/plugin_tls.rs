@@ -5,6 +5,7 @@ use crate::config::options::TlsOptions;
 use crate::tls::client::{TlsClient, server_name};
 use crate::tls::names;
 use crate::tls::ocsp::staples::Staples;
+use crate::tls::peers::{CheckPeer, PeerRefused};
 use crate::tls::pins::PinnedCerts;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,7 +14,7 @@ use natsd_plugin_api::net::{RawStream, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result, boxed};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -26,6 +27,8 @@ pub struct PluginTls {
     next: Mutex<Option<Next>>,
     /// What certificates of the server are shown with.
     pub staples: Arc<Staples>,
+    /// Who checks peers by OCSP.
+    pub peer_check: Arc<OnceLock<Arc<dyn CheckPeer>>>,
 }
 
 /// What a reload changes at its end.
@@ -80,7 +83,8 @@ fn options(section: &Value, of_server: Option<&Arc<TlsOptions>>) -> Result<TlsOp
     }
     let of_server = of_server.ok_or_else(|| Error::not_found("the server has no tls block to use"))?;
     let mut options = TlsOptions::clone(of_server);
-    if section.get("verify") == Some(&Value::Bool(false)) {
+    // Where the server checks its peers by OCSP, everybody has to show a certificate (MON-002).
+    if section.get("verify") == Some(&Value::Bool(false)) && options.ocsp_peer.is_none() {
         options.verify = false;
         options.verify_and_map = false;
         options.pinned_certs.clear();
@@ -92,7 +96,8 @@ impl TlsProvider for PluginTls {
     fn server(&self, section: &Value) -> Result<Arc<dyn TlsAccept>> {
         let tls = tls_server(section, self.of_server.load().as_ref())?;
         self.staples.attach(&tls.certificates);
-        let accept = Arc::new(Accept { section: section.clone(), tls: ArcSwap::from_pointee(tls) });
+        let (section, tls) = (section.clone(), ArcSwap::from_pointee(tls));
+        let accept = Arc::new(Accept { section, tls, peer_check: self.peer_check.clone() });
         self.accepting.lock().push(Arc::downgrade(&accept));
         Ok(accept)
     }
@@ -108,17 +113,26 @@ impl TlsProvider for PluginTls {
 struct Accept {
     section: Value,
     tls: ArcSwap<TlsServer>,
+    peer_check: Arc<OnceLock<Arc<dyn CheckPeer>>>,
 }
 
 impl TlsAccept for Accept {
     fn accept(&self, stream: TcpStream) -> BoxFuture<'static, Result<Box<dyn RawStream>>> {
-        let tls = self.tls.load_full();
+        let (tls, peer_check) = (self.tls.load_full(), self.peer_check.clone());
         boxed(async move {
             let addresses = LentStream::<TcpStream>::addresses(&stream);
             let stream =
                 TlsAcceptor::from(tls.rustls_config().clone()).accept(stream).await.map_err(Error::from)?;
             let session = stream.get_ref().1;
             check_pins(tls.pins(), session)?;
+            if let Some(policy) = &tls.peers {
+                let sent = session.peer_certificates().unwrap_or_default().to_vec();
+                let checked = match peer_check.get() {
+                    Some(check) => check.clone().check(sent, policy.clone()).await,
+                    None => Err(PeerRefused),
+                };
+                checked.map_err(|refused| Error::new(ErrorKind::Denied, refused.to_string()))?;
+            }
             let server_name = session.server_name().map(str::to_owned);
             let facts = TlsFacts { server_name, ..facts_of(session) };
             Ok(Box::new(LentStream::tls(stream, addresses, facts)) as Box<dyn RawStream>)

@@ -1,6 +1,7 @@
 //! From the command line to a running server.
 
 use super::listeners::Listeners;
+use super::peers::Peers;
 use super::plugin_listeners::NextConfig;
 use super::services::Services;
 use super::stapling::Stapling;
@@ -238,6 +239,7 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     let server = build(flags, &config, plugins, tls)?;
     server.announce(&config);
     server.staple_at_start().await.map_err(StartError::Config)?;
+    server.context.tls.load_full().iter().for_each(|tls| server.check_peers_of(tls));
     let listener = listen(options).await?;
     server.open(listener).await?;
     Ok(server)
@@ -280,10 +282,12 @@ fn build(
     let context = Arc::new(Context::new(named, options.clone(), info, authenticator, tls));
     context.configure_accounts(&options.accounts);
     let services = Arc::new(Services::default());
+    let plugins = Arc::new(plugins);
     let load_unix_ns = unix_ns();
     let server = Arc::new(Server {
         context,
-        plugins: Arc::new(plugins),
+        peers: Arc::new(Peers::new(plugins.clone())),
+        plugins,
         facts,
         keys: identity,
         flags,

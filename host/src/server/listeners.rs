@@ -142,6 +142,7 @@ fn accept_transport(
         None => upper,
         Some(tls) => {
             let lower = TlsSession::server(&tls).map_err(|e| e.to_string())?;
+            session.peer_policy.clone_from(&tls.peers);
             Box::new(Stack::new(Box::new(lower), upper))
         }
     };

@@ -7,6 +7,7 @@ mod boot;
 mod hooks;
 mod lame_duck;
 mod listeners;
+mod peers;
 mod plugin_listeners;
 mod reload;
 mod responders;
@@ -42,6 +43,7 @@ pub struct Server {
     services: Arc<services::Services>,
     plugin_tls: Arc<PluginTls>,
     stapling: stapling::Stapling,
+    peers: Arc<peers::Peers>,
     /// The server itself finds that it has to end.
     stop: tokio::sync::Notify,
     /// Where clients connect; known once it listens.

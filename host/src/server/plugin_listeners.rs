@@ -95,6 +95,7 @@ impl Server {
         if let Some(tls) = &tls {
             let options = self.context.options.load_full();
             self.staple(&options, tls).await.map_err(Error::other)?;
+            self.check_peers_of(tls);
         }
         let auth = listener_auth(&spec);
         check_auth(&self.context.authenticator(), &spec, &auth)?;

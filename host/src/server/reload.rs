@@ -90,10 +90,12 @@ impl Server {
         let next: Vec<_> = next.chain(self.plugin_tls.prepared()).collect();
         // Before anything shows these certificates.
         Box::pin(self.staple_again(&options, &next)).await;
+        self.peers.stop();
         self.context.configure_accounts(&options.accounts);
         self.context.set_authenticator(authenticator);
         self.context.tls.store(tls);
         self.context.options.store(options.clone());
+        next.iter().for_each(|tls| self.check_peers_of(tls));
         plugins.finish(true);
         self.services.listeners.finish_all(true);
         self.plugin_tls.finish(true);

@@ -32,6 +32,23 @@ pub(super) async fn post_or_get(
     Err(format!("exhausted ocsp servers: {}", failures.join("\n")))
 }
 
+/// As nats-server asks about peers: by GET, so that answers may come from caches on the way. What is not an answer at
+/// all is left to the next responder.
+pub(super) async fn get(responders: &[String], request: &[u8], limit: Duration) -> Result<Vec<u8>, String> {
+    let mut last = "no available OCSP servers".to_owned();
+    for responder in responders {
+        crate::log::debug!("Trying OCSP responder url [{responder}]");
+        let url = responder.strip_suffix('/').unwrap_or(responder);
+        last = match http::request(&with_request(url, request), None, limit).await {
+            Ok((200, body)) if body.is_empty() => "an empty answer".to_owned(),
+            Ok((200, body)) => return Ok(body),
+            Ok((status, _)) => format!("bad OCSP responder http status: [{status}]"),
+            Err(error) => error,
+        };
+    }
+    Err(format!("exhausted OCSP responders: {last}"))
+}
+
 fn answered(method: &str, answer: Result<(u16, Vec<u8>), String>) -> Result<Vec<u8>, String> {
     match answer {
         Ok((200..=299, body)) => Ok(body),

@@ -450,6 +450,8 @@ impl Server {
         };
         // Set once, before any connection.
         let _ = self.context.hooks.set(Box::new(hooks));
+        let _ = self.context.peer_check.set(self.peers.clone());
+        let _ = self.plugin_tls.peer_check.set(self.peers.clone());
     }
 
     /// INFO as the options and plugins make it now.

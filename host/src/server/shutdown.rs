@@ -31,5 +31,6 @@ impl Server {
         self.plugins.stop().await;
         self.remove_ports_file();
         crate::log::notice!("Server Exiting..");
+        self.peers.stop();
     }
 }

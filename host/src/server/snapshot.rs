@@ -57,8 +57,14 @@ impl Server {
     }
 
     fn varz(&self) -> Value {
-        let parts = parts_of_plugins(&self.plugins, "varz", &json!({}));
+        let mut parts = parts_of_plugins(&self.plugins, "varz", &json!({}));
+        // What only the host knows of the listeners of plugins.
+        parts.extend(self.services.listeners.all().iter().filter_map(|listener| {
+            let tls = listener.tls.load_full()?;
+            Some(json!({ &listener.spec.kind: varz::of_listener(&tls) }))
+        }));
         let config = self.config.lock().clone();
+        let ocsp_peer_cache = self.peers.shown();
         let facts = ServerFacts {
             server_id: &self.facts.server_id,
             server_name: &self.facts.name,
@@ -70,6 +76,7 @@ impl Server {
             reload_error: config.reload_error.as_deref(),
             usage: crate::runtime::usage::usage(),
             plugins: &self.plugins.facts(),
+            ocsp_peer_cache: ocsp_peer_cache.as_ref(),
         };
         varz::varz(&facts, &self.context, &parts)
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use thiserror::Error as ThisError;
 
+use crate::config::options::OCSP_PEER_WITHOUT_VERIFY;
 use crate::proto::layer::{LayerError, LayerErrorKind};
 
 /// Why a `tls {}` block cannot be used.
@@ -55,6 +56,8 @@ pub enum TlsConfigError {
     NoUsableCurve(String, String),
     #[error("error parsing 'pinned_certs' key {0:?}: it must be the 64 hex digits of a SHA-256")]
     BadPin(String),
+    #[error("{OCSP_PEER_WITHOUT_VERIFY}")]
+    OcspPeerWithoutVerify,
     #[error("{0:?} is neither a host name nor an IP address that a certificate could be for")]
     BadServerName(String),
     #[error("error in the tls block: {0}")]

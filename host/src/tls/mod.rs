@@ -2,12 +2,15 @@
 //!
 //! `server` and `client` make rustls configurations of `TlsOptions`; `session` runs one connection.
 
+mod alert;
 pub mod client;
+mod drive;
 pub mod error;
 pub mod files;
 pub mod names;
 pub mod ocsp;
 pub mod peer;
+pub mod peers;
 pub mod pins;
 pub mod presented;
 pub mod rate;

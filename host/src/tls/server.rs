@@ -12,6 +12,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use super::error::TlsConfigError;
 use super::files::{self, ReadFile};
 use super::names;
+use super::peers::PeerPolicy;
 use super::pins::PinnedCerts;
 use super::presented::Presented;
 use super::resolver::ByServerName;
@@ -31,6 +32,8 @@ pub struct TlsServer {
     pub certificates: Vec<Arc<Presented>>,
     /// Whose certificates are trusted; `None`: those the system trusts.
     pub ca_file: Option<PathBuf>,
+    /// How peers are checked by OCSP, if they are.
+    pub peers: Option<Arc<PeerPolicy>>,
 }
 
 impl TlsServer {
@@ -50,6 +53,9 @@ impl TlsServer {
             files.zip(keys).map(|(file, key)| Arc::new(Presented::new(file, key))).collect();
         let pins = PinnedCerts::parse(&options.pinned_certs).map_err(TlsConfigError::BadPin)?;
         let verify = options.verify || options.verify_and_map;
+        if options.ocsp_peer.is_some() && !verify {
+            return Err(TlsConfigError::OcspPeerWithoutVerify);
+        }
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(algorithms.versions)?;
         let builder = if verify {
@@ -60,6 +66,8 @@ impl TlsServer {
         let mut config = builder.with_cert_resolver(Arc::new(ByServerName::new(&certificates)));
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // To tell a peer why it is refused (`alert`).
+        config.enable_secret_extraction = options.ocsp_peer.is_some();
         if verify {
             // A resumed session would skip the check of a client's certificate.
             config.send_tls13_tickets = 0;
@@ -74,6 +82,10 @@ impl TlsServer {
             cert_not_after_unix_s,
             certificates,
             ca_file: options.ca_file.clone(),
+            peers: options.ocsp_peer.clone().map(|ocsp| {
+                let trusted = files::trusted_certificates(options.ca_file.as_deref(), read_file);
+                Arc::new(PeerPolicy { ocsp, trusted })
+            }),
         })
     }
 

@@ -1,22 +1,17 @@
 //! One TLS connection as a `Layer`: bytes in, bytes out.
 //!
 //! Uses rustls without its buffers, so that records are decrypted where they were read and encrypted
-//! straight behind each other. Not here: keys and policy (`server`, `client`), timeouts and sockets.
+//! straight behind each other (`drive`). Not here: keys and policy (`server`, `client`), timeouts and sockets.
 
 use std::fmt;
-use std::ops::DerefMut;
 use std::sync::Arc;
 
-use rustls::CommonState;
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
-    WriteTraffic,
-};
+use rustls::server::UnbufferedServerConnection;
 
 use super::client::TlsClient;
+use super::drive::Conn;
 use super::error::handshake_error;
 use super::names;
 use super::pins::PinnedCerts;
@@ -29,6 +24,11 @@ pub struct TlsSession {
     conn: Conn,
     phase: Phase,
     pins: Arc<PinnedCerts>,
+    /// Between the handshake and the first plain byte somebody has to say that the peer will do.
+    vets: bool,
+    /// What the peer sent meanwhile: plain bytes that came with the end of the handshake, and whether it has gone.
+    early: Vec<u8>,
+    closed_early: bool,
     /// The start of a record, or during the handshake of a message, that has not all arrived.
     partial: Vec<u8>,
     /// Plain bytes written before the handshake ended.
@@ -48,14 +48,11 @@ enum Phase {
     /// Not one byte was read.
     Fresh,
     Handshaking,
+    /// The handshake is over, the peer is not admitted yet.
+    Vetting,
     Open,
     PeerClosed,
     Failed,
-}
-
-enum Conn {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
 }
 
 /// Most plain bytes that may wait for the end of a handshake; only a few control lines are due then.
@@ -63,9 +60,6 @@ const HELD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes kept for a handshake message in pieces; rustls itself refuses one above 64 KiB.
 const PARTIAL_BYTES_MAX: usize = 128 * 1024;
 const RECORD_HEADER_BYTES: usize = 5;
-const RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
-/// No cipher suite that rustls has adds more to a record than this (header, nonce, type and tag).
-const RECORD_OVERHEAD_BYTES_MAX: usize = 32;
 const CONTENT_TYPE_ALERT: u8 = 0x15;
 const CONTENT_TYPE_HANDSHAKE: u8 = 0x16;
 
@@ -77,7 +71,8 @@ pub fn looks_like_tls(first_byte: u8) -> bool {
 impl TlsSession {
     pub fn server(config: &TlsServer) -> Result<Self, LayerError> {
         let conn = UnbufferedServerConnection::new(Arc::clone(&config.config)).map_err(setup_error)?;
-        Ok(Self::new(Conn::Server(Box::new(conn)), Phase::Fresh, &config.pins))
+        let vets = config.peers.is_some();
+        Ok(TlsSession { vets, ..Self::new(Conn::Server(Box::new(conn)), Phase::Fresh, &config.pins) })
     }
 
     /// Dials `name`. `wire` receives the first bytes to send.
@@ -93,7 +88,16 @@ impl TlsSession {
     }
 
     fn new(conn: Conn, phase: Phase, pins: &Arc<PinnedCerts>) -> Self {
-        TlsSession { conn, phase, pins: Arc::clone(pins), partial: Vec::new(), held: Vec::new() }
+        TlsSession {
+            conn,
+            phase,
+            pins: Arc::clone(pins),
+            vets: false,
+            early: Vec::new(),
+            closed_early: false,
+            partial: Vec::new(),
+            held: Vec::new(),
+        }
     }
 
     /// `None` until the handshake is over.
@@ -123,10 +127,18 @@ impl TlsSession {
         wire: &mut Vec<u8>,
     ) -> Result<(), LayerError> {
         let mut taken = 0;
+        if self.phase == Phase::Vetting {
+            self.partial.extend_from_slice(input);
+            return self.check_partial();
+        }
         if !self.partial.is_empty() {
             taken = missing_bytes(&self.partial, input);
             self.partial.extend_from_slice(&input[..taken]);
             self.drive_partial(plain, wire)?;
+            if self.phase == Phase::Vetting {
+                self.partial.extend_from_slice(&input[taken..]);
+                return self.check_partial();
+            }
             if !self.partial.is_empty() {
                 self.partial.extend_from_slice(&input[taken..]);
                 taken = input.len();
@@ -169,10 +181,12 @@ impl TlsSession {
         }
         if self.phase == Phase::Handshaking && !self.conn.common().is_handshaking() {
             self.check_pins()?;
-            self.phase = Phase::Open;
+            self.phase = if self.vets { Phase::Vetting } else { Phase::Open };
         }
-        if peer_closed {
-            self.phase = Phase::PeerClosed;
+        match self.phase {
+            Phase::Vetting => self.closed_early |= peer_closed,
+            _ if peer_closed => self.phase = Phase::PeerClosed,
+            _ => {}
         }
         Ok(())
     }
@@ -224,6 +238,9 @@ impl Layer for TlsSession {
             }
         }
         let before = plain.len();
+        if self.phase != Phase::Vetting {
+            plain.append(&mut self.early);
+        }
         let result = self.take_input(input, plain, wire).and_then(|()| {
             if self.phase == Phase::Open && !self.held.is_empty() {
                 let held = std::mem::take(&mut self.held);
@@ -237,6 +254,10 @@ impl Layer for TlsSession {
             return Err(error);
         }
         Ok(match self.phase {
+            Phase::Vetting => {
+                self.early.extend(plain.drain(before..));
+                Progress::Vetting
+            }
             Phase::PeerClosed => Progress::PeerClosed,
             Phase::Open => Progress::Open,
             Phase::Fresh | Phase::Handshaking | Phase::Failed => Progress::Handshaking,
@@ -247,10 +268,12 @@ impl Layer for TlsSession {
         match self.phase {
             Phase::Open | Phase::PeerClosed => self.encrypt(plain, wire),
             Phase::Failed => Err(self.stream_error("tls: the session has failed before".to_owned())),
-            Phase::Fresh | Phase::Handshaking if self.held.len() + plain.len() > HELD_BYTES_MAX => {
+            Phase::Fresh | Phase::Handshaking | Phase::Vetting
+                if self.held.len() + plain.len() > HELD_BYTES_MAX =>
+            {
                 Err(self.stream_error("tls: too much was written during the handshake".to_owned()))
             }
-            Phase::Fresh | Phase::Handshaking => {
+            Phase::Fresh | Phase::Handshaking | Phase::Vetting => {
                 self.held.extend_from_slice(plain);
                 Ok(())
             }
@@ -258,7 +281,7 @@ impl Layer for TlsSession {
     }
 
     fn on_close(&mut self, _reason: ClosedReason, wire: &mut Vec<u8>) {
-        if matches!(self.phase, Phase::Open | Phase::PeerClosed) {
+        if matches!(self.phase, Phase::Vetting | Phase::Open | Phase::PeerClosed) {
             self.conn.close(&mut self.partial, wire);
         }
     }
@@ -274,7 +297,19 @@ impl Layer for TlsSession {
     }
 
     fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Fresh | Phase::Handshaking)
+        matches!(self.phase, Phase::Fresh | Phase::Handshaking | Phase::Vetting)
+    }
+
+    fn admit(&mut self) {
+        if self.phase == Phase::Vetting {
+            self.phase = if self.closed_early { Phase::PeerClosed } else { Phase::Open };
+        }
+    }
+
+    fn refuse(self: Box<Self>, wire: &mut Vec<u8>) {
+        if let Conn::Server(conn) = self.conn {
+            wire.extend(super::alert::bad_certificate(*conn).unwrap_or_default());
+        }
     }
 }
 
@@ -295,172 +330,4 @@ fn missing_bytes(partial: &[u8], input: &[u8]) -> usize {
 
 fn setup_error(error: rustls::Error) -> LayerError {
     LayerError::new(LayerErrorKind::Handshake, format!("tls: cannot start a session: {error}"))
-}
-
-/// What a run of rustls' state machine did.
-struct Drive {
-    /// Bytes of the input that are done with.
-    used: usize,
-    peer_closed: bool,
-    result: Result<(), rustls::Error>,
-}
-
-impl Conn {
-    fn common(&self) -> &CommonState {
-        match self {
-            Conn::Server(conn) => conn,
-            Conn::Client(conn) => conn,
-        }
-    }
-
-    fn drive(&mut self, input: &mut [u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>, app: &[u8]) -> Drive {
-        match self {
-            Conn::Server(conn) => drive(conn.deref_mut().deref_mut(), input, plain, wire, app),
-            Conn::Client(conn) => drive(conn.deref_mut().deref_mut(), input, plain, wire, app),
-        }
-    }
-
-    fn close(&mut self, input: &mut [u8], wire: &mut Vec<u8>) {
-        match self {
-            Conn::Server(conn) => close(conn.deref_mut().deref_mut(), input, wire),
-            Conn::Client(conn) => close(conn.deref_mut().deref_mut(), input, wire),
-        }
-    }
-}
-
-/// The one call that differs between the sides of rustls' unbuffered API.
-trait Process: Sized {
-    fn process<'c, 'i>(
-        conn: &'c mut UnbufferedConnectionCommon<Self>,
-        input: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self>;
-}
-
-impl Process for ServerConnectionData {
-    fn process<'c, 'i>(
-        conn: &'c mut UnbufferedConnectionCommon<Self>,
-        input: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self> {
-        conn.process_tls_records(input)
-    }
-}
-
-impl Process for ClientConnectionData {
-    fn process<'c, 'i>(
-        conn: &'c mut UnbufferedConnectionCommon<Self>,
-        input: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self> {
-        conn.process_tls_records(input)
-    }
-}
-
-/// Runs until rustls waits for the wire; encrypts `app` when it may be sent.
-fn drive<Data: Process>(
-    conn: &mut UnbufferedConnectionCommon<Data>,
-    input: &mut [u8],
-    plain: &mut Vec<u8>,
-    wire: &mut Vec<u8>,
-    app: &[u8],
-) -> Drive {
-    let mut drive = Drive { used: 0, peer_closed: false, result: Ok(()) };
-    loop {
-        let UnbufferedStatus { discard, state, .. } = Data::process(conn, &mut input[drive.used..]);
-        let mut waits = false;
-        match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    match record {
-                        Ok(record) => plain.extend_from_slice(record.payload),
-                        Err(error) => drive.result = Err(error),
-                    }
-                }
-            }
-            Ok(ConnectionState::EncodeTlsData(mut chunk)) => encode_chunk(&mut chunk, wire),
-            Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
-            Ok(ConnectionState::PeerClosed) => drive.peer_closed = true,
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                if !app.is_empty() {
-                    drive.result = encrypt(&mut traffic, app, wire);
-                }
-                waits = true;
-            }
-            Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => waits = true,
-            // Early data is never offered, and rustls has no further state today.
-            Ok(_) => waits = true,
-            Err(error) => {
-                drive.result = Err(error);
-                drive.used += discard;
-                flush_alert(conn, &mut input[drive.used..], wire);
-                return drive;
-            }
-        }
-        drive.used += discard;
-        if waits || drive.result.is_err() {
-            return drive;
-        }
-    }
-}
-
-fn encrypt<Data>(
-    traffic: &mut WriteTraffic<'_, Data>,
-    app: &[u8],
-    wire: &mut Vec<u8>,
-) -> Result<(), rustls::Error> {
-    let mut result = Ok(());
-    let records = app.len().div_ceil(RECORD_PLAIN_BYTES_MAX);
-    encode(wire, app.len() + records * RECORD_OVERHEAD_BYTES_MAX, |out| match traffic.encrypt(app, out) {
-        Ok(written) => Ok(written),
-        Err(EncryptError::InsufficientSize(size)) => Err(size.required_size),
-        Err(EncryptError::EncryptExhausted) => {
-            result = Err(rustls::Error::EncryptError);
-            Ok(0)
-        }
-    });
-    result
-}
-
-fn close<Data: Process>(conn: &mut UnbufferedConnectionCommon<Data>, input: &mut [u8], wire: &mut Vec<u8>) {
-    if let Ok(ConnectionState::WriteTraffic(mut traffic)) = Data::process(conn, input).state {
-        encode(wire, 2 * RECORD_OVERHEAD_BYTES_MAX, |out| match traffic.queue_close_notify(out) {
-            Ok(written) => Ok(written),
-            Err(EncryptError::InsufficientSize(size)) => Err(size.required_size),
-            Err(EncryptError::EncryptExhausted) => Ok(0),
-        });
-    }
-}
-
-/// The alert that tells the peer of an error comes out of the calls after it. Not one call more: rustls
-/// would look at the input again.
-fn flush_alert<Data: Process>(
-    conn: &mut UnbufferedConnectionCommon<Data>,
-    input: &mut [u8],
-    wire: &mut Vec<u8>,
-) {
-    let mut used = 0;
-    while CommonState::wants_write(conn) {
-        let UnbufferedStatus { discard, state, .. } = Data::process(conn, &mut input[used..]);
-        let Ok(ConnectionState::EncodeTlsData(mut chunk)) = state else { return };
-        encode_chunk(&mut chunk, wire);
-        used += discard;
-    }
-}
-
-fn encode_chunk<Data>(chunk: &mut EncodeTlsData<'_, Data>, wire: &mut Vec<u8>) {
-    encode(wire, 0, |out| match chunk.encode(out) {
-        Ok(written) => Ok(written),
-        Err(EncodeError::InsufficientSize(size)) => Err(size.required_size),
-        Err(EncodeError::AlreadyEncoded) => Ok(0),
-    });
-}
-
-/// Lets `write` fill space behind `wire`. It says how much it wrote, or how much it needs.
-fn encode(wire: &mut Vec<u8>, estimate: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
-    let start = wire.len();
-    wire.resize(start + estimate, 0);
-    let mut written = write(&mut wire[start..]);
-    if let Err(required) = written {
-        wire.resize(start + required, 0);
-        written = write(&mut wire[start..]);
-    }
-    wire.truncate(start + written.unwrap_or(0));
 }

@@ -105,6 +105,7 @@ fn options(cert: Option<&str>) -> TlsOptions {
         handshake_first: HandshakeFirst::No,
         pinned_certs: Vec::new(),
         connection_rate_limit: None,
+        ocsp_peer: None,
     }
 }
 

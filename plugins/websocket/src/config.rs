@@ -151,6 +151,8 @@ impl Config {
             "handshake_timeout": listen.handshake_timeout.map(|timeout| timeout.as_nanos() as u64),
             "auth_timeout": listen.auth_timeout.map(|timeout| timeout.as_secs_f64()),
             "no_tls": listen.no_tls.then_some(true),
+            "tls_map": listen.of_tls("verify_and_map").filter(|map| **map == true),
+            "tls_pinned_certs": listen.of_tls("pinned_certs"),
             "same_origin": self.upgrade.origins.same_origin.then_some(true),
             "allowed_origins": (!self.allowed_origins.is_empty()).then_some(&self.allowed_origins),
             "compression": self.upgrade.compression.then_some(true),
@@ -165,6 +167,12 @@ impl Config {
 impl Listen {
     pub fn host(&self) -> &str {
         if self.host.is_empty() { DEFAULT_HOST } else { &self.host }
+    }
+
+    /// The host has checked it.
+    fn of_tls(&self, key: &str) -> Option<&Value> {
+        let block = self.tls.as_ref()?.as_object()?;
+        block.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
     fn check(&self) -> Result<()> {

@@ -24,7 +24,7 @@ use natsd_plugin_api::{
     export_plugin,
 };
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use transport::{Factory, Shared};
@@ -104,7 +104,8 @@ impl Plugin for WebSocket {
 
     fn introspect(&self, _query: &Value) -> Result<Value> {
         let port = self.listener.lock().as_ref().map(|listener| port_of(listener.facts()));
-        Ok(port.map_or(Value::Null, |port| self.config.lock().facts(port)))
+        let facts = port.map_or_else(|| json!({}), |port| self.config.lock().facts(port));
+        Ok(json!({ "varz": { KEY: facts } }))
     }
 }
 

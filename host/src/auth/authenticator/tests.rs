@@ -269,6 +269,7 @@ fn certificate() -> CertificateFacts {
         uris: vec!["spiffe://acme/joe".into()],
         distinguished_name: DistinguishedName::parse("CN=joe,DC=acme,DC=com"),
         subject: "CN=joe".into(),
+        issuer: "CN=ca".into(),
         subject_with_domain: Some("CN=joe,DC=com,DC=acme".into()),
     }
 }

@@ -5,6 +5,7 @@ use crate::config::options::{Options, WriteTimeout};
 use crate::conn::Context;
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::runtime::usage::Usage;
+use crate::tls::server::TlsServer;
 use natsd_plugin_api::PluginFacts;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct ServerFacts<'a> {
     pub reload_error: Option<&'a str>,
     pub usage: Usage,
     pub plugins: &'a [PluginFacts],
+    /// `None`: peers are not checked, or nothing is kept.
+    pub ocsp_peer_cache: Option<&'a Value>,
 }
 
 /// The fields in their order (MON-038). Plugins may add to those that are here, and to no others.
@@ -154,6 +157,7 @@ fn identity(fields: &mut Map<String, Value>, server: &ServerFacts<'_>, context: 
         ("auth_required", context.authenticator().auth_required()),
         ("tls_required", tls.is_some() && !options.allow_non_tls),
         ("tls_verify", tls.is_some_and(|tls| tls.verify || tls.verify_and_map)),
+        ("tls_ocsp_peer_verify", !options.allow_non_tls && tls.is_some_and(|tls| tls.ocsp_peer.is_some())),
     ];
     for (name, _) in on.into_iter().filter(|(_, on)| *on) {
         put(fields, name, true);
@@ -271,6 +275,9 @@ fn configuration(
     if let Some(not_after) = not_after_unix_s.and_then(text::time_of_seconds) {
         put(fields, "tls_cert_not_after", not_after);
     }
+    if let Some(cache) = server.ocsp_peer_cache {
+        put(fields, "ocsp_peer_cache", cache.clone());
+    }
     let mut own = json!({ "version": env!("CARGO_PKG_VERSION") });
     if let Some(error) = server.reload_error {
         own["reload_error"] = json!(error);
@@ -294,6 +301,18 @@ fn add(fields: &mut Map<String, Value>, plugin: &Value) {
         let sum = fields.get(name).and_then(Value::as_i64).zip(value.as_i64()).map(|(own, more)| own + more);
         fields.insert(name.clone(), sum.map_or_else(|| value.clone(), Value::from));
     }
+}
+
+/// MON-027, MON-028: at the end of what a plugin tells of its listener.
+pub fn of_listener(tls: &TlsServer) -> Value {
+    let mut fields = Map::new();
+    if tls.peers.is_some() {
+        put(&mut fields, "tls_ocsp_peer_verify", true);
+    }
+    if let Some(not_after) = tls.cert_not_after_unix_s.and_then(text::time_of_seconds) {
+        put(&mut fields, "tls_cert_not_after", not_after);
+    }
+    Value::Object(fields)
 }
 
 fn put(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {

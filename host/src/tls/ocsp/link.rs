@@ -24,7 +24,7 @@ pub struct Link {
 
 impl Link {
     pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(&self.certificate).into()
+        sha256(&self.certificate)
     }
 
     /// The request as DER; one certificate, no nonce, so that answers can be prepared and cached.
@@ -49,6 +49,11 @@ impl Link {
     pub fn responders(&self) -> Vec<String> {
         responders(&self.certificate).unwrap_or_default()
     }
+}
+
+/// What a certificate is known by.
+pub fn sha256(certificate: &[u8]) -> [u8; 32] {
+    Sha256::digest(certificate).into()
 }
 
 fn responders(certificate: &[u8]) -> Option<Vec<String>> {

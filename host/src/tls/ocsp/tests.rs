@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_cert::der::Decode;
 use x509_ocsp::OcspRequest;
 
+use super::chains::chains;
 use super::issuer::issuer;
 use super::link::Link;
 use super::response::Response;
@@ -41,6 +42,42 @@ fn an_issuer_is_known_by_name_and_signature_and_is_an_authority() {
     assert_eq!(issuer(&[der(&leaf), der(&namesake)], &trusted).unwrap_err(), "no issuers found");
     assert_eq!(issuer(&[der(&leaf)], &trusted[..1]).unwrap_err(), "no issuers found");
     assert!(issuer(&[der(&below), der(&leaf)], &[]).unwrap_err().contains("is not ca"));
+}
+
+#[test]
+fn chains_end_where_trust_begins_and_go_over_authorities_only() {
+    let now = UnixTime::now();
+    let (ca, ca_key) = signed("ca", true, None);
+    let (other, other_key) = signed("other", true, None);
+    let (between, between_key) = signed("between", true, Some((&ca, &ca_key)));
+    let (leaf, leaf_key) = signed("leaf", false, Some((&between, &between_key)));
+    let trusted = [der(&other), der(&ca)];
+    let way = |links: &[Link]| links.iter().map(|link| link.certificate.clone()).collect::<Vec<_>>();
+    let found = chains(&[der(&leaf), der(&between)], &trusted, now);
+    assert_eq!(found.iter().map(|links| way(links)).collect::<Vec<_>>(), [vec![der(&leaf), der(&between)]]);
+    assert_eq!(found[0][1].issuer, der(&ca));
+    assert!(chains(&[der(&leaf)], &trusted, now).is_empty());
+    assert!(chains(&[], &trusted, now).is_empty());
+    assert_eq!(chains(&[der(&ca)], &trusted, now), [Vec::new()]);
+    assert_eq!(chains(&[der(&leaf), der(&between)], &[der(&between)], now)[0].len(), 1);
+
+    // The same name and key, vouched for by another authority: a second way.
+    let again = |by: &Certificate, by_key| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "between");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.signed_by(&between_key, by, by_key).unwrap()
+    };
+    let crossed = again(&other, &other_key);
+    assert_eq!(chains(&[der(&leaf), der(&crossed), der(&between)], &trusted, now).len(), 2);
+    // Vouched for by one who is no authority: none.
+    let (servant, servant_key) = signed("servant", false, Some((&ca, &ca_key)));
+    let forged = again(&servant, &servant_key);
+    assert!(chains(&[der(&leaf), der(&forged), der(&servant)], &trusted, now).is_empty());
+    // Many of one name do not take forever.
+    let (below, _) = signed("below", false, Some((&leaf, &leaf_key)));
+    let many: Vec<_> = (0..50).map(|_| der(&again(&between, &between_key))).collect();
+    assert!(chains(&[vec![der(&below)], many].concat(), &trusted, now).is_empty());
 }
 
 #[test]

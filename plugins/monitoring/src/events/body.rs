@@ -1,13 +1,15 @@
-//! What events say: the JSON of each kind (EVT-001 to EVT-014).
+//! What events say: the JSON of each kind (EVT-001 to EVT-016).
 //!
 //! Values in, values out. Not here: when an event happens, and to whom it goes.
 
 use super::time_text;
-use natsd_plugin_api::ConnectionFacts;
 use natsd_plugin_api::serde_json::{Map, Value, json};
+use natsd_plugin_api::{ConnectionFacts, PeerCertificate};
 
 const CONNECT: &str = "io.nats.server.advisory.v1.client_connect";
 const DISCONNECT: &str = "io.nats.server.advisory.v1.client_disconnect";
+const PEER_REFUSED: &str = "io.nats.server.advisory.v1.ocsp_peer_reject";
+const PEER_LINK_INVALID: &str = "io.nats.server.advisory.v1.ocsp_peer_link_invalid";
 const CONNS: &str = "io.nats.server.advisory.v1.account_connections";
 
 /// The account of clients that have not been let into one.
@@ -100,6 +102,34 @@ pub fn statsz(server: Value, varz: &Value, active_accounts: usize) -> Value {
         }
     }
     json!({ "server": server, "statsz": stats })
+}
+
+/// EVT-015
+pub fn peer_refused(head: Head, kind: &str, peer: &PeerCertificate, reason: &str) -> Value {
+    about_peer(head, PEER_REFUSED, [("kind", kind.into()), ("peer", certificate(peer))], reason)
+}
+
+/// EVT-016
+pub fn peer_link_invalid(head: Head, link: &PeerCertificate, peer: &PeerCertificate, reason: &str) -> Value {
+    about_peer(head, PEER_LINK_INVALID, [("link", certificate(link)), ("peer", certificate(peer))], reason)
+}
+
+/// Who says it stands behind what it is about.
+fn about_peer(mut head: Head, kind: &str, about: [(&str, Value); 2], reason: &str) -> Value {
+    let server = head.server.take();
+    let mut fields = head.fields(kind);
+    fields.shift_remove("server");
+    fields.extend(about.map(|(name, value)| (name.to_owned(), value)));
+    fields.insert("server".to_owned(), server);
+    fields.insert("reason".to_owned(), reason.into());
+    Value::Object(fields)
+}
+
+fn certificate(certificate: &PeerCertificate) -> Value {
+    let PeerCertificate { subject, issuer, fingerprint, raw } = certificate;
+    let fields = [("subject", subject), ("issuer", issuer), ("fingerprint", fingerprint), ("raw", raw)];
+    let shown = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    Value::Object(shown.map(|(name, value)| (name.to_owned(), value.as_str().into())).collect())
 }
 
 /// MON-160, EVT-035: a client as events name it; never a password.

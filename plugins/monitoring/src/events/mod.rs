@@ -1,4 +1,4 @@
-//! System events: what happens on the server, told in the system account (EVT-001 to EVT-014, EVT-030).
+//! System events: what happens on the server, told in the system account (EVT-001 to EVT-016, EVT-030).
 //!
 //! `body` says what an event is made of, `ids` numbers them, `timers` are those that come by themselves. An event
 //! that nobody listens for is not made.
@@ -77,6 +77,13 @@ impl Events {
                 }
                 let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", to.id);
                 self.disconnect(&to, &to.system_account, &subject, connection, reason)
+            }
+            Event::PeerLinkInvalid { link, peer, reason } => self
+                .of_server("OCSP.PEER.LINK.INVALID", |head| {
+                    body::peer_link_invalid(head, link, peer, reason)
+                }),
+            Event::PeerRefused { kind, peer, reason } => {
+                self.of_server("OCSP.PEER.CONN.REJECT", |head| body::peer_refused(head, kind, peer, reason))
             }
             Event::Reloaded { .. } => {
                 *self.identity.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -190,6 +197,16 @@ impl Events {
             return Ok(());
         }
         self.publish(&to, &subject, &self.server()?)
+    }
+
+    /// Under a subject of this server.
+    fn of_server(&self, what: &str, event: impl FnOnce(Head) -> Value) -> Result<()> {
+        let to = self.identity()?;
+        let subject = format!("$SYS.SERVER.{}.{what}", to.id);
+        if !self.is_wanted(&to, &subject)? {
+            return Ok(());
+        }
+        self.publish(&to, &subject, &event(self.head()?))
     }
 
     fn head(&self) -> Result<Head> {
