@@ -61,8 +61,7 @@ const CONFIG: &str = r#"
     no_auth_user: a
 "#;
 
-/// Over HTTP. Not `/stacksz`: Go tells the stacks of its goroutines, natsd answers 404 and says how to get those of its
-/// threads.
+/// Over HTTP. Not `/stacksz`, which is text: Go tells the stacks of its goroutines, natsd what its threads are doing.
 const PATHS: &[&str] = &[
     "/",
     "/varz",

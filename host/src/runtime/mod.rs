@@ -18,6 +18,7 @@ pub mod process;
 pub mod random;
 pub mod signals;
 pub mod tasks;
+pub mod threads;
 pub mod usage;
 
 pub use clock::{Deadline, now_ns, unix_ns};

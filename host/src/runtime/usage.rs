@@ -53,12 +53,17 @@ fn resident_bytes(status: &str) -> u64 {
     number.unwrap_or(0) * 1024
 }
 
-/// User and system time. The process's name stands in parentheses and may hold anything.
 fn busy_ns(stat: &str) -> u64 {
-    let Some((_, fields)) = stat.rsplit_once(") ") else { return 0 };
+    let (user_ns, system_ns) = times_ns(stat);
+    user_ns + system_ns
+}
+
+/// User and system time, of the `stat` of a process or thread, whose name stands in parentheses and may hold anything.
+pub(super) fn times_ns(stat: &str) -> (u64, u64) {
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return (0, 0) };
     // The 14th and 15th field of the line; `fields` starts with the third.
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    ticks.sum::<u64>() * TICK_NS
+    let mut times_ns = fields.split(' ').skip(11).map(|field| field.parse::<u64>().unwrap_or(0) * TICK_NS);
+    (times_ns.next().unwrap_or(0), times_ns.next().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl Server {
             "jsz" => jsz::jsz(id, plugins, params),
             "healthz" => Ok(healthz::healthz(context, plugins, params)),
             "pluginz" => Ok(self.pluginz()),
+            "threads" => Ok(json!(crate::runtime::threads::threads())),
             "server" => Ok(server_info::server_info(context)),
             _ => return Err(Error::unsupported(format!("there is no snapshot {kind:?}"))),
         };

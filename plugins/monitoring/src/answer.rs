@@ -73,6 +73,11 @@ impl Answer {
         Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value) }
     }
 
+    /// No JSON, but that is what nats-server calls it (MON-013).
+    pub fn stacks(text: String) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Json, body: text }
+    }
+
     /// The same of JSON as text.
     pub fn json_text(text: &str) -> Self {
         Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented_text(text) }

@@ -9,6 +9,7 @@ use crate::metrics::{self, Form};
 use crate::page::{self, Link};
 use crate::params;
 use crate::query::{Query, QueryError, unescape};
+use crate::stacks;
 use crate::stats::RequestCounts;
 use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{ErrorKind, Host};
@@ -35,10 +36,6 @@ const UNLINKED: [&str; 2] = ["/ipqueuesz", "/stacksz"];
 
 /// Endpoints that nats-server does not count.
 const UNCOUNTED: [&str; 4] = ["/debug/vars", "/ipqueuesz", "/raftz", "/stacksz"];
-
-/// Why `/stacksz` has nothing to show.
-const NO_STACKS: &str =
-    "natsd cannot dump the stacks of its threads: use `gdb -p PID -batch -ex 'thread apply all bt'`";
 
 pub struct Endpoints {
     host: Host,
@@ -90,7 +87,10 @@ impl Endpoints {
             },
             // MON-126
             "/raftz" => Answer::missing("No Raft nodes registered"),
-            "/stacksz" => Answer::missing(NO_STACKS),
+            "/stacksz" => match stacks::text(&self.host) {
+                Ok(text) => Answer::stacks(text),
+                Err(error) => Answer::bad_request(error),
+            },
             "/debug/vars" => match expvar::expvar(&self.host) {
                 Ok(value) => Answer::vars(&value),
                 Err(error) => Answer::bad_request(error),

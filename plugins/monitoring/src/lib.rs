@@ -20,6 +20,7 @@ pub mod params;
 pub mod query;
 mod requests;
 mod serve;
+mod stacks;
 mod stats;
 mod stream;
 mod time;
