@@ -104,6 +104,9 @@ pub struct OpenOptions {
     /// Fails when it is there.
     pub create_new: bool,
     pub truncate: bool,
+    /// Past the system's cache, if the file system can do that. Either way places, sizes, and where buffers begin in
+    /// memory have to be multiples of 4096. Hosts before 1.5 do not know it.
+    pub direct: bool,
 }
 
 impl OpenOptions {
@@ -112,11 +115,12 @@ impl OpenOptions {
             | u32::from(self.create) << 1
             | u32::from(self.create_new) << 2
             | u32::from(self.truncate) << 3
+            | u32::from(self.direct) << 4
     }
 
     pub(crate) fn from_flags(flags: u32) -> Self {
         let has = |bit: u32| flags & (1 << bit) != 0;
-        Self { write: has(0), create: has(1), create_new: has(2), truncate: has(3) }
+        Self { write: has(0), create: has(1), create_new: has(2), truncate: has(3), direct: has(4) }
     }
 }
 

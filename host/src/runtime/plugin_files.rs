@@ -2,9 +2,10 @@
 
 use natsd_plugin_api::files::{FileFacts, FileKind, OpenOptions, RawFile, RawFiles};
 use natsd_plugin_api::{Error, Result};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -75,15 +76,23 @@ impl RawFiles for DiskFiles {
     }
 
     fn open(&self, path: &str, options: OpenOptions) -> Result<Box<dyn RawFile>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(options.write)
-            .create(options.create)
-            .create_new(options.create_new)
-            .truncate(options.truncate)
-            .open(path)
-            .map_err(at(path))?;
-        Ok(Box::new(DiskFile(file)))
+        let open = |flags| {
+            fs::OpenOptions::new()
+                .read(true)
+                .write(options.write)
+                .create(options.create)
+                .create_new(options.create_new)
+                .truncate(options.truncate)
+                .custom_flags(flags)
+                .open(path)
+        };
+        let direct = if options.direct { OFlags::DIRECT.bits().cast_signed() } else { 0 };
+        let file = match open(direct) {
+            // Some file systems cannot.
+            Err(error) if direct != 0 && is_invalid(&error) => open(0),
+            opened => opened,
+        };
+        Ok(Box::new(DiskFile(file.map_err(at(path))?)))
     }
 }
 
@@ -95,7 +104,13 @@ impl RawFile for DiskFile {
     }
 
     fn write_all_at(&self, at: u64, content: &[u8]) -> Result<()> {
-        Ok(self.0.write_all_at(content, at)?)
+        match self.0.write_all_at(content, at) {
+            // Others find that they cannot only now.
+            Err(error) if is_invalid(&error) && leave_direct(&self.0)? => {
+                Ok(self.0.write_all_at(content, at)?)
+            }
+            written => Ok(written?),
+        }
     }
 
     fn size(&self) -> Result<u64> {
@@ -110,6 +125,20 @@ impl RawFile for DiskFile {
         let synced = if metadata { self.0.sync_all() } else { self.0.sync_data() };
         Ok(synced?)
     }
+}
+
+fn is_invalid(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidInput
+}
+
+/// From now on through the system's cache; false if it was so already.
+fn leave_direct(file: &File) -> Result<bool> {
+    let flags = fcntl_getfl(file).map_err(std::io::Error::from)?;
+    let was_direct = flags.contains(OFlags::DIRECT);
+    if was_direct {
+        fcntl_setfl(file, flags - OFlags::DIRECT).map_err(std::io::Error::from)?;
+    }
+    Ok(was_direct)
 }
 
 fn at(path: &str) -> impl Fn(std::io::Error) -> Error {

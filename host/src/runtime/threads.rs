@@ -47,6 +47,7 @@ fn thread(id: u64) -> Option<Thread> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::threads;
 

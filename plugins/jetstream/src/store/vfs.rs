@@ -8,6 +8,10 @@ use std::sync::Arc;
 pub trait Vfs: Send + Sync {
     /// Makes the file if it is not there.
     fn open(&self, path: &str, create: bool) -> Result<Arc<dyn VfsFile>>;
+    /// The same, past the system's cache where that is possible: places, sizes and buffers are multiples of 4096.
+    fn open_direct(&self, path: &str) -> Result<Arc<dyn VfsFile>> {
+        self.open(path, true)
+    }
     fn read(&self, path: &str) -> Result<Vec<u8>>;
     /// The same into a buffer that is used again: for large files its pages cost more than the reading.
     fn read_into(&self, path: &str, buffer: &mut Vec<u8>) -> Result<()> {
@@ -50,6 +54,11 @@ pub trait VfsFile: Send + Sync {
 impl Vfs for Files {
     fn open(&self, path: &str, create: bool) -> Result<Arc<dyn VfsFile>> {
         let options = OpenOptions { write: true, create, ..OpenOptions::default() };
+        Ok(Arc::new(Files::open(self, path, options)?))
+    }
+
+    fn open_direct(&self, path: &str) -> Result<Arc<dyn VfsFile>> {
+        let options = OpenOptions { write: true, create: true, direct: true, ..OpenOptions::default() };
         Ok(Arc::new(Files::open(self, path, options)?))
     }
 

@@ -5,6 +5,7 @@
 use super::files::{Slot, mark_known};
 use super::floors::Floor;
 use super::mend::Mender;
+use super::out::Out;
 use super::place::{FileName, Home};
 use super::record::{self, Bad, push_bytes, push_varint, take_bytes, take_varint};
 use bytes::Bytes;
@@ -144,7 +145,7 @@ pub struct Place {
 }
 
 /// Adds the record of a job. The first one of a stream in a segment says which stream it is, and lies there twice.
-pub fn push_job(out: &mut Vec<u8>, place: &Place, job: &Job, direct_min: usize) {
+pub fn push_job(out: &mut impl Out, place: &Place, job: &Job, direct_min: usize) {
     let named = job.home.named.swap(place.generation, Relaxed) == place.generation;
     for _ in 0..if named { 1 } else { 2 } {
         push_record(out, place, &job.home, !named, job.gone, |out| {
@@ -156,7 +157,7 @@ pub fn push_job(out: &mut Vec<u8>, place: &Place, job: &Job, direct_min: usize) 
 }
 
 /// Adds a record that says how much of a file counts, before something is written behind that without the log.
-pub fn push_known(out: &mut Vec<u8>, place: &Place, op: &Op) {
+pub fn push_known(out: &mut impl Out, place: &Place, op: &Op) {
     let slot = op.slot();
     let named = slot.home.named.swap(place.generation, Relaxed) == place.generation;
     push_record(out, place, &slot.home, !named, false, |out| {
@@ -168,17 +169,17 @@ pub fn push_known(out: &mut Vec<u8>, place: &Place, op: &Op) {
 }
 
 /// Adds a record that says how far a stream was, so that what was said before may be forgotten.
-pub fn push_floor(out: &mut Vec<u8>, place: &Place, home: &Home, floor: &Floor) {
+pub fn push_floor(out: &mut impl Out, place: &Place, home: &Home, floor: &Floor) {
     push_record(out, place, home, false, false, |out| {
         push_varint(out, FLOOR);
         floor.push(out);
     });
 }
 
-fn push_op(out: &mut Vec<u8>, op: &Op, generation: u64, direct_min: usize) {
+fn push_op<O: Out>(out: &mut O, op: &Op, generation: u64, direct_min: usize) {
     let slot = op.slot();
     let tag = slot.name.pack() << TAG_BITS;
-    let known = |out: &mut Vec<u8>, end: u64| {
+    let known = |out: &mut O, end: u64| {
         push_varint(out, tag | KNOWN);
         push_varint(out, end);
     };
@@ -204,13 +205,13 @@ fn push_op(out: &mut Vec<u8>, op: &Op, generation: u64, direct_min: usize) {
     }
 }
 
-fn push_record(
-    out: &mut Vec<u8>,
+fn push_record<O: Out>(
+    out: &mut O,
     place: &Place,
     home: &Home,
     named: bool,
     gone: bool,
-    ops: impl FnOnce(&mut Vec<u8>),
+    ops: impl FnOnce(&mut O),
 ) {
     record::push(out, place.base, place.salt, JOB, |out| {
         push_varint(out, home.id);
@@ -220,7 +221,7 @@ fn push_record(
         }
         ops(out);
     });
-    out.resize(out.len().next_multiple_of(ALIGN), 0);
+    out.pad(out.len().next_multiple_of(ALIGN));
 }
 
 /// A record of the log.

@@ -2,6 +2,7 @@
 //! last sequences would be in the last blocks alone: one damaged file, and they would be given away again.
 
 use super::entry::{Job, Place, push_floor};
+use super::out::Out;
 use super::place::Home;
 use super::record::{push_varint, take_varint};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    pub fn push(&self, out: &mut Vec<u8>) {
+    pub fn push(&self, out: &mut impl Out) {
         for value in [self.generation, self.number, self.last_seq, self.last_time_ns as u64] {
             push_varint(out, value);
         }
@@ -52,7 +53,7 @@ impl Floors {
     }
 
     /// Adds what is owed.
-    pub fn pay(&mut self, out: &mut Vec<u8>, place: &Place) {
+    pub fn pay(&mut self, out: &mut impl Out, place: &Place) {
         if !std::mem::take(&mut self.are_owed) {
             return;
         }

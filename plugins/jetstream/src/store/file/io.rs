@@ -59,7 +59,8 @@ pub struct Io {
     pub full: Option<StoreError>,
     /// How long a sync took lately; a guess at first.
     pub sync_ns: u64,
-    buffer: Vec<u8>,
+    /// Contents that go to a file together.
+    joined: Vec<u8>,
 }
 
 /// What is durable in the log and not yet in its files.
@@ -111,7 +112,7 @@ impl Io {
             erasing: Vec::new(),
             full: None,
             sync_ns: 1_000_000,
-            buffer: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -202,30 +203,29 @@ impl Io {
             }
         }
         let bytes = job.log_bytes(direct_min);
-        if self.log.as_ref().is_some_and(|log| !log.fits(self.buffer.len() + bytes)) {
+        if self.log.as_ref().is_some_and(|log| !log.fits(bytes)) {
             self.flush(ready)?;
             self.switch()?;
         }
-        if let Some(log) = &self.log {
-            self.floors.pay(&mut self.buffer, &log.place());
-            push_job(&mut self.buffer, &log.place(), job, direct_min);
+        if let Some(log) = &mut self.log {
+            let (records, place) = log.records();
+            self.floors.pay(records, &place);
+            push_job(records, &place, job, direct_min);
         }
         Ok(direct_min)
     }
 
-    /// Writes the buffer, syncs, and answers the jobs in it.
+    /// Writes what the log is to say, syncs, and answers the jobs in it.
     fn flush(&mut self, ready: &mut Ready) -> Result<(), StoreError> {
-        let Some(log) = self.log.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let Some(log) = self.log.as_mut().filter(|log| log.has_records()) else { return Ok(()) };
         let started = self.clock.as_ref().map(|clock| clock());
-        let written = log.write(&self.buffer);
+        let written = log.write();
         if let (Some(clock), Some(started)) = (&self.clock, started) {
             // About the median: a few slow ones say nothing of the next.
             let step = self.sync_ns / 16;
             let is_slower = clock().saturating_sub(started) > self.sync_ns;
             self.sync_ns = if is_slower { self.sync_ns + step } else { self.sync_ns - step }.max(1000);
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_MAX);
         if let Err(error) = written {
             // The log knows nothing of them after all.
             self.floors.are_owed = true;
@@ -322,12 +322,13 @@ impl Io {
     /// Large contents go to their files, are synced there, and the log says no more than that.
     fn write_directly(&mut self, job: &Job, direct_min: usize, ready: &mut Ready) -> Result<(), StoreError> {
         let large = || job.ops.iter().filter(|op| op.is_direct(direct_min));
-        if let Some(log) = &self.log {
+        if let Some(log) = &mut self.log {
             let generation = log.generation();
             let unknown = large().filter(|op| op.slot().known.load(Relaxed) != generation);
-            let before = self.buffer.len();
-            unknown.for_each(|op| push_known(&mut self.buffer, &log.place(), op));
-            if self.buffer.len() > before {
+            let (records, place) = log.records();
+            let before = records.len();
+            unknown.for_each(|op| push_known(records, &place, op));
+            if records.len() > before {
                 // What is behind that in the files does not count until the log says so.
                 self.flush(ready)?;
             }
@@ -425,13 +426,10 @@ impl Io {
                 write(&self.disk, &self.root, slot, at, &one.content, &mut self.dirty)?;
                 continue;
             }
-            let mut joined = std::mem::take(&mut self.buffer);
-            let start = joined.len();
-            together.iter().for_each(|write| joined.extend_from_slice(&write.content));
-            let written = write(&self.disk, &self.root, slot, at, &joined[start..], &mut self.dirty);
-            joined.truncate(start);
-            joined.shrink_to(BUFFER_MAX);
-            self.buffer = joined;
+            together.iter().for_each(|write| self.joined.extend_from_slice(&write.content));
+            let written = write(&self.disk, &self.root, slot, at, &self.joined, &mut self.dirty);
+            self.joined.clear();
+            self.joined.shrink_to(BUFFER_MAX);
             written?;
         }
         Ok(())

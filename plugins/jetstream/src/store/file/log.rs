@@ -2,9 +2,13 @@
 //!
 //! A file is written over bytes that are there already, zeros or those of an earlier use, so that a sync need not
 //! touch its size. Records are seeded with the salt of the use, so what is left of an earlier one never passes.
+//!
+//! What is written once, synced and read only after a crash goes past the system's cache, which costs half of the
+//! time in the kernel. So whole sectors are written: the last one again with each write, as far as it was filled.
 
 use super::entry::Place;
 use super::files::failed;
+use super::out::{Aligned, Out, SECTOR};
 use crate::store::StoreError;
 use crate::store::vfs::{Vfs, VfsFile};
 use std::sync::Arc;
@@ -22,6 +26,8 @@ const GROW_MIN: u64 = 1024 * 1024;
 const GROW_MAX: u64 = 4 * 1024 * 1024;
 /// Room that is kept for what is under way when the disk is full.
 const RESERVE: u64 = 512 * 1024;
+/// A larger buffer is given back.
+const BUFFER_MAX: usize = 512 * 1024;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +77,15 @@ struct Segment {
     used: u64,
 }
 
+#[repr(align(4096))]
+struct Zeros([u8; 64 * 1024]);
+
 impl Segment {
     /// Writes zeros. Not of a buffer for all of them: whichever thread writes would keep its memory.
     fn fill(&self, from: u64, until: u64) -> Result<(), StoreError> {
-        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-        for at in (from..until).step_by(ZEROS.len()) {
-            let some = &ZEROS[..((until - at) as usize).min(ZEROS.len())];
+        static ZEROS: Zeros = Zeros([0; 64 * 1024]);
+        for at in (from..until).step_by(ZEROS.0.len()) {
+            let some = &ZEROS.0[..((until - at) as usize).min(ZEROS.0.len())];
             self.file.write_all_at(at, some).map_err(|error| failed(&self.path, &error))?;
         }
         Ok(())
@@ -88,8 +97,10 @@ pub struct Log {
     segments: [Segment; 2],
     active: usize,
     header: Header,
-    /// Where the next record goes.
+    /// The end of what was written.
     at: u64,
+    /// The last sector of that, as far as it is filled, and records that are to be written.
+    buffer: Aligned,
     size_max: u64,
     is_started: bool,
 }
@@ -100,9 +111,11 @@ impl Log {
         let open = |number| {
             let path = path(root, number);
             let open = || {
-                let file = vfs.open(&path, true)?;
-                let room = file.size()?;
-                let mut block = vec![0; DATA as usize];
+                let file = vfs.open_direct(&path)?;
+                let size = file.size()?;
+                let room = size - size % SECTOR as u64;
+                let mut block = Aligned::new(0);
+                block.pad(DATA as usize);
                 let got = file.read_at(0, &mut block)?;
                 Ok((file, room, Header::read(&block[..got]).0))
             };
@@ -113,7 +126,8 @@ impl Log {
         // The older one is emptied first: by itself it would say that files end where they ended then.
         let active = usize::from(of_second >= of_first);
         let header = Header { generation, salt: 0, next_id: 0 };
-        Ok(Self { segments: [first, second], active, header, at: DATA, size_max, is_started: false })
+        let (segments, buffer) = ([first, second], Aligned::new(0));
+        Ok(Self { segments, active, header, at: DATA, buffer, size_max, is_started: false })
     }
 
     pub fn is_started(&self) -> bool {
@@ -143,10 +157,13 @@ impl Log {
         self.header = Header { generation: self.header.generation + 1, salt, next_id };
         self.at = DATA;
         let header = self.header.encode();
-        let mut block = vec![0; DATA as usize];
-        COPIES.iter().for_each(|&at| block[at..at + HEADER].copy_from_slice(&header));
+        self.buffer.clear();
+        self.buffer.pad(DATA as usize);
+        COPIES.iter().for_each(|&at| self.buffer[at..at + HEADER].copy_from_slice(&header));
         let segment = &mut self.segments[self.active];
-        segment.file.write_all_at(0, &block).map_err(|error| failed(&segment.path, &error))?;
+        let written = segment.file.write_all_at(0, &self.buffer);
+        self.buffer.clear();
+        written.map_err(|error| failed(&segment.path, &error))?;
         segment.room = segment.room.max(DATA);
         self.sync()
     }
@@ -155,14 +172,27 @@ impl Log {
         self.header.generation
     }
 
-    /// Where the next records go.
-    pub fn place(&self) -> Place {
-        Place { generation: self.header.generation, salt: self.header.salt, base: self.at }
+    /// Where records are added, and where that will lie.
+    pub fn records(&mut self) -> (&mut Aligned, Place) {
+        let place =
+            Place { generation: self.header.generation, salt: self.header.salt, base: self.at - self.kept() };
+        (&mut self.buffer, place)
     }
 
-    /// Whether so many bytes still belong in this segment. An empty one takes anything.
+    /// Of the buffer: what is written already.
+    fn kept(&self) -> u64 {
+        self.at % SECTOR as u64
+    }
+
+    /// Some were added and are not written.
+    pub fn has_records(&self) -> bool {
+        self.buffer.len() as u64 > self.kept()
+    }
+
+    /// Whether so many bytes more still belong in this segment. An empty one takes anything.
     pub fn fits(&self, bytes: usize) -> bool {
-        self.at == DATA || self.at + bytes as u64 <= self.size_max
+        let end = self.at - self.kept() + (self.buffer.len() + bytes) as u64;
+        self.at == DATA || end <= self.size_max
     }
 
     /// What still belongs in this segment.
@@ -170,19 +200,33 @@ impl Log {
         self.size_max.saturating_sub(self.at) as usize
     }
 
-    /// Writes records and makes them durable.
-    pub fn write(&mut self, records: &[u8]) -> Result<(), StoreError> {
-        let end = self.at + records.len() as u64;
+    /// Writes the records that were added, and makes them durable. If that fails there are none.
+    pub fn write(&mut self) -> Result<(), StoreError> {
+        let base = self.at - self.kept();
+        let len = self.buffer.len();
+        self.buffer.pad(len.next_multiple_of(SECTOR));
+        let written = self.write_sectors(base);
+        let kept = if written.is_ok() {
+            self.at = base + len as u64;
+            self.buffer.copy_within(len - len % SECTOR..len, 0);
+            len % SECTOR
+        } else {
+            self.kept() as usize
+        };
+        self.buffer.truncate(kept);
+        self.buffer.shrink_to(BUFFER_MAX);
+        written
+    }
+
+    fn write_sectors(&mut self, base: u64) -> Result<(), StoreError> {
+        let end = base + self.buffer.len() as u64;
         if end > self.segments[self.active].room {
             self.grow(end)?;
         }
-        let segment = &self.segments[self.active];
-        segment.file.write_all_at(self.at, records).map_err(|error| failed(&segment.path, &error))?;
-        self.sync()?;
-        self.at = end;
         let segment = &mut self.segments[self.active];
+        segment.file.write_all_at(base, &self.buffer).map_err(|error| failed(&segment.path, &error))?;
         segment.used = segment.used.max(end);
-        Ok(())
+        self.sync()
     }
 
     /// Makes room ahead, so that what is under way can be written when the disk is full. Answers that it is.
@@ -235,7 +279,7 @@ impl Log {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{DATA, HEADER, Header, Log};
+    use super::{DATA, HEADER, Header, Log, SECTOR};
     use crate::store::file::tests::disk::Disk;
     use crate::store::vfs::Vfs;
 
@@ -263,8 +307,30 @@ mod tests {
         disk.create_dir_all("js").unwrap();
         let mut log = Log::find(&disk, "js", 1, 1 << 20).unwrap();
         log.start(&disk, "js", || 5, 1).unwrap();
-        log.write(&[1; 100]).unwrap();
+        log.records().0.extend_from_slice(&[1; 100]);
+        log.write().unwrap();
         log.begin(6, 1).unwrap();
         assert_eq!(disk.unsynced(), 0);
+    }
+
+    #[test]
+    fn records_lie_behind_each_other_whatever_their_sizes() {
+        let disk = Disk::default();
+        disk.create_dir_all("js").unwrap();
+        let mut log = Log::find(&disk, "js", 1, 1 << 20).unwrap();
+        log.start(&disk, "js", || 5, 1).unwrap();
+        let mut expected = Vec::new();
+        for (byte, len) in (1..).zip([1, 100, SECTOR - 101, 3 * SECTOR, 17, SECTOR, 5000]) {
+            let (records, place) = log.records();
+            assert_eq!(place.base + records.len() as u64, DATA + expected.len() as u64);
+            records.extend_from_slice(&vec![byte; len]);
+            expected.extend(vec![byte; len]);
+            assert!(log.has_records());
+            log.write().unwrap();
+            assert!(!log.has_records());
+        }
+        let content = disk.content(&super::path("js", log.active));
+        assert_eq!(content[DATA as usize..][..expected.len()], expected);
+        assert!(content[DATA as usize + expected.len()..].iter().all(|byte| *byte == 0));
     }
 }

@@ -25,6 +25,7 @@ mod keeping;
 mod log;
 mod mend;
 mod noting;
+mod out;
 mod pack;
 mod place;
 mod reading;

@@ -3,6 +3,7 @@
 //! The hash is seeded with the file's salt and the record's place, so bytes of another file or place never pass. The
 //! check of the length lets a reader step over a damaged record to the next one.
 
+use super::out::Out;
 use super::seal::{PLAIN, Seal, TAG, nonce};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -73,7 +74,7 @@ impl Codec {
 }
 
 /// Adds a record at the end of `out`, which lies in the file from `base` on. Not encrypted.
-pub fn push(out: &mut Vec<u8>, base: u64, salt: u64, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+pub fn push<O: Out>(out: &mut O, base: u64, salt: u64, kind: u8, body: impl FnOnce(&mut O)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     body(out);
@@ -144,7 +145,7 @@ fn hash(kind: u8, len: u32, body: &[u8], salt: u64, at: u64) -> u64 {
 }
 
 /// Numbers of few bytes when they are small.
-pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn push_varint(out: &mut impl Out, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -174,7 +175,7 @@ pub fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn push_bytes(out: &mut impl Out, bytes: &[u8]) {
     push_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }

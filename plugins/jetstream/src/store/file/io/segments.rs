@@ -52,10 +52,11 @@ impl Io {
             log.wipe(|| salts(), self.next_id.load(Relaxed))?;
             self.keeper.assume(log.generation() - 1);
             self.floors.are_owed = true;
-            self.floors.pay(&mut self.buffer, &log.place());
-            let written = if self.buffer.is_empty() { Ok(()) } else { log.write(&self.buffer) };
-            self.buffer.clear();
-            written?;
+            let (records, place) = log.records();
+            self.floors.pay(records, &place);
+            if log.has_records() {
+                log.write()?;
+            }
         }
         self.erasing.drain(..).for_each(|mut job| job.answer(&Ok(())));
         Ok(())
