@@ -100,6 +100,21 @@ impl<T> Batch<T> {
         self.interest_changed
     }
 
+    /// The letters, which stay.
+    pub fn letters(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        let mut at = 0;
+        self.heads.iter().map(move |head| {
+            let subject = &self.buffer[at..at + usize::from(head.subject)];
+            let others = usize::from(head.reply) + (head.headers + head.payload) as usize;
+            at += subject.len() + others;
+            (head.kind, subject)
+        })
+    }
+
+    pub fn letters_len(&self) -> usize {
+        self.heads.len()
+    }
+
     /// Everything in order; the batch is empty afterwards.
     pub fn drain(&mut self, mut take: impl FnMut(Item<'_, T>)) {
         let mut commands = std::mem::take(&mut self.commands).into_iter().peekable();

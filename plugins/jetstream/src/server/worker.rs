@@ -24,6 +24,8 @@ const COMMITS_MAX: usize = 8;
 const DELIVERIES_MAX: usize = 4096;
 /// Changes that no answer promises are committed after this long at the latest.
 const LAZY_COMMIT_NS: i64 = 50_000_000;
+/// Fewer letters are not worth looking ahead.
+const EXPECTED_MIN: usize = 4;
 
 /// A stream with everything that its task needs.
 pub struct Worker {
@@ -306,6 +308,13 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
         if stirred {
             worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
             worker.measure_room();
+        }
+        if batch.letters_len() >= EXPECTED_MIN {
+            worker.stream.expect(batch.letters().filter_map(|(kind, subject)| match kind {
+                Kind::Publish => Some(subject),
+                Kind::DirectGet => Stream::asked_directly(subject),
+                _ => None,
+            }));
         }
         batch.drain(|item| worker.handle(item));
         let mut more = false;

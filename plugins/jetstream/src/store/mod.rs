@@ -178,6 +178,10 @@ pub trait StreamStore: Send {
     /// How many matches there are at `from` or after it; with `last_per_subject` only the newest of each subject.
     fn count(&mut self, filter: &Filter, from: u64, last_per_subject: bool) -> Result<u64, StoreError>;
 
+    /// These subjects are about to be asked for or added to, one after the other: what takes time to find may be
+    /// looked for at once. Nothing depends on it.
+    fn expect<'a>(&mut self, _subjects: &mut dyn Iterator<Item = &'a [u8]>) {}
+
     /// One subject without wildcards; zeros when there is no message.
     fn subject(&mut self, subject: &[u8]) -> Result<SubjectFacts, StoreError>;
 

@@ -37,6 +37,16 @@ struct Progress {
 }
 
 impl Stream {
+    /// The subject that a request asks for: the fifth token is the stream, the rest is that.
+    pub fn asked_directly(subject: &[u8]) -> Option<&[u8]> {
+        subject.splitn(6, |&byte| byte == b'.').nth(5)
+    }
+
+    /// What comes next is about these subjects.
+    pub fn expect<'a>(&mut self, mut subjects: impl Iterator<Item = &'a [u8]>) {
+        self.store.expect(&mut subjects);
+    }
+
     /// Answers a request to `$JS.API.DIRECT.GET.<stream>` or `….<stream>.<subject>`.
     pub fn direct_get(
         &mut self,
@@ -49,8 +59,7 @@ impl Stream {
         if reply.is_empty() {
             return;
         }
-        // The fifth token is the stream, the rest of the subject is that of a message.
-        let asked = subject.splitn(6, |&byte| byte == b'.').nth(5);
+        let asked = Self::asked_directly(subject);
         let mut message = std::mem::take(&mut self.loaded);
         let outcome = match (requires_too_much(headers), asked) {
             (true, _) => Ok(Err(LEVEL)),

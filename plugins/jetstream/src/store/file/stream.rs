@@ -362,8 +362,12 @@ impl StreamStore for FileStore {
         self.drop_above(seq)
     }
 
+    fn expect<'a>(&mut self, subjects: &mut dyn Iterator<Item = &'a [u8]>) {
+        self.subjects.expect(subjects);
+    }
+
     fn subject(&mut self, subject: &[u8]) -> Result<SubjectFacts, StoreError> {
-        let Some(id) = self.subjects.find(subject) else { return Ok(SubjectFacts::default()) };
+        let Some(id) = self.subjects.find_next(subject) else { return Ok(SubjectFacts::default()) };
         self.know_first(id)?;
         Ok(self.subjects.facts(id))
     }

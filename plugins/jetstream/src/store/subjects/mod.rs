@@ -8,6 +8,7 @@
 //! Not here: where the messages are. A store that takes away the first or the last message of a subject is told when
 //! it has to say which one follows; with `rows` it never has to.
 
+mod ahead;
 mod order;
 mod rows;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use crate::filter::{Filter, is_literal};
 use crate::store::SubjectFacts;
+use ahead::Ahead;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use order::Order;
 use rows::Rows;
@@ -53,6 +55,7 @@ pub struct Subjects {
     common: Vec<u8>,
     /// The subject that was found or added last: one message asks for its subject several times.
     recent: Cell<Option<Id>>,
+    ahead: Ahead,
 }
 
 #[derive(Clone, Copy)]
@@ -131,7 +134,7 @@ impl Subjects {
 
     /// A message of the subject, behind all others. The name has at most 65,535 bytes.
     pub fn add(&mut self, name: &[u8], seq: u64) -> Added {
-        let id = match self.find_recent(name) {
+        let id = match self.find_recent(name).or_else(|| self.find_expected(name)) {
             Some(id) => id,
             None => {
                 let hash = self.hasher.hash_one(name);
@@ -288,6 +291,16 @@ impl Subjects {
 
 /// Looking.
 impl Subjects {
+    /// [`Subjects::find`] of one that may be expected.
+    pub fn find_next(&mut self, name: &[u8]) -> Option<Id> {
+        let found = self.find_recent(name).or_else(|| self.find_expected(name));
+        if found.is_none() {
+            return self.find(name);
+        }
+        self.recent.set(found);
+        found
+    }
+
     pub fn find(&self, name: &[u8]) -> Option<Id> {
         if self.is_empty() {
             return None;

@@ -79,6 +79,8 @@ enum Step {
     /// One of the messages that are there.
     Remove(prop::sample::Index),
     Ask(Vec<String>),
+    Expect(Vec<String>),
+    Find(String),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -86,6 +88,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => subject().prop_map(Step::Add),
         2 => any::<prop::sample::Index>().prop_map(Step::Remove),
         1 => vec(pattern(), 1..3).prop_map(Step::Ask),
+        1 => vec(subject(), 1..8).prop_map(Step::Expect),
+        2 => subject().prop_map(Step::Find),
     ]
 }
 
@@ -116,6 +120,11 @@ proptest! {
                     prop_assert_eq!(subjects.facts_of(&name), model.facts(&name));
                 }
                 Step::Remove(_) => {}
+                Step::Expect(names) => subjects.expect(&mut names.iter().map(String::as_bytes)),
+                Step::Find(name) => {
+                    let found = subjects.find_next(name.as_bytes()).map(|id| subjects.facts(id));
+                    prop_assert_eq!(found.unwrap_or_default(), model.facts(name.as_bytes()));
+                }
                 Step::Ask(patterns) => {
                     let filter = Filter::new(patterns);
                     prop_assert_eq!(matching(&mut subjects, &filter), model.matching(&filter));
@@ -129,6 +138,23 @@ proptest! {
         }
         prop_assert_eq!(matching(&mut subjects, &Filter::all()), model.matching(&Filter::all()));
     }
+}
+
+#[test]
+fn what_is_expected_is_found_once_in_its_order() {
+    let mut subjects = Subjects::default();
+    let name = |n: u64| format!("a.{n}").into_bytes();
+    let ids: Vec<Id> = (0..20).map(|n| subjects.add(&name(n), n + 1).id).collect();
+    let expected: Vec<_> = [3, 99, 5, 5, 7, 9, 11].map(name).into();
+    subjects.expect(&mut expected.iter().map(Vec::as_slice));
+    // 99 is not there, 7 does not come.
+    assert_eq!(subjects.find_expected(&name(99)), None);
+    for n in [3, 5, 5, 9] {
+        assert_eq!(subjects.find_expected(&name(n)), Some(ids[n as usize]), "{n}");
+    }
+    assert_eq!(subjects.find_expected(&name(3)), None);
+    assert_eq!(subjects.remove(ids[11], 12), Left::Nothing);
+    assert_eq!(subjects.find_expected(&name(11)), None);
 }
 
 #[test]
