@@ -2,6 +2,7 @@
 //!
 //! - [`search`]: where files are looked for, `candidates`: which plugins may be there
 //! - [`loader`]: opens and checks files, after `elf` had a look
+//! - [`code`]: what is left of them in memory
 //! - [`order`]: who starts first; [`entry`]: one plugin's life
 //! - [`services`]: what plugins need of the runtime and the server; [`context`]: that, as one plugin sees it
 //! - [`points`]: what plugins have registered, with the policy for faults; [`queue`]: queued subscriptions
@@ -10,6 +11,7 @@
 //! Not here: what the values on the line are (`natsd_plugin_api::abi`).
 
 mod candidates;
+pub mod code;
 pub mod context;
 mod elf;
 pub mod entry;

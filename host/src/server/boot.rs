@@ -411,6 +411,9 @@ impl Server {
         self.listeners.serve_clients(&self.context, listener);
         self.write_pid_file(&options).map_err(|e| StartError::Fatal(e.to_string()))?;
         self.write_ports_file();
+        if let Ok(smaps) = files::read_file(Path::new("/proc/self/smaps")) {
+            crate::plugins::code::give_back(&smaps);
+        }
         Ok(())
     }
 

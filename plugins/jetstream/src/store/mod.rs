@@ -180,7 +180,7 @@ pub trait StreamStore: Send {
 
     /// These subjects are about to be asked for or added to, one after the other: what takes time to find may be
     /// looked for at once. Nothing depends on it.
-    fn expect<'a>(&mut self, _subjects: &mut dyn Iterator<Item = &'a [u8]>) {}
+    fn expect(&mut self, _subjects: &mut dyn Iterator<Item = &[u8]>) {}
 
     /// One subject without wildcards; zeros when there is no message.
     fn subject(&mut self, subject: &[u8]) -> Result<SubjectFacts, StoreError>;

@@ -27,7 +27,7 @@ const GROW_MAX: u64 = 4 * 1024 * 1024;
 /// Room that is kept for what is under way when the disk is full.
 const RESERVE: u64 = 512 * 1024;
 /// A larger buffer is given back.
-const BUFFER_MAX: usize = 512 * 1024;
+const BUFFER_MAX: usize = 256 * 1024;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -362,7 +362,7 @@ impl StreamStore for FileStore {
         self.drop_above(seq)
     }
 
-    fn expect<'a>(&mut self, subjects: &mut dyn Iterator<Item = &'a [u8]>) {
+    fn expect(&mut self, subjects: &mut dyn Iterator<Item = &[u8]>) {
         self.subjects.expect(subjects);
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Ahead {
 
 impl Subjects {
     /// These are about to be asked for or added to, in this order. Others may come between, and some of them not.
-    pub fn expect<'a>(&mut self, names: &mut dyn Iterator<Item = &'a [u8]>) {
+    pub fn expect(&mut self, names: &mut dyn Iterator<Item = &[u8]>) {
         let Ahead { ids, hashes } = &mut self.ahead;
         ids.clear();
         if self.by_name.len() < SUBJECTS_MIN {
