@@ -42,6 +42,9 @@ pub enum ErrorKind {
     AlreadyExists,
     /// What was stored cannot be read any more. Since 1.5.
     Damaged,
+    /// A configuration that can be read, but not started with: a start and a reload refuse it, `-t` only tells of it,
+    /// where nats-server does so. Since 1.5.
+    AtStart,
     Io(io::ErrorKind),
 }
 
@@ -59,6 +62,11 @@ impl Error {
     /// `websocket.port`; the host adds file, line and column where it knows them.
     pub fn config(place: &str, cause: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Invalid, format!("{place}: {cause}"))
+    }
+
+    /// This error is one that only a start looks for ([`ErrorKind::AtStart`]).
+    pub fn at_start(self) -> Self {
+        Self { kind: ErrorKind::AtStart, ..self }
     }
 
     pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
@@ -94,6 +102,28 @@ impl Error {
     /// The same error, its text led by what was being done.
     pub fn context(self, doing: impl fmt::Display) -> Self {
         Self { message: format!("{doing}: {}", self.message).into(), ..self }
+    }
+}
+
+/// While a configuration is read: an error that only a start looks for must not hide one that anybody finds. Since 1.5.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PutOff(Option<Error>);
+
+impl PutOff {
+    /// An error of [`ErrorKind::AtStart`] waits; any other is given back.
+    pub fn check(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        match result {
+            Err(error) if error.kind == ErrorKind::AtStart => {
+                self.0.get_or_insert(error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Nothing comes any more: the first that waits.
+    pub fn finish(self) -> Result<(), Error> {
+        self.0.map_or(Ok(()), Err)
     }
 }
 

@@ -49,7 +49,7 @@ pub use account::{
     AccountService,
 };
 pub use auth::{AuthRequest, AuthStage, Authenticator, AuthenticatorOptions, Decided, Identity, Verdict};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, PutOff, Result};
 pub use events::{ConnectionEvent, ConnectionFacts, Event, EventObserver, PeerCertificate};
 pub use host::{AccountDefinition, AccountFacts, AccountTrace, Host, PluginFacts, ServerIdentity, boxed};
 pub use message::{MessageRef, Outcome, PublishRef};

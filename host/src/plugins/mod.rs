@@ -29,7 +29,7 @@ use candidates::candidates;
 use entry::{Entry, State};
 use loader::LoadError;
 use natsd_plugin_api::abi::points::FfiCall;
-use natsd_plugin_api::{Error, Manifest, PluginFacts, Result, Section};
+use natsd_plugin_api::{Error, ErrorKind, Manifest, PluginFacts, Result, Section};
 use order::{OrderError, start_order};
 use parking_lot::{Mutex, RwLock};
 use points::Points;
@@ -93,6 +93,13 @@ pub enum PluginsError {
         "{key}: config reload not supported: the plugin `{plugin}` is not running, and needs a restart of the server"
     )]
     NeedsRestart { plugin: String, key: String },
+}
+
+impl PluginsError {
+    /// What `-t` only tells of.
+    pub fn is_at_start(&self) -> bool {
+        matches!(self, Self::Plugin { error, .. } if error.kind() == ErrorKind::AtStart)
+    }
 }
 
 /// The keys of the configuration that plugins own, as full path and value.

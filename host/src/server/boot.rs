@@ -152,11 +152,14 @@ fn test_config(exe: &str, flags: &Flags) -> ExitCode {
         let Loaded { config, plugins, .. } = load(flags)?;
         let (errors, warnings) = configure(&config, &plugins);
         show_notes(&plugins, false);
+        let (at_start, errors): (Vec<_>, Vec<_>) = errors.into_iter().partition(PluginsError::is_at_start);
         if !errors.is_empty() {
             return Err(placed(&config, &errors));
         }
+        let of_core = config.check_start().err().map(|errors| errors.to_string());
+        let of_plugins = (!at_start.is_empty()).then(|| placed(&config, &at_start));
+        let start = [of_core, of_plugins].into_iter().flatten().reduce(|core, plugins| core + &plugins);
         // CFG-307: warnings are as bad as errors here.
-        let start = config.check_start().err().map(|e| e.to_string());
         if warnings.is_empty() { Ok((config.digest, start)) } else { Err(warnings) }
     });
     match result {

@@ -12,6 +12,7 @@ use crate::plugins::points::TransportPoint;
 use crate::plugins::services::Surroundings;
 use crate::proto::info::{InfoTemplate, ServerInfo};
 use crate::runtime::{Listener, Mutex, files};
+use crate::tls::error::TlsConfigError;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use natsd_plugin_api::{Error, ErrorKind, ListenerFacts, ListenerSpec, Result};
@@ -145,7 +146,11 @@ fn listener_auth(spec: &ListenerSpec) -> ListenerAuth {
 fn tls_of(spec: &ListenerSpec) -> Result<Option<TlsServer>> {
     let Some(block) = &spec.tls else { return Ok(None) };
     let options = crate::config::tls_of_json(block).map_err(|e| Error::config("tls", e))?;
-    TlsServer::build(&options, &files::read_bytes).map(Some).map_err(|e| Error::config("tls", e))
+    TlsServer::build(&options, &files::read_bytes).map(Some).map_err(|error| {
+        let is_at_start = matches!(error, TlsConfigError::OcspPeerWithoutVerify);
+        let error = Error::config("tls", error);
+        if is_at_start { error.at_start() } else { error }
+    })
 }
 
 /// AUTH-003, AUTH-009, WS-002.
@@ -192,10 +197,10 @@ impl Surroundings for NextConfig {
                 "trusted operators or trusted keys configuration is required for JWT authentication via cookie \
                  {cookie:?}"
             );
-            return Err(Error::config("jwt_cookie", text));
+            return Err(Error::config("jwt_cookie", text).at_start());
         }
         let users = Authenticator::of_server(&self.options).map_err(Error::other)?;
-        check_auth(&users, spec, &listener_auth(spec))
+        check_auth(&users, spec, &listener_auth(spec)).map_err(Error::at_start)
     }
 
     fn variables(&self) -> &[String] {

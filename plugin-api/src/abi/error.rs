@@ -34,6 +34,7 @@ const KINDS: &[(u32, ErrorKind)] = &[
     (11, ErrorKind::Full),
     (12, ErrorKind::AlreadyExists),
     (13, ErrorKind::Damaged),
+    (14, ErrorKind::AtStart),
 ];
 
 const IO_KINDS: &[(u32, io::ErrorKind)] = &[

@@ -7,7 +7,7 @@ use crate::duration;
 use crate::handshake::UpgradeRules;
 use crate::origin::Origin;
 use natsd_plugin_api::tracing::warn;
-use natsd_plugin_api::{Error, Host, ListenerSpec, Result, Section};
+use natsd_plugin_api::{Error, Host, ListenerSpec, PutOff, Result, Section};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -44,18 +44,25 @@ pub struct Listen {
 }
 
 impl Config {
-    pub fn read(section: &Section) -> Result<Self> {
-        let mut config = Self::default();
-        let Some(block) = section.key(KEY) else { return Ok(config) };
+    /// Reads the block and has the host look at it. What only a start looks for comes last.
+    pub fn checked(section: &Section, host: &Host) -> Result<Self> {
+        let (config, mut put_off) = Self::read(section)?;
+        put_off.check(config.check(host))?;
+        put_off.finish().map(|()| config)
+    }
+
+    fn read(section: &Section) -> Result<(Self, PutOff)> {
+        let (mut config, mut put_off) = (Self::default(), PutOff::default());
+        let Some(block) = section.key(KEY) else { return Ok((config, put_off)) };
         let block = Field { section, place: KEY.to_owned(), key: KEY, value: block };
         for field in block.fields("a map")? {
-            config.key(&field)?;
+            put_off.check(config.key(&field))?;
         }
         // Without a port the block is read, but means nothing.
         if config.listen.port != 0 {
-            config.listen.check()?;
+            put_off.check(config.listen.check())?;
         }
-        Ok(config)
+        Ok((config, put_off))
     }
 
     fn key(&mut self, field: &Field<'_>) -> Result<()> {
@@ -67,7 +74,7 @@ impl Config {
             "advertise" => {
                 listen.advertise = field.name_or_none()?;
                 if listen.advertise.as_deref().is_some_and(|text| text.contains(':')) {
-                    field.address()?;
+                    field.address().map_err(Error::at_start)?;
                 }
             }
             "no_tls" => listen.no_tls = field.flag()?,
@@ -102,7 +109,7 @@ impl Config {
     }
 
     /// What only the host can judge: the files of `tls {}`, the users.
-    pub fn check(&self, host: &Host) -> Result<()> {
+    fn check(&self, host: &Host) -> Result<()> {
         if self.listen.port == 0 {
             return Ok(());
         }
@@ -177,7 +184,7 @@ impl Listen {
 
     fn check(&self) -> Result<()> {
         if self.tls.is_none() && !self.no_tls {
-            return Err(Error::config(KEY, "websocket requires TLS configuration"));
+            return Err(Error::config(KEY, "websocket requires TLS configuration").at_start());
         }
         Ok(())
     }
@@ -237,8 +244,9 @@ fn origins(field: &Field<'_>) -> Result<(Vec<String>, Vec<Origin>)> {
     let mut origins = Vec::new();
     for text in &texts {
         let origin = Origin::parse(text)
-            .map_err(|why| field.wrong(format_args!("unable to parse allowed origin: {why}")))?;
-        let refuse = |why| Err(field.wrong(format_args!("unable to parse allowed origin {text:?}: {why}")));
+            .map_err(|why| field.wrong(format_args!("unable to parse allowed origin: {why}")).at_start())?;
+        let refuse =
+            |why| Err(field.wrong(format_args!("unable to parse allowed origin {text:?}: {why}")).at_start());
         match (origin.scheme.as_str(), origin.host.as_str()) {
             ("http" | "https", "") => return refuse("host is required"),
             ("http" | "https", _) => origins.push(origin),
@@ -256,11 +264,13 @@ fn headers(block: &Field<'_>) -> Result<String> {
         let lower = name.to_ascii_lowercase();
         if matches!(lower.as_str(), "host" | "content-length" | "connection" | "upgrade" | "nats-no-masking")
         {
-            return Err(field.wrong(format_args!("websocket: invalid header {name:?} not allowed")));
+            return Err(field
+                .wrong(format_args!("websocket: invalid header {name:?} not allowed"))
+                .at_start());
         }
         if lower.starts_with("sec-websocket-") {
             let text = format!("websocket: invalid header {name:?}, \"Sec-WebSocket-\" prefix not allowed");
-            return Err(field.wrong(text));
+            return Err(field.wrong(text).at_start());
         }
         let value = field.text()?;
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
@@ -358,8 +368,8 @@ impl<'a> Field<'a> {
         match i32::try_from(port) {
             Ok(port @ -1..=65_535) => Ok(port),
             _ => {
-                Err(self
-                    .wrong(format_args!("port {port} is out of range: use 1 to 65535, or -1 for a free one")))
+                let text = format!("port {port} is out of range: use 1 to 65535, or -1 for a free one");
+                Err(self.wrong(text).at_start())
             }
         }
     }

@@ -48,8 +48,7 @@ impl Plugin for WebSocket {
     }
 
     fn create(host: Host, section: &Section) -> Result<Self> {
-        let config = Config::read(section)?;
-        config.check(&host)?;
+        let config = Config::checked(section, &host)?;
         let rules = ArcSwap::from_pointee(config.upgrade.clone());
         let shared = Arc::new(Shared { rules, max_payload: AtomicU64::new(DEFAULT_MAX_PAYLOAD) });
         Ok(Self { host, shared, config: Mutex::new(config), listener: Mutex::new(None) })
@@ -77,8 +76,7 @@ impl Plugin for WebSocket {
     }
 
     async fn reconfigure(self: Arc<Self>, section: Section) -> Result<Apply> {
-        let new = Config::read(&section)?;
-        new.check(&self.host)?;
+        let new = Config::checked(&section, &self.host)?;
         if let Some((key, old, new)) = self.config.lock().listen.fixed_difference(&new.listen) {
             let text = format!("config reload not supported for Websocket: old={old}, new={new}");
             return Err(Error::config(&format!("{KEY}.{key}"), text));

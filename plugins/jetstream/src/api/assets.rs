@@ -1,7 +1,7 @@
 //! The streams of an account by name, with what many of them must answer fast: whose subjects overlap, what is
 //! reserved, which ones a page of a list shows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::limits::{Tiers, reserved_bytes};
@@ -12,6 +12,8 @@ use crate::wire::{Storage, StreamConfig};
 pub struct Assets {
     streams: BTreeMap<String, Arc<StreamConfig>>,
     subjects: Node,
+    /// Names of those that read others.
+    readers: BTreeSet<String>,
     /// By storage and replicas.
     reserved: HashMap<(Storage, i64), Reserved>,
 }
@@ -29,6 +31,9 @@ impl Assets {
         for subject in &config.subjects {
             self.subjects.insert(subject);
         }
+        if config.mirror.is_some() || !config.sources.is_empty() {
+            self.readers.insert(config.name.clone());
+        }
         let reserved = self.reserved.entry(key(&config)).or_default();
         reserved.streams += 1;
         reserved.bytes = reserved.bytes.saturating_add(config.max_bytes.max(0));
@@ -37,6 +42,7 @@ impl Assets {
 
     pub fn remove(&mut self, name: &str) -> Option<Arc<StreamConfig>> {
         let config = self.streams.remove(name)?;
+        self.readers.remove(name);
         for subject in &config.subjects {
             self.subjects.remove(subject);
         }
@@ -61,6 +67,11 @@ impl Assets {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<StreamConfig>> {
         self.streams.values()
+    }
+
+    /// Mirrors, and those with sources.
+    pub fn readers(&self) -> impl Iterator<Item = &Arc<StreamConfig>> {
+        self.readers.iter().filter_map(|name| self.streams.get(name))
     }
 
     /// Those with a subject that overlaps the filter, by name; an empty filter means all (JS-049).
@@ -204,7 +215,7 @@ mod tests {
 
     use super::Assets;
     use crate::api::limits::{AccountLimits, Tiers};
-    use crate::wire::{Storage, StreamConfig};
+    use crate::wire::{Storage, StreamConfig, StreamSource};
 
     fn stream(name: &str, subjects: &[&str], max_bytes: i64, num_replicas: i64) -> Arc<StreamConfig> {
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
@@ -215,6 +226,24 @@ mod tests {
             num_replicas,
             ..Default::default()
         })
+    }
+
+    #[test]
+    fn those_that_read_others_are_known() {
+        let reading = |name: &str, mirror: Option<&str>| {
+            let mirror = mirror.map(|name| StreamSource { name: name.to_owned(), ..Default::default() });
+            Arc::new(StreamConfig { mirror, ..StreamConfig::clone(&stream(name, &[], 0, 1)) })
+        };
+        let mut assets = Assets::default();
+        assets.insert(reading("M", Some("S")));
+        assets.insert(stream("S", &["s"], 0, 1));
+        let names = |assets: &Assets| assets.readers().map(|config| config.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&assets), ["M"]);
+        assets.insert(reading("M", None));
+        assert!(names(&assets).is_empty());
+        assets.insert(reading("M", Some("S")));
+        assets.remove("M");
+        assert!(names(&assets).is_empty());
     }
 
     #[test]

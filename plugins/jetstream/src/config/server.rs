@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use natsd_plugin_api::Result;
+use natsd_plugin_api::{PutOff, Result};
 use serde_json::Value;
 
 use super::field::Field;
@@ -18,12 +18,12 @@ pub(super) fn read(config: &mut Config, field: &Field<'_>) -> Result<()> {
         return Ok(());
     };
     config.enabled = true;
-    let mut keys = Keys::default();
+    let (mut keys, mut put_off) = (Keys::default(), PutOff::default());
     for field in field.fields()? {
-        key(config, &mut keys, &field)?;
+        put_off.check(key(config, &mut keys, &field))?;
     }
     config.encryption = keys.encryption();
-    Ok(())
+    put_off.finish()
 }
 
 /// What belongs together but stands apart.
@@ -114,9 +114,8 @@ fn sync(field: &Field<'_>) -> Result<Sync> {
     let interval_ns = field.duration_ns()?;
     match u64::try_from(interval_ns) {
         Ok(1..) => Ok(Sync::Interval(Duration::from_nanos(interval_ns.unsigned_abs()))),
-        _ => {
-            Err(field.wrong("the interval must be more than 0: use a duration such as \"2m\", or \"always\""))
-        }
+        // Without a pause.
+        _ => Ok(Sync::Always),
     }
 }
 
@@ -126,7 +125,7 @@ fn domain(field: &Field<'_>) -> Result<String> {
     if !domain.is_empty() {
         check_domain(field, &domain)?;
         if domain.contains(['.', '*', '>']) {
-            return Err(field.wrong("invalid domain name: may not contain ., * or >"));
+            return Err(field.wrong("invalid domain name: may not contain ., * or >").at_start());
         }
     }
     Ok(domain)

@@ -71,6 +71,7 @@ fn defaults() {
     assert_eq!(read(json!({"store_dir": "a/jetstream"})).unwrap().store_dir("/tmp"), "a/jetstream");
     let sync = |value: Value| read(json!({"jetstream": {"sync_interval": value}})).unwrap().sync;
     assert_eq!(sync(json!("2m")), Sync::Interval(Duration::from_secs(120)));
+    assert_eq!((sync(json!(0)), sync(json!("-1s"))), (Sync::Always, Sync::Always));
     assert_eq!(sync(json!(5)), Sync::Interval(Duration::from_secs(5)));
 }
 

@@ -134,10 +134,11 @@ impl Account {
 
     /// Streams that read others try at once: all of them, or those that read the stream of that name here.
     pub fn retry_origins(&self, name: Option<&str>) {
-        for stream in self.streams.read().values() {
-            let config = stream.config.read().clone();
+        let assets = self.assets.read();
+        for config in assets.readers() {
             let mut origins = config.sources.iter().chain(&config.mirror);
-            if origins.any(|origin| name.is_none_or(|name| origin.name == name)) {
+            let is_meant = origins.any(|origin| name.is_none_or(|name| origin.name == name));
+            if let Some(stream) = self.stream(&config.name).filter(|_| is_meant) {
                 let name = name.map(str::to_owned);
                 stream.inbox.command(move |worker: &mut Worker| {
                     worker.stream.retry_origins(name.as_deref(), worker.now_ns);

@@ -6,7 +6,8 @@ use super::*;
 
 fn read(block: Value) -> Result<Config> {
     let keys = [(KEY.to_owned(), block)].into_iter().collect();
-    Config::read(&Section { keys, ..Section::default() })
+    let (config, put_off) = Config::read(&Section { keys, ..Section::default() })?;
+    put_off.finish().map(|()| config)
 }
 
 fn refused(block: Value) -> String {
@@ -88,7 +89,7 @@ fn addresses_are_a_port_or_host_and_port() {
 #[test]
 fn a_block_without_a_port_means_nothing() {
     assert_eq!(read(json!({"compression": true})).unwrap().listen.port, 0);
-    assert_eq!(Config::read(&Section::default()).unwrap(), Config::default());
+    assert_eq!(Config::read(&Section::default()).unwrap(), (Config::default(), PutOff::default()));
 }
 
 #[test]
