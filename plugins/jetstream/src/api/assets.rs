@@ -215,7 +215,8 @@ mod tests {
 
     use super::Assets;
     use crate::api::limits::{AccountLimits, Tiers};
-    use crate::wire::{Storage, StreamConfig, StreamSource};
+    use crate::wire::stream::StreamSource;
+    use crate::wire::{Storage, StreamConfig};
 
     fn stream(name: &str, subjects: &[&str], max_bytes: i64, num_replicas: i64) -> Arc<StreamConfig> {
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
