@@ -53,12 +53,32 @@ pub fn indented_text(compact: &str) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Bytes that stand for themselves in a string, and do not end it.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let special = *b"\"\\<>&\xe2";
+    let mut at = 0;
+    while at < special.len() {
+        plain[special[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
+
 /// Copies a string from behind its opening quote, escaped as Go does; gives what follows it.
 fn copy_string<'a>(out: &mut Vec<u8>, text: &'a [u8]) -> &'a [u8] {
     out.push(b'"');
     let mut at = 0;
     let mut copied = 0;
-    while let Some(&byte) = text.get(at) {
+    loop {
+        // Most of a text is plain.
+        let rest = text.get(at..).unwrap_or_default();
+        let Some(plain) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) else {
+            at = text.len();
+            break;
+        };
+        at += plain;
+        let byte = text[at];
         let (escape, len): (&[u8], usize) = match byte {
             b'"' => break,
             b'\\' => {
@@ -156,6 +176,10 @@ mod tests {
             "odd": "x\u{2028}\u{2029}<&>\"\\\n\u{e9}\u{20ac}", "q\"<": "\\",
         });
         assert_eq!(indented_text(&value.to_string()), indented(&value));
+        // What is cut off is no JSON, and no reason to fail.
+        for text in ["\"", "\"a", "\"\\", "{\"a<"] {
+            assert!(indented_text(text).starts_with(&text[..1]), "{text}");
+        }
         for text in ["", "{}", "[]", "\"\"", "5", "[[[]],{}]"] {
             let value = natsd_plugin_api::serde_json::from_str(text).unwrap_or_default();
             let expected = if text.is_empty() { String::new() } else { indented(&value) };

@@ -7,38 +7,44 @@ use time::OffsetDateTime;
 
 /// RFC 3339 in UTC, with as many digits of a second as there are.
 pub fn time(unix_ns: u64) -> String {
-    shown(
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH),
-    )
+    let seconds = OffsetDateTime::from_unix_timestamp((unix_ns / NS) as i64);
+    shown(seconds.unwrap_or(OffsetDateTime::UNIX_EPOCH), (unix_ns % NS) as u32)
 }
 
 /// The same of whole seconds, which reach further; `None` beyond the year 9999.
 pub fn time_of_seconds(unix_s: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(unix_s).ok().map(shown)
+    OffsetDateTime::from_unix_timestamp(unix_s).ok().map(|at| shown(at, 0))
 }
 
-fn shown(at: OffsetDateTime) -> String {
+const NS: u64 = 1_000_000_000;
+
+fn shown(at: OffsetDateTime, ns: u32) -> String {
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = at.to_hms();
     // Written by hand: a page of connections has tens of thousands of times.
-    let mut text = String::with_capacity("2006-01-02T15:04:05.999999999Z".len());
-    put_digits(&mut text, year.unsigned_abs(), 4);
-    for (before, number) in [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)] {
-        text.push(before);
-        put_digits(&mut text, number.into(), 2);
+    let mut text = *b"2006-01-02T15:04:05.999999999Z";
+    put_digits(&mut text[..4], year.unsigned_abs());
+    for (from, number) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
+        put_digits(&mut text[from..from + 2], number.into());
     }
-    if at.nanosecond() > 0 {
-        text.push('.');
-        put_digits(&mut text, at.nanosecond(), 9);
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    text.push('Z');
-    text
+    put_digits(&mut text[FRACTION..END], ns);
+    // Without the zeros at its end, and without a point if nothing is left.
+    let digits = text[FRACTION..END].iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    let end = if digits == 0 { FRACTION - 1 } else { FRACTION + digits };
+    text[end] = b'Z';
+    String::from_utf8_lossy(&text[..=end]).into_owned()
 }
 
+/// Where the part of a second lies in a time.
+const FRACTION: usize = 20;
+const END: usize = 29;
+
 /// A number with zeros in front of it.
-fn put_digits(text: &mut String, number: u32, count: u32) {
-    text.extend((0..count).rev().map(|place| char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8)));
+fn put_digits(text: &mut [u8], mut number: u32) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 /// `1y2d3h4m5s`, without what is zero in front.
