@@ -1,19 +1,23 @@
 //! What an endpoint answers, and how that looks as an HTTP response.
 
 use crate::dashboard;
-use crate::json;
+use crate::json::{self, Layout};
 use crate::metrics::Form;
-use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use natsd_plugin_api::serde_json::Value;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: StatusCode,
     kind: Kind,
     body: String,
+    /// The body is to be laid out.
+    layout: Option<Layout>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,66 +74,126 @@ impl Kind {
 impl Answer {
     /// MON-004
     pub fn json(value: &Value) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value) }
+        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value), layout: None }
     }
 
     /// No JSON, but that is what nats-server calls it (MON-013).
     pub fn stacks(text: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Json, body: text }
+        Self { status: StatusCode::OK, kind: Kind::Json, body: text, layout: None }
     }
 
     /// The same of JSON as text.
-    pub fn json_text(text: &str) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented_text(text) }
+    pub fn json_text(text: String) -> Self {
+        let layout = Some(Layout::default());
+        Self { status: StatusCode::OK, kind: Kind::Json, body: text, layout }
     }
 
     /// Health is told on one line, also when it is bad (MON-111).
     pub fn health(status: StatusCode, value: &Value) -> Self {
-        Self { status, kind: Kind::Json, body: json::compact(value) }
+        Self { status, kind: Kind::Json, body: json::compact(value), layout: None }
     }
 
     /// MON-014
     pub fn vars(value: &Value) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Vars, body: json::indented(value) }
+        Self { status: StatusCode::OK, kind: Kind::Vars, body: json::indented(value), layout: None }
     }
 
     pub fn page(html: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Html, body: html }
+        Self { status: StatusCode::OK, kind: Kind::Html, body: html, layout: None }
     }
 
     /// MON-005
     pub fn bad_request(text: impl ToString) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, body: text.to_string() }
+        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, body: text.to_string(), layout: None }
     }
 
     /// The endpoint is there, what it would show is not.
     pub fn missing(text: &str) -> Self {
-        Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, body: text.to_owned() }
+        Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, body: text.to_owned(), layout: None }
     }
 
     pub fn asset(kind: dashboard::Kind, text: &str) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Asset(kind), body: text.to_owned() }
+        Self { status: StatusCode::OK, kind: Kind::Asset(kind), body: text.to_owned(), layout: None }
     }
 
     pub fn metrics(form: Form, text: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Metrics(form), body: text }
+        Self { status: StatusCode::OK, kind: Kind::Metrics(form), body: text, layout: None }
     }
 
     /// MON-010
     pub fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, kind: Kind::NotFound, body: "404 page not found\n".to_owned() }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            kind: Kind::NotFound,
+            body: "404 page not found\n".to_owned(),
+            layout: None,
+        }
     }
 
+    /// As it was given: JSON is not laid out.
     pub fn body(&self) -> &str {
         &self.body
     }
 
-    pub fn response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    pub fn response(self) -> Response<Page> {
+        let page = match self.layout {
+            // Short ones have a length.
+            Some(_) if self.body.len() < PIECE_BYTES => Page::whole(json::indented_text(&self.body)),
+            Some(layout) => Page { text: self.body, layout: Some(layout) },
+            None => Page::whole(self.body),
+        };
+        let mut response = Response::new(page);
         *response.status_mut() = self.status;
         for &(name, value) in self.kind.headers() {
             response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         response
+    }
+}
+
+/// What goes to the socket at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The body of an answer. A large one is laid out while it is sent, so that its memory is needed once.
+pub struct Page {
+    text: String,
+    layout: Option<Layout>,
+}
+
+impl Page {
+    pub fn whole(text: String) -> Self {
+        Self { text, layout: None }
+    }
+}
+
+impl Body for Page {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Page { text, layout } = &mut *self;
+        let piece = match layout {
+            None => std::mem::take(text).into_bytes(),
+            Some(layout) => {
+                let mut piece = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+                layout.go_on(text, &mut piece, PIECE_BYTES);
+                piece
+            }
+        };
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(Bytes::from(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.layout {
+            None => SizeHint::with_exact(self.text.len() as u64),
+            Some(_) => SizeHint::default(),
+        }
     }
 }

@@ -131,7 +131,7 @@ impl Endpoints {
             Err(error) => return Answer::bad_request(error),
         };
         match self.host.snapshot(kind, &params) {
-            Ok(text) => Answer::json_text(&text),
+            Ok(text) => Answer::json_text(text),
             Err(error) if error.kind() == ErrorKind::NotFound => Answer::not_found(),
             Err(error) => Answer::bad_request(error),
         }

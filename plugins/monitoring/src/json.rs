@@ -13,44 +13,58 @@ pub fn indented(value: &Value) -> String {
 /// The same of JSON that is text already: it is laid out as it comes, without being taken apart.
 pub fn indented_text(compact: &str) -> String {
     let mut out = Vec::with_capacity(compact.len() * 3 / 2);
-    let mut rest = compact.as_bytes();
-    let mut depth = 0;
-    let line = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.resize(out.len() + 2 * depth, b' ');
-    };
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'"' => rest = copy_string(&mut out, rest),
-            b'{' | b'[' => {
-                out.push(byte);
-                match rest.split_first() {
-                    Some((&close @ (b'}' | b']'), after)) => {
-                        out.push(close);
-                        rest = after;
-                    }
-                    _ => {
-                        depth += 1;
-                        line(&mut out, depth);
-                    }
-                }
-            }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(byte);
-            }
-            b',' => {
-                out.push(byte);
-                line(&mut out, depth);
-            }
-            b':' => out.extend_from_slice(b": "),
-            byte => out.push(byte),
-        }
-    }
+    Layout::default().go_on(compact, &mut out, usize::MAX);
     // What came was UTF-8, and whole characters were replaced.
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// How far a text is laid out: large ones are in pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    at: usize,
+    depth: usize,
+}
+
+impl Layout {
+    /// Adds to `out` until it has so many bytes, a string more at most, or the text ends.
+    pub fn go_on(&mut self, compact: &str, out: &mut Vec<u8>, enough: usize) {
+        let mut rest = compact.as_bytes().get(self.at..).unwrap_or_default();
+        let line = |out: &mut Vec<u8>, depth: usize| {
+            out.push(b'\n');
+            out.resize(out.len() + 2 * depth, b' ');
+        };
+        while let Some((&byte, after)) = rest.split_first().filter(|_| out.len() < enough) {
+            rest = after;
+            match byte {
+                b'"' => rest = copy_string(out, rest),
+                b'{' | b'[' => {
+                    out.push(byte);
+                    match rest.split_first() {
+                        Some((&close @ (b'}' | b']'), after)) => {
+                            out.push(close);
+                            rest = after;
+                        }
+                        _ => {
+                            self.depth += 1;
+                            line(out, self.depth);
+                        }
+                    }
+                }
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    line(out, self.depth);
+                    out.push(byte);
+                }
+                b',' => {
+                    out.push(byte);
+                    line(out, self.depth);
+                }
+                b':' => out.extend_from_slice(b": "),
+                byte => out.push(byte),
+            }
+        }
+        self.at = compact.len() - rest.len();
+    }
 }
 
 /// Bytes that stand for themselves in a string, and do not end it.
@@ -160,7 +174,7 @@ impl<F: Formatter> Formatter for Go<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::{compact, indented, indented_text};
+    use super::{Layout, compact, indented, indented_text};
     use natsd_plugin_api::serde_json::json;
 
     #[test]
@@ -185,6 +199,13 @@ mod tests {
             let expected = if text.is_empty() { String::new() } else { indented(&value) };
             assert_eq!(indented_text(text), expected, "{text}");
         }
+        let (text, mut layout, mut pieces) = (value.to_string(), Layout::default(), Vec::new());
+        for _ in 0..text.len() {
+            let mut piece = Vec::new();
+            layout.go_on(&text, &mut piece, 7);
+            pieces.extend(piece);
+        }
+        assert_eq!(String::from_utf8(pieces).unwrap_or_default(), indented(&value));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Accepts connections and speaks HTTP/1 on them.
 
+use crate::answer::Page;
 use crate::config::{Listen, Protocol};
 use crate::endpoints::Endpoints;
 use crate::stream::{HttpStream, HttpTimer};
@@ -129,9 +130,9 @@ async fn serve(host: Host, stream: ByteStream, endpoints: Arc<Endpoints>) {
     }
 }
 
-fn failed(error: &Error) -> Response<http_body_util::Full<hyper::body::Bytes>> {
+fn failed(error: &Error) -> Response<Page> {
     tracing::error!("monitoring: {error}");
-    let mut response = Response::new(error.to_string().into());
+    let mut response = Response::new(Page::whole(error.to_string()));
     *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
     response
 }
