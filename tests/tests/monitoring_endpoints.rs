@@ -3,6 +3,7 @@
 //! Needs the plugins beside the binary: `cargo build -p natsd -p natsd-monitoring -p natsd-jetstream`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use natsd_tests::Client;
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::monitored::{Monitored, servers};
 use natsd_tests::server::natsd;
@@ -159,4 +160,30 @@ fn what_only_go_has_is_refused_or_shown_in_part() {
     assert!(vars["cmdline"][0].as_str().unwrap().ends_with("natsd"), "{vars}");
     assert!(vars["memstats"].is_object());
     assert_eq!(server.json("/ipqueuesz?all=1"), json!({}));
+}
+
+/// Between open and closed connections none was counted for a moment.
+#[test]
+fn what_was_received_never_becomes_less() {
+    let server = Monitored::start(natsd(), CONFIG);
+    let _open = server.client("open");
+    let total = 400;
+    let publishing = {
+        let address = server.server.address();
+        std::thread::spawn(move || {
+            for _ in 0..total {
+                let mut client = Client::join(address, r#""user":"a","pass":"a""#).unwrap();
+                client.send(b"PUB x 1\r\nx\r\n").unwrap();
+                client.sync();
+            }
+        })
+    };
+    let mut last = 0;
+    while last < total {
+        let received = server.json("/accstatz")["account_statz"][0]["received"]["msgs"].as_u64().unwrap();
+        assert!(received >= last, "{received} after {last}");
+        last = received;
+    }
+    publishing.join().unwrap();
+    assert_eq!(last, total);
 }

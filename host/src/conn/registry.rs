@@ -7,6 +7,7 @@ use crate::proto::error::ClosedReason;
 use crate::routing::Receiver;
 use crate::routing::subscriptions::LastSubs;
 use crate::runtime::{Mutex, RwLock};
+use parking_lot::MutexGuard;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
@@ -192,21 +193,29 @@ impl Registry {
 
     /// The connection is over: into the ring of closed ones, its ids free again.
     pub fn remove(&self, connection: &Connection, reason: ClosedReason, subs: LastSubs) {
+        // Who adds up open and closed ones finds it among one of them.
+        let closed = self.closed.lock();
         if self.connections.write().remove(&connection.receiver.cid).is_some() {
-            self.note_closed(connection, reason, subs);
+            self.note_closed(closed, connection, reason, subs);
         }
     }
 
     /// A connection that there was no room for is one of the closed ones at once.
     pub fn refuse(&self, connection: &Connection) {
-        self.note_closed(connection, ClosedReason::MaximumConnections, LastSubs::default());
+        let reason = ClosedReason::MaximumConnections;
+        self.note_closed(self.closed.lock(), connection, reason, LastSubs::default());
     }
 
-    fn note_closed(&self, connection: &Connection, reason: ClosedReason, subs: LastSubs) {
+    fn note_closed(
+        &self,
+        mut closed: MutexGuard<'_, ClosedRing>,
+        connection: &Connection,
+        reason: ClosedReason,
+        subs: LastSubs,
+    ) {
         let receiver = &connection.receiver;
         let traffic = Traffic::of(receiver);
         let account = connection.account.read().id;
-        let mut closed = self.closed.lock();
         closed.traffic_by_account.entry(account).or_default().add(&traffic);
         closed.total += 1;
         closed.traffic.add(&traffic);
@@ -259,10 +268,16 @@ impl Registry {
         self.closed.lock().total + self.len() as u64
     }
 
+    /// What is said of closed connections, and those that are open at the same time.
+    fn with_open<T>(&self, of_closed: impl FnOnce(&ClosedRing) -> T) -> (T, Vec<Arc<Connection>>) {
+        let closed = self.closed.lock();
+        (of_closed(&closed), self.all())
+    }
+
     /// All traffic, of closed connections too.
     pub fn traffic(&self) -> Traffic {
-        let mut sum = self.closed.lock().traffic;
-        for connection in self.all() {
+        let (mut sum, open) = self.with_open(|closed| closed.traffic);
+        for connection in open {
             sum.add(&Traffic::of(&connection.receiver));
         }
         sum
@@ -270,8 +285,8 @@ impl Registry {
 
     /// The traffic of each account that had any connection, of closed ones too; by account id.
     pub fn traffic_by_account(&self) -> HashMap<u32, Traffic> {
-        let mut sums = self.closed.lock().traffic_by_account.clone();
-        for connection in self.all() {
+        let (mut sums, open) = self.with_open(|closed| closed.traffic_by_account.clone());
+        for connection in open {
             let account = connection.account.read().id;
             sums.entry(account).or_default().add(&Traffic::of(&connection.receiver));
         }
