@@ -377,7 +377,9 @@ impl Realm {
         let Some(known) = self.known(key) else { return };
         tracing::debug!("Disable account {key} due to remove");
         known.removed.store(true, Release);
-        let turn = self.defining.lock();
+        // Before its limits change: its clients are to read why, and not that they have too many subscriptions.
+        self.expire(key, &known);
+        let _turn = self.defining.lock();
         let nothing = AccountDefinition {
             max_connections: Some(0),
             max_subscriptions: Some(0),
@@ -388,8 +390,6 @@ impl Realm {
         if let Err(error) = self.host.define_account(key, &nothing) {
             tracing::error!("Account [{key}] cannot be disabled: {error}");
         }
-        drop(turn);
-        self.expire(key, &known);
     }
 
     /// The claims of the accounts that are in use are compared with those of a new configuration.
