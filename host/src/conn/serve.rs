@@ -12,13 +12,14 @@ use crate::proto::error::{ClosedReason, ErrText};
 use crate::routing::layer::{LayerError, Progress};
 use crate::routing::publish::with_chunk;
 use crate::routing::receiver::Receiver;
-use crate::runtime::{Deadline, ReadHalf, now_ns};
+use crate::runtime::{Deadline, ReadHalf, clock, now_ns};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 /// Read into by every connection of a thread. Small ones split batches: against 128 KB this saves a tenth to a third
 /// of the CPU where much is under way. Pages that no read reaches take no memory.
@@ -27,6 +28,8 @@ const READ_BYTES: usize = 512 << 10;
 const LARGE_BYTES: usize = 128 << 10;
 /// How long a closing connection may take to write its last bytes (CORE-215).
 const LAST_FLUSH_NS: u64 = 100_000_000;
+/// How long it may take to read that it is closed.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// What a thread's connections read into.
 struct Buffers {
@@ -401,6 +404,25 @@ async fn finish(mut session: Box<Session>, duplex: Duplex, account: &Account, fa
         hooks.disconnected(connection, reason);
     }
     context.registry.remove(connection, reason, last_subs);
+    if failure.error.is_some() && session.layered {
+        Box::pin(linger(duplex)).await;
+    }
+}
+
+/// A client that was told why it has to go may be writing still. What comes is read: answered by a reset it would take
+/// away what the client was told, which libraries for WebSocket do not read once a write has failed.
+async fn linger(mut duplex: Duplex) {
+    let mut unread = [0; 512];
+    let gone = poll_fn(|cx| {
+        loop {
+            match duplex.read.poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    });
+    clock::timeout(LINGER, gone).await;
 }
 
 impl Session {
