@@ -30,6 +30,8 @@ const LARGE_BYTES: usize = 128 << 10;
 const LAST_FLUSH_NS: u64 = 100_000_000;
 /// How long it may take to read that it is closed.
 const LINGER: Duration = Duration::from_millis(50);
+/// Who writes more than that does not read: nobody may keep a thread busy.
+const LINGER_READS_MAX: usize = 32;
 
 /// What a thread's connections read into.
 struct Buffers {
@@ -412,15 +414,16 @@ async fn finish(mut session: Box<Session>, duplex: Duplex, account: &Account, fa
 /// A client that was told why it has to go may be writing still. What comes is read: answered by a reset it would take
 /// away what the client was told, which libraries for WebSocket do not read once a write has failed.
 async fn linger(mut duplex: Duplex) {
-    let mut unread = [0; 512];
+    let (mut unread, mut reads_left) = ([0; 512], LINGER_READS_MAX);
     let gone = poll_fn(|cx| {
-        loop {
+        while reads_left > 0 {
             match duplex.read.poll_read(cx, &mut unread) {
-                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Ok(n)) if n > 0 => reads_left -= 1,
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
+        Poll::Ready(())
     });
     clock::timeout(LINGER, gone).await;
 }
