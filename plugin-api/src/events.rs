@@ -86,7 +86,8 @@ pub enum Event {
         changed: Vec<String>,
     },
     LameDuck,
-    /// The server stops; plugins are stopped after their observers have returned.
+    /// The server stops. Connections are closed, and plugins stopped, after their observers have returned: they may take
+    /// a tenth of a second to tell clients.
     Shutdown,
     #[serde(other)]
     Unknown,

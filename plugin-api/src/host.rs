@@ -323,7 +323,8 @@ pub struct AccountFacts {
     pub connections: u64,
     pub subscriptions: u64,
     pub is_system: bool,
-    /// Whatever else the host knows: limits, counters.
+    /// Whatever else the host knows, and what the plugin that defined the account noted. `service_imports`: the subjects
+    /// under which it uses services of other accounts, if there are any.
     pub extra: Map<String, Value>,
 }
 

@@ -38,7 +38,7 @@ impl Backup {
         let (config, state) = (answer["config"].clone(), answer["state"].clone());
         let mut backup = Self { config, state, bytes: Vec::new(), chunks: 0, end: String::new() };
         loop {
-            let Received { subject, reply, headers, payload } = js.next_message()?;
+            let Received { subject, reply, headers, payload, .. } = js.next_message()?;
             if subject != deliver {
                 continue;
             }

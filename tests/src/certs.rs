@@ -10,16 +10,19 @@ use sha2::{Digest, Sha256};
 
 use crate::server::Folder;
 
+const CA: &str = "natsd test CA";
+
 /// A folder with `ca.pem` and, for each name, `<name>.pem` and `<name>.key`; removed when dropped.
 ///
 /// Names: `server` (localhost), `client` (e-mail alice@example.com, CN=client), `dns` (DNS name
-/// derek.example.com, CN=dns), `stranger` (signed by a CA that the server does not know).
+/// derek.example.com, CN=dns), `stranger` (signed by a CA that the server does not know), `impostor` (by one that has
+/// the name of a CA that it knows).
 pub struct Certs(Folder);
 
 impl Certs {
     pub fn new() -> Self {
         let certs = Self(Folder::new());
-        let ca = Authority::new("natsd test CA");
+        let ca = Authority::new(CA);
         certs.0.write("ca.pem", &ca.cert.pem());
         let dns = |name: &str| SanType::DnsName(name.try_into().expect("ASCII"));
         let mail = SanType::Rfc822Name("alice@example.com".try_into().expect("ASCII"));
@@ -28,6 +31,7 @@ impl Certs {
         certs.add("client", &ca, vec![mail]);
         certs.add("dns", &ca, vec![dns("derek.example.com")]);
         certs.add("stranger", &Authority::new("somebody else's CA"), vec![dns("stranger.example.com")]);
+        certs.add("impostor", &Authority::new(CA), vec![dns("impostor.example.com")]);
         certs
     }
 

@@ -25,6 +25,8 @@ pub struct JetStream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     pub subject: String,
+    /// Of the subscription.
+    pub sid: String,
     pub reply: String,
     /// With the status line.
     pub headers: String,
@@ -173,6 +175,7 @@ fn parse(op: &[u8]) -> Option<Received> {
     };
     Some(Received {
         subject: args[1].to_owned(),
+        sid: args[2].to_owned(),
         reply: reply.to_owned(),
         headers: String::from_utf8_lossy(&body[..header_len]).into_owned(),
         payload: body[header_len..].to_vec(),

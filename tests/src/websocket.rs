@@ -53,9 +53,9 @@ impl Socket {
         self.wire.flush().unwrap();
     }
 
-    /// For when the server may have closed.
-    pub fn try_send(&mut self, bytes: &[u8]) {
-        let _ = self.wire.write_all(bytes).and_then(|()| self.wire.flush());
+    /// For when the server may have closed; whether it had not.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.wire.write_all(bytes).and_then(|()| self.wire.flush()).is_ok()
     }
 
     pub fn send_text(&mut self, plain: &str) {

@@ -120,3 +120,38 @@ fn owner_sees_the_same(server: &Server, stored: u64) {
     let info = api(&mut join(server, "js"), "STREAM.INFO.ORDERS", &Value::Null);
     assert_eq!(info["state"]["messages"], stored);
 }
+
+/// An account without JetStream is told so, whoever else listens there; one that imports the API of another hears of
+/// nobody for what it does not import.
+#[test]
+fn accounts_without_jetstream_are_told_so_unless_they_import_it() {
+    for program in [Some(server::natsd()), server::reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let config = format!(
+            r#"
+            jetstream {{ store_dir: "{}" }}
+            accounts {{
+              JS {{ jetstream: enabled, users: [{{ user: js, password: p }}], exports: [{{ service: "$JS.API.INFO" }}] }}
+              APP {{
+                users: [{{ user: app, password: p }}]
+                imports: [{{ service: {{ account: JS, subject: "$JS.API.INFO" }} }}]
+              }}
+              NONE {{ users: [{{ user: none, password: p }}] }}
+            }}
+            "#,
+            store.path().display()
+        );
+        let server = Launch::new(program).config(config).start();
+        let program = server.program().display();
+        let mut app = join(&server, "app");
+        assert!(api(&mut app, "INFO", &Value::Null)["memory"].is_number());
+        let answer = app.request("$JS.API.STREAM.NAMES", b"").unwrap();
+        assert!(answer.headers.starts_with("NATS/1.0 503\r\n"), "{program}: {answer:?}");
+        let mut none = join(&server, "none");
+        none.listen(">").unwrap();
+        for subject in ["INFO", "STREAM.NAMES"] {
+            let answer = none.api(subject, &Value::Null).unwrap();
+            assert_eq!(answer["error"]["err_code"], 10039, "{program}: {answer}");
+        }
+    }
+}

@@ -1,10 +1,12 @@
-//! Pulls of clients that have left (JC-129).
+//! Pulls that wait while clients leave, pins change and streams go (JC-129, JC-162, JC-171).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::Launch;
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::server::{Folder, natsd, reference};
+use natsd_tests::{Launch, PATIENCE, Server};
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 #[test]
 fn a_pull_that_nobody_listens_for_takes_no_message() {
@@ -29,4 +31,136 @@ fn a_pull_that_nobody_listens_for_takes_no_message() {
         assert_eq!(messages.len(), 1, "{}", server.program().display());
         assert_eq!(messages[0].deliveries(), 1);
     }
+}
+
+fn servers(mut test: impl FnMut(&str, &mut JetStream)) {
+    serving(|server, client| test(&server.program().display().to_string(), client));
+}
+
+fn serving(mut test: impl FnMut(&Server, &mut JetStream)) {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
+        let server = Launch::new(program).config(config).start();
+        let mut client = JetStream::join(server.address(), "pulls").unwrap();
+        let stream = json!({"name": "S", "subjects": ["s"]});
+        assert!(client.api("STREAM.CREATE.S", &stream).unwrap()["error"].is_null());
+        test(&server, &mut client);
+    }
+}
+
+fn consumer(client: &mut JetStream, mut config: Value) {
+    (config["durable_name"], config["ack_policy"]) = ("C".into(), "explicit".into());
+    let request = json!({"stream_name": "S", "config": config});
+    assert!(client.api("CONSUMER.CREATE.S.C", &request).unwrap()["error"].is_null());
+}
+
+/// Asks for a message, to be sent to `reply`.
+fn pull(client: &mut JetStream, reply: &str, fields: Value) {
+    let mut body = json!({"batch": 1, "expires": 60_000_000_000_u64});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    client.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", reply, body.to_string().as_bytes()).unwrap();
+}
+
+#[test]
+fn only_pulls_that_somebody_listens_for_are_counted() {
+    servers(|program, client| {
+        consumer(client, json!({}));
+        let own = client.reply();
+        for reply in ["left.1", "left.2", &own] {
+            pull(client, reply, json!({}));
+        }
+        let counted = waiting(client, 1);
+        assert!(counted, "{program}");
+    });
+}
+
+/// Whether so many pulls wait, or soon will: nats-server takes them beside other requests.
+fn waiting(client: &mut JetStream, count: u64) -> bool {
+    let since = Instant::now();
+    loop {
+        let info = client.api("CONSUMER.INFO.S.C", &Value::Null).unwrap();
+        if info["num_waiting"] == count || since.elapsed() > PATIENCE {
+            return info["num_waiting"] == count;
+        }
+    }
+}
+
+#[test]
+fn who_left_is_not_pinned() {
+    servers(|program, client| {
+        let group = json!({"group": "A"});
+        consumer(client, json!({"priority_policy": "pinned_client", "priority_groups": ["A"]}));
+        for reply in ["left.1", "left.2"] {
+            pull(client, reply, group.clone());
+        }
+        let reply = client.reply();
+        pull(client, &reply, group);
+        let seq = client.store("s", b"x").unwrap();
+        let message = client.next_message().unwrap();
+        assert_eq!(message.stream_seq(), seq, "{program}: {message:?}");
+        assert!(message.headers.contains("Nats-Pin-Id: "), "{program}: {message:?}");
+    });
+}
+
+#[test]
+fn who_cannot_take_the_message_is_not_pinned() {
+    servers(|program, client| {
+        consumer(client, json!({"priority_policy": "pinned_client", "priority_groups": ["A"]}));
+        let (small, large) = (client.reply(), client.reply());
+        pull(client, &small, json!({"group": "A", "max_bytes": 10}));
+        pull(client, &large, json!({"group": "A"}));
+        client.publish("s", "", &[b'x'; 100]).unwrap();
+        let refused = client.next_message().unwrap();
+        assert!(refused.headers.starts_with("NATS/1.0 409 Message Size Exceeds MaxBytes"), "{refused:?}");
+        let message = client.next_message().unwrap();
+        assert_eq!(message.payload.len(), 100, "{program}: {message:?}");
+    });
+}
+
+#[test]
+fn the_end_of_a_stream_is_that_of_its_consumers() {
+    servers(|program, client| {
+        consumer(client, json!({}));
+        let reply = client.reply();
+        pull(client, &reply, json!({}));
+        assert!(waiting(client, 1), "{program}");
+        client.publish("$JS.API.STREAM.DELETE.S", "nobody", b"").unwrap();
+        let told = client.next_message().unwrap();
+        assert_eq!(told.headers, "NATS/1.0 409 Consumer Deleted\r\n\r\n", "{program}");
+    });
+}
+
+/// JC-125, as nats-server does it: with each message the next request has its turn.
+#[test]
+fn pulls_take_turns_with_each_message() {
+    servers(|program, client| {
+        consumer(client, json!({}));
+        for reply in ["one", "two"] {
+            client.listen(reply).unwrap();
+            pull(client, reply, json!({"batch": 3}));
+        }
+        assert!(waiting(client, 2), "{program}");
+        for _ in 0..6 {
+            client.publish("s", "", b"x").unwrap();
+        }
+        let takers: Vec<String> = (0..6).map(|_| client.next_message().unwrap().sid).collect();
+        assert_eq!(takers, ["2", "3", "2", "3", "2", "3"], "{program}");
+    });
+}
+
+/// JC-137
+#[test]
+fn who_waits_for_messages_is_told_that_the_server_stops() {
+    serving(|server, client| {
+        consumer(client, json!({}));
+        let reply = client.reply();
+        pull(client, &reply, json!({"batch": 7}));
+        assert!(waiting(client, 1));
+        server.signal(Signal::TERM);
+        let told = client.next_message().unwrap();
+        let status =
+            "NATS/1.0 409 Server Shutdown\r\nNats-Pending-Messages: 7\r\nNats-Pending-Bytes: 0\r\n\r\n";
+        assert_eq!(told.headers, status, "{}", server.program().display());
+    });
 }

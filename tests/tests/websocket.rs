@@ -4,7 +4,7 @@
 //! it is shown in `tests/interop`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use natsd_tests::certs::Certs;
 use natsd_tests::server::natsd;
@@ -145,6 +145,25 @@ fn errors_are_told_before_the_close_frame() {
         assert_eq!(socket.frame(), Some((CLOSE, b"\x03\xf0Authentication Failure".to_vec())));
         assert_eq!(socket.frame(), None);
     }
+}
+
+#[test]
+fn who_is_refused_and_goes_on_writing_is_left() {
+    let block = "authorization { user: a, password: b }";
+    let (server, port) = start(natsd(), "no_tls: true", block);
+    let flood = frame(BINARY, &[b' '; 60_000]);
+    let mut sockets: Vec<Socket> = (0..8).map(|_| Socket::plain(port)).collect();
+    for socket in &mut sockets {
+        socket.upgrade("");
+        socket.send_text("CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"wrong\"}\r\n");
+    }
+    let since = Instant::now();
+    while !sockets.is_empty() {
+        sockets.retain_mut(|socket| socket.try_send(&flood));
+        assert!(since.elapsed() < PATIENCE, "{} of them are read for ever", sockets.len());
+    }
+    let mut client = Client::join(server.address(), "\"user\":\"a\",\"pass\":\"b\"").unwrap();
+    client.sync();
 }
 
 #[test]

@@ -249,6 +249,14 @@ pub struct AccountOptions {
     pub mappings: Vec<MappingOptions>,
 }
 
+impl AccountOptions {
+    /// The subjects under which it uses services of others.
+    pub fn imported_services(&self) -> Vec<&str> {
+        let services = self.imports.iter().filter(|import| matches!(import.kind, ImportKind::Service { .. }));
+        services.map(|import| import.to.as_ref().unwrap_or(&import.subject).as_str()).collect()
+    }
+}
+
 /// What other accounts may import (ACC-002, ACC-003).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportOptions {

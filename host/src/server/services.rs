@@ -255,13 +255,21 @@ impl HostServices for Services {
 
     fn account(&self, name: &str) -> Result<AccountFacts> {
         let account = self.account_named(name)?;
+        let accounts = &self.server()?.context.accounts;
         let subscriptions = account.sublist.read().trie.len() as u64;
+        let mut extra = Map::clone(&account.notes());
+        if let Some(defined) = accounts.defined_as(name) {
+            let imports = defined.imported_services();
+            if !imports.is_empty() {
+                extra.insert("service_imports".to_owned(), imports.into());
+            }
+        }
         Ok(AccountFacts {
             name: account.name.to_string(),
             connections: account.connections() as u64,
             subscriptions,
-            is_system: self.server()?.context.accounts.is_system(&account),
-            extra: Map::clone(&account.notes()),
+            is_system: accounts.is_system(&account),
+            extra,
         })
     }
 

@@ -32,7 +32,7 @@ impl ClientCertVerifier for ClientVerifier {
             check_validity(end_entity, now)?;
             return Ok(ClientCertVerified::assertion());
         }
-        self.chain.verify_client_cert(end_entity, intermediates, now)
+        self.chain.verify_client_cert(end_entity, intermediates, now).map_err(unknown_where_not_signed)
     }
 
     fn verify_tls12_signature(
@@ -55,6 +55,15 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+/// An authority of the same name that did not sign the certificate is none of its authorities: the alert is that of Go,
+/// which says whom the server does not know, and not that a signature in the handshake was wrong.
+fn unknown_where_not_signed(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
+        other => other,
     }
 }
 

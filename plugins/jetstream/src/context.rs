@@ -24,6 +24,8 @@ pub struct StreamFacts {
     /// Empty: none.
     pub domain: String,
     pub retention: Retention,
+    /// The largest message that there can be.
+    pub message_bytes_max: u64,
 }
 
 /// Who listens in the stream's account.

@@ -144,7 +144,7 @@ impl Plugin for JetStream {
     }
 }
 
-/// Notes accounts that come later, and what becomes of their limits.
+/// Notes accounts that come later, what becomes of their limits, and the end of the server.
 struct Accounts(Weak<Server>);
 
 impl EventObserver for Accounts {
@@ -153,6 +153,7 @@ impl EventObserver for Accounts {
         match event {
             Event::AccountAdded { account } => server.account_added(account),
             Event::AccountChanged { account } => server.account_changed(account),
+            Event::Shutdown => server.end_pulls(),
             _ => {}
         }
     }

@@ -160,8 +160,11 @@ impl Consumer {
         self.active_ns = ctx.now_ns;
         let size = self.post(message, deliveries, target, ctx);
         match (&mut self.push, target) {
-            (Some(push), _) => push.sent(size, message.time_ns, ctx.now_ns),
-            (None, Target::Request(at)) => self.pulls.sent(at, size, ctx),
+            (Some(push), _) => push.sent(size, message.time_ns, ctx.now_ns, ctx.stream.message_bytes_max),
+            (None, Target::Request(at)) => {
+                let prioritized = self.config.priority_policy == PriorityPolicy::Prioritized;
+                self.pulls.sent(at, size, prioritized, ctx);
+            }
             (None, Target::Push) => {}
         }
     }

@@ -405,9 +405,14 @@ impl Consumer {
         seq >= self.next_seq || self.pending.contains_key(&seq) || self.chosen.binary_search(&seq).is_ok()
     }
 
-    /// It ends: waiting requests are told why.
-    pub fn close(&mut self, status: &str, ctx: &mut Context<'_>) {
+    /// Waiting requests are told why they end.
+    pub fn end_pulls(&mut self, status: &str, ctx: &mut Context<'_>) {
         self.pulls.end_all(status, ctx);
+    }
+
+    /// It ends.
+    pub fn close(&mut self, status: &str, ctx: &mut Context<'_>) {
+        self.end_pulls(status, ctx);
         self.closed = true;
         // It is gone, or will be read again: a failed write is known to the stream.
         let _ = self.save(ctx.store);

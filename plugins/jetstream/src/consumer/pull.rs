@@ -121,16 +121,28 @@ impl Pulls {
         self.waiting.get(at).map_or((&[], 0), |request| (&request.reply, request.id))
     }
 
-    /// A message of `size` bytes went to the request at that place.
-    pub fn sent(&mut self, at: usize, size: usize, ctx: &mut Context<'_>) {
+    /// A message of `size` bytes went to the request at that place. Requests take turns with each message, unless they
+    /// are in the order of their priorities.
+    pub fn sent(&mut self, mut at: usize, size: usize, prioritized: bool, ctx: &mut Context<'_>) {
+        if !prioritized && at < self.waiting.len() {
+            // Those that were passed over go to the end, too.
+            self.waiting.rotate_left(at);
+            at = 0;
+        }
         let Some(request) = self.waiting.get_mut(at) else { return };
         request.remaining = request.remaining.saturating_sub(1);
         request.delivered += 1;
         request.last_sent_ns = ctx.now_ns;
         if let Some(bytes) = &mut request.remaining_bytes {
             *bytes = bytes.saturating_sub(size as u64);
+            if *bytes == 0 {
+                request.remaining = 0;
+            }
         }
         if request.remaining > 0 {
+            if !prioritized && self.waiting.len() > 1 {
+                self.waiting.rotate_left(1);
+            }
             return;
         }
         if let Some(request) = self.waiting.remove(at) {
@@ -144,6 +156,12 @@ impl Pulls {
     /// Nobody listens for it any more.
     pub fn gone(&mut self, id: u64) {
         self.waiting.retain(|request| request.id != id);
+        self.find_deadline();
+    }
+
+    /// Those whose clients do not listen.
+    fn end_unheard(&mut self, ctx: &Context<'_>) {
+        self.waiting.retain(|request| ctx.interest.has(&request.reply, b""));
         self.find_deadline();
     }
 
@@ -350,12 +368,14 @@ impl Consumer {
     }
 
     /// Requests that have expired, or whose client is gone, stand in nobody's way: a client that asks again when its
-    /// request expires finds no "Requests Pending".
-    fn end_the_gone(&mut self, ctx: &mut Context<'_>) {
+    /// request expires finds no "Requests Pending", and who asks how many wait is not told of them.
+    pub fn end_the_gone(&mut self, ctx: &mut Context<'_>) {
+        if self.pulls.is_empty() {
+            return;
+        }
         let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
         self.pulls.tick(last, false, ctx);
-        self.pulls.waiting.retain(|request| ctx.interest.has(&request.reply, b""));
-        self.pulls.find_deadline();
+        self.pulls.end_unheard(ctx);
     }
 
     /// The request that gets a message, or the push's subject.
@@ -364,6 +384,7 @@ impl Consumer {
             return Some(Target::Push);
         }
         loop {
+            let had_pin = self.pulls.pin.is_some();
             let at = self.next_request(ctx)?;
             let request = self.pulls.waiting.get_mut(at)?;
             // JC-129: who does not listen any more gets nothing, and no delivery is counted. Once in a round is often
@@ -381,6 +402,10 @@ impl Consumer {
                 let request = self.pulls.waiting.remove(at)?;
                 end(&request.reply, "409 Message Size Exceeds MaxBytes", Some(&request), ctx);
                 self.pulls.find_deadline();
+                if !had_pin {
+                    // Who was pinned for this message did not get it.
+                    self.pulls.pin = None;
+                }
                 continue;
             }
             let prioritized = self.config.priority_policy == PriorityPolicy::Prioritized;

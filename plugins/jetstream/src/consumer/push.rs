@@ -9,7 +9,7 @@ use crate::wire::{AckPolicy, ConsumerConfig, ReplayPolicy};
 /// JC-150.
 const WINDOW_MIN: u64 = 2 * 1024 * 1024;
 const WINDOW_MAX: u64 = 32 * 1024 * 1024;
-const SECOND: i64 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
 
 pub(super) struct Push {
     active: bool,
@@ -25,6 +25,8 @@ pub(super) struct Push {
     asked: Option<(Vec<u8>, u64)>,
     /// Rate limit: nothing before this time.
     next_ns: i64,
+    /// The timers were looked at last; what waits for anything else than time since then needs none.
+    ticked_ns: i64,
     /// Replay in the original pace, up to this sequence.
     pub replay_until: u64,
     pub last_message_ns: i64,
@@ -43,6 +45,7 @@ impl Push {
             window: WINDOW_MIN,
             asked: None,
             next_ns: 0,
+            ticked_ns: 0,
             replay_until: 0,
             last_message_ns: 0,
             replay_ns: 0,
@@ -73,12 +76,18 @@ impl Push {
         }
     }
 
-    pub fn sent(&mut self, size: usize, message_ns: i64, now_ns: i64) {
+    /// What the rate limit allows at once is the largest message (JC-030).
+    pub fn sent(&mut self, size: usize, message_ns: i64, now_ns: i64, burst_bytes: u64) {
         self.last_sent_ns = now_ns;
         self.last_message_ns = message_ns;
         self.outstanding += size as u64;
-        if let Some(cost) = (size as u64 * 8 * SECOND as u64).checked_div(self.rate_bps) {
-            self.next_ns = self.next_ns.max(now_ns - SECOND / 10) + cost as i64;
+        let takes_ns = |bytes: u64| {
+            let ns = (u128::from(bytes) * 8 * u128::from(SECOND)).checked_div(self.rate_bps.into())?;
+            Some(i64::try_from(ns).unwrap_or(i64::MAX))
+        };
+        if let (Some(cost_ns), Some(burst_ns)) = (takes_ns(size as u64), takes_ns(burst_bytes)) {
+            let free_ns = self.next_ns.max(now_ns.saturating_sub(burst_ns));
+            self.next_ns = free_ns.saturating_add(cost_ns);
         }
     }
 
@@ -91,10 +100,10 @@ impl Push {
             return i64::MAX;
         }
         let heartbeat = if self.heartbeat_ns > 0 { self.last_sent_ns + self.heartbeat_ns } else { i64::MAX };
-        let rate =
-            if self.rate_bps > 0 && self.next_ns > self.last_sent_ns { self.next_ns } else { i64::MAX };
-        let replay = if self.replay_ns > self.last_sent_ns { self.replay_ns } else { i64::MAX };
-        heartbeat.min(rate).min(replay)
+        let is_ahead = |at_ns: &i64| *at_ns > self.last_sent_ns.max(self.ticked_ns);
+        let rate = Some(self.next_ns).filter(|_| self.rate_bps > 0).filter(is_ahead);
+        let replay = Some(self.replay_ns).filter(is_ahead);
+        [rate, replay].into_iter().flatten().fold(heartbeat, i64::min)
     }
 }
 
@@ -173,6 +182,9 @@ impl Consumer {
     }
 
     pub(super) fn push_tick(&mut self, ctx: &mut Context<'_>) {
+        if let Some(push) = &mut self.push {
+            push.ticked_ns = ctx.now_ns;
+        }
         let due = self.push.as_ref().is_some_and(|push| {
             push.active && push.heartbeat_ns > 0 && push.last_sent_ns + push.heartbeat_ns <= ctx.now_ns
         });

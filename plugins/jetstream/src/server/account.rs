@@ -7,9 +7,11 @@ use super::usage::Usage;
 use super::worker::Worker;
 use crate::api::assets::Assets;
 use crate::api::limits::{AccountLimits, Tiers};
+use crate::filter::matches;
 use crate::store::StoredStream;
 use crate::wire::StreamConfig;
 use bytes::Bytes;
+use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{Host, MessageRef, Result, SubscribeOptions, Subscription, Task};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,11 @@ pub struct Account {
     pub restoring: Mutex<BTreeSet<String>>,
     pub api_total: AtomicU64,
     pub api_errors: AtomicU64,
+    /// The subjects of services that it imports.
+    imported: RwLock<Vec<String>>,
+    /// To the API.
+    api: Mutex<Vec<Subscription>>,
+    /// To what consumers are answered.
     subscriptions: Mutex<Vec<Subscription>>,
     hears_acks: AtomicBool,
 }
@@ -71,6 +78,8 @@ impl Account {
             restoring: Mutex::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
+            imported: RwLock::default(),
+            api: Mutex::default(),
             subscriptions: Mutex::default(),
             hears_acks: AtomicBool::new(false),
         };
@@ -97,7 +106,24 @@ impl Account {
 
     /// Subscribes to requests and acknowledgements. `domain` gives the API's second name (JS-060).
     pub fn open(self: &Arc<Self>, host: &Host, server: &Weak<Server>, domain: &str) -> Result<()> {
-        let mut subscriptions = Vec::new();
+        self.offer_api(host, server, domain)?;
+        if self.is_enabled() { self.hear_acks(host, server) } else { Ok(()) }
+    }
+
+    /// Answers requests, or leaves them to the account whose API this one imports: nobody answers then what it does not
+    /// import.
+    pub fn offer_api(self: &Arc<Self>, host: &Host, server: &Weak<Server>, domain: &str) -> Result<()> {
+        let facts = host.account(&self.name)?;
+        let imported = facts.extra.get("service_imports").and_then(Value::as_array).into_iter().flatten();
+        *self.imported.write() = imported.filter_map(Value::as_str).map(str::to_owned).collect();
+        let mut subscriptions = self.api.lock();
+        if self.is_served_elsewhere(b"$JS.API.INFO") {
+            subscriptions.clear();
+            return Ok(());
+        }
+        if !subscriptions.is_empty() {
+            return Ok(());
+        }
         let mut prefixes = vec!["$JS.API.".to_owned()];
         if !domain.is_empty() {
             prefixes.push(format!("$JS.{domain}.API."));
@@ -110,8 +136,7 @@ impl Account {
                 }
             })?);
         }
-        *self.subscriptions.lock() = subscriptions;
-        if self.is_enabled() { self.hear_acks(host, server) } else { Ok(()) }
+        Ok(())
     }
 
     /// Subscribes to what consumers are answered, once.
@@ -149,6 +174,7 @@ impl Account {
 
     /// Takes no more requests.
     pub fn close(&self) {
+        self.api.lock().clear();
         self.subscriptions.lock().clear();
         for stream in self.streams.read().values() {
             stream.subscriptions.lock().clear();
@@ -164,7 +190,7 @@ impl Account {
         let mut rest = messages;
         while let Some((message, after)) = rest.split_first() {
             let all = std::mem::replace(&mut rest, after);
-            if self.is_served_elsewhere(server, message.subject()) {
+            if self.is_served_elsewhere(message.subject()) {
                 continue;
             }
             let request = &message.subject()[prefix_len..];
@@ -208,11 +234,10 @@ impl Account {
         });
     }
 
-    /// An account without JetStream that imports the API of another (ACC-017): that one answers.
-    fn is_served_elsewhere(&self, server: &Server, subject: &[u8]) -> bool {
-        const OWN: u64 = 1;
-        let somebody_else = || server.host.interest(&self.name, subject, b"").is_ok_and(|count| count > OWN);
-        !self.is_enabled() && !self.is_system && somebody_else()
+    /// An account without JetStream that imports this of another (ACC-017): that one answers.
+    fn is_served_elsewhere(&self, subject: &[u8]) -> bool {
+        let is_imported = || self.imported.read().iter().any(|import| matches(import.as_bytes(), subject));
+        !self.is_enabled() && !self.is_system && is_imported()
     }
 
     /// Hands messages to the streams that their subjects name.

@@ -31,10 +31,14 @@ use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
 use parking_lot::{Mutex, RwLock};
 use queue::{Next, Queue};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 use turns::Turns;
 use usage::Usage;
 
+/// How long the end of the server waits for what clients are told at most.
+const GOODBYE_NS: u64 = 100_000_000;
 /// Answers to requests that are being worked on at once.
 const API_TASKS: usize = 4;
 
@@ -191,6 +195,25 @@ impl Server {
         });
         let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
         Ok(Arc::new(engine))
+    }
+
+    /// Clients that wait for messages learn that none come while they can still be told (JC-137). Blocks for no longer
+    /// than that takes, and at most for [`GOODBYE_NS`].
+    pub fn end_pulls(&self) {
+        let (sent, is_sent) = mpsc::channel();
+        for account in self.accounts() {
+            for stream in account.streams.read().values() {
+                let sent = sent.clone();
+                if stream.gauges.consumers.load(Relaxed) > 0 {
+                    stream.inbox.command(move |worker| worker.end_pulls(sent));
+                }
+            }
+        }
+        drop(sent);
+        let until_ns = self.host.monotonic_ns() + GOODBYE_NS;
+        let left = || Duration::from_nanos(until_ns.saturating_sub(self.host.monotonic_ns()));
+        // Ends when each has told it, or will not.
+        while is_sent.recv_timeout(left()).is_ok() {}
     }
 
     /// Ends every stream's task, tells waiting clients, and closes the store.

@@ -77,6 +77,9 @@ impl Server {
     fn update_account(self: &Arc<Self>, account: &Arc<Account>) {
         let was_enabled = account.is_enabled();
         account.set_tiers(self.tiers(&account.name).filter(|_| !account.is_system));
+        if let Err(error) = account.offer_api(&self.host, &Arc::downgrade(self), &self.config().domain) {
+            tracing::error!("JetStream cannot serve account {}: {error}", account.name);
+        }
         match (was_enabled, account.is_enabled()) {
             (true, false) => account.suspend(),
             (false, true) => {

@@ -14,6 +14,7 @@ use crate::outbox::Outbox;
 use crate::store::{StoreEngine, StoreError, StoredStream, StreamStore};
 use crate::stream::{self, Call, Home, InfoOptions, Stream};
 use crate::wire::{ApiError, StreamConfig, StreamInfo, error};
+use natsd_plugin_api::serde_json::Value;
 use natsd_plugin_api::{Host, Result, tracing};
 use std::sync::Arc;
 
@@ -149,6 +150,7 @@ impl Server {
             account: account.name.to_string(),
             domain: self.config().domain.clone(),
             batches: self.batches.clone(),
+            payload_bytes_max: self.identity.extra.get("max_payload").and_then(Value::as_u64).unwrap_or(0),
         }
     }
 
@@ -250,7 +252,7 @@ impl Server {
         account.streams.write().remove(&stream.name);
         account.assets.write().remove(&stream.name);
         stream.inbox.command(|worker: &mut Worker| worker.call(Stream::tell_consumers_deleted));
-        let store = stream.stop("Stream Deleted").await;
+        let store = stream.stop("Consumer Deleted").await;
         let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };
         let destroyed = self.on_disk(move || store.destroy()).await;
         let destroyed = destroyed.map_err(|why| error::STREAM_DELETE.with(why))?;

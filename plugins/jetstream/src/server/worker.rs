@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
 use std::task::Poll;
 
 /// Commits under way before the task waits for the first of them.
@@ -120,6 +121,15 @@ impl Worker {
     pub fn end(&mut self) {
         self.state = State::Ended;
         self.inbox.close();
+    }
+
+    /// Tells clients that wait for messages that none come; `sent` is told when they were.
+    pub fn end_pulls(&mut self, sent: Sender<()>) {
+        self.call(|stream, call| stream.end_pulls("Server Shutdown", call));
+        // What this turn has to say goes out at its end.
+        self.inbox.command(move |_| {
+            let _ = sent.send(());
+        });
     }
 
     /// Nothing is taken or delivered until it is resumed.

@@ -60,6 +60,8 @@ pub struct Stream {
     config: StreamConfig,
     created_ns: i64,
     facts: StreamFacts,
+    /// Of the server.
+    payload_bytes_max: u64,
     rules: Rules,
     answers: Answers,
     store: Box<dyn StreamStore>,
@@ -90,6 +92,8 @@ pub struct Home {
     /// Empty: none.
     pub domain: String,
     pub batches: Arc<BatchLimits>,
+    /// `max_payload` of the server.
+    pub payload_bytes_max: u64,
 }
 
 /// The space for a stream by limits that it shares with others (JS-146).
@@ -98,6 +102,11 @@ pub struct Room {
     /// With more than that in the stream, publishers are refused.
     pub bytes_max: u64,
     pub why: ApiError,
+}
+
+/// The largest message that there can be.
+fn message_bytes_max(config: &StreamConfig, payload_bytes_max: u64) -> u64 {
+    u64::try_from(config.max_msg_size).ok().filter(|max| *max > 0).unwrap_or(payload_bytes_max)
 }
 
 /// Making, finding and changing a stream.
@@ -160,6 +169,7 @@ impl Stream {
             name: config.name.clone(),
             domain: home.domain.clone(),
             retention: config.retention,
+            message_bytes_max: message_bytes_max(&config, home.payload_bytes_max),
         };
         Self {
             rules,
@@ -179,6 +189,7 @@ impl Stream {
             loaded: Loaded::default(),
             config,
             created_ns,
+            payload_bytes_max: home.payload_bytes_max,
             facts,
             store,
         }
@@ -196,6 +207,7 @@ impl Stream {
         self.origins.configure(&self.config)?;
         self.changed = true;
         self.facts.retention = self.config.retention;
+        self.facts.message_bytes_max = message_bytes_max(&self.config, self.payload_bytes_max);
         self.dedup.set_window(self.config.duplicate_window);
         self.drop_disallowed_batches();
         self.apply_limits(call).map_err(failed)?;
@@ -270,7 +282,13 @@ impl Stream {
         &mut *self.store
     }
 
-    /// Ends the waiting of clients, with the status that they are told: `Server Shutdown`, `Stream Deleted`.
+    /// Ends the waiting of clients, with the status that they are told: `Server Shutdown`, `Consumer Deleted` (JC-171).
+    pub fn end_pulls(&mut self, status: &str, call: &mut Call<'_>) {
+        let mut ctx = call.context(&mut *self.store, &self.facts);
+        self.consumers.end_pulls(status, &mut ctx);
+    }
+
+    /// [`Stream::end_pulls`], and consumers do no more.
     pub fn close(&mut self, status: &str, call: &mut Call<'_>) {
         let mut ctx = call.context(&mut *self.store, &self.facts);
         self.consumers.close(status, &mut ctx);

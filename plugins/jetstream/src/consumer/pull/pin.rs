@@ -17,6 +17,8 @@ impl Consumer {
     /// The pinned client's request; the first that waits becomes the pinned one when there is none (JC-162).
     pub(super) fn pinned_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
         if self.pulls.pin.is_none() {
+            // Nobody else would get anything until the pin of one who is gone ends.
+            self.pulls.end_unheard(ctx);
             let first = self.pulls.waiting.iter().position(|request| request.body.id.is_empty())?;
             let id = unique_id(ctx.random);
             if let Some(request) = self.pulls.waiting.get_mut(first) {

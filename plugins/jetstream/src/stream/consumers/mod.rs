@@ -148,6 +148,13 @@ impl Consumers {
         }
     }
 
+    /// Everyone who waits for messages is told that none come; who asks again waits again.
+    pub fn end_pulls(&mut self, status: &str, ctx: &mut Context<'_>) {
+        for slot in self.slots.values_mut() {
+            slot.consumer.end_pulls(status, ctx);
+        }
+    }
+
     fn new_id(&mut self) -> u32 {
         loop {
             self.next_id = self.next_id.wrapping_add(1);
@@ -212,7 +219,8 @@ impl Consumers {
     pub fn info(&mut self, name: &str, ctx: &mut Context<'_>) -> Result<ConsumerInfo, ApiError> {
         let id = self.id(name)?;
         self.catch_up(id, ctx);
-        let slot = self.slots.get(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
+        let slot = self.slots.get_mut(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
+        slot.consumer.end_the_gone(ctx);
         Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx.now_ns) })
     }
 
@@ -383,7 +391,7 @@ impl Consumers {
 
     /// Handles what is due. The names of those that are to be deleted for inactivity are the answer.
     pub fn tick(&mut self, ctx: &mut Context<'_>) -> Vec<String> {
-        let mut inactive = Vec::new();
+        let (mut inactive, mut ticked) = (Vec::new(), Vec::new());
         while let Some(&Reverse((deadline_ns, id))) = self.deadlines.peek() {
             if deadline_ns > ctx.now_ns {
                 break;
@@ -402,9 +410,11 @@ impl Consumers {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             match slot.consumer.tick(ctx) {
                 Tick::Delete => inactive.push(slot.consumer.name().to_owned()),
-                Tick::Idle => self.attend(id),
+                Tick::Idle => ticked.push(id),
             }
         }
+        // Once in a turn, whatever their next deadlines are.
+        ticked.into_iter().for_each(|id| self.attend(id));
         inactive
     }
 

@@ -173,8 +173,8 @@ fn only_a_pull_that_can_get_nothing_ends_at_the_end_of_another() {
             rig.call(|stream, call| stream.pull(subject, b"", body.as_bytes(), reply, call));
         };
         pull(&mut rig, b"first", r#"{"batch":5,"no_wait":true,"expires":60000000000}"#);
-        pull(&mut rig, b"second", r#"{"batch":1,"expires":1000000}"#);
-        // Two go at once, more are there.
+        pull(&mut rig, b"second", r#"{"batch":5,"expires":1000000}"#);
+        // Each gets one at once, more are there.
         rig.call(|stream, call| stream.run(2, call));
         rig.said();
         rig.pass(1_000_000);

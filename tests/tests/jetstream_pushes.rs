@@ -1,0 +1,99 @@
+//! The pace of push consumers: as the messages were stored, or so many bits a second (JC-030, JC-152).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use natsd_tests::jetstream::JetStream;
+use natsd_tests::server::{Folder, natsd, reference};
+use natsd_tests::{Launch, Server};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const APART: Duration = Duration::from_millis(100);
+
+fn servers(mut test: impl FnMut(&Server, &mut JetStream)) {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
+        let server = Launch::new(program).config(config).start();
+        let mut client = JetStream::join(server.address(), "pushes").unwrap();
+        let stream = json!({"name": "S", "subjects": ["s"]});
+        assert!(client.api("STREAM.CREATE.S", &stream).unwrap()["error"].is_null());
+        test(&server, &mut client);
+    }
+}
+
+/// Makes a consumer that pushes to `d.NAME`, where the client listens.
+fn push(client: &mut JetStream, name: &str, fields: Value) {
+    let mut config = json!({"name": name, "deliver_subject": format!("d.{name}"), "ack_policy": "none"});
+    config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    client.listen(&format!("d.{name}")).unwrap();
+    let request = json!({"stream_name": "S", "config": config});
+    let made = client.api(&format!("CONSUMER.CREATE.S.{name}"), &request).unwrap();
+    assert!(made["error"].is_null(), "{made}");
+}
+
+/// When each of the next messages came.
+fn times(client: &mut JetStream, count: usize, since: Instant) -> Vec<Duration> {
+    let mut come = Vec::new();
+    while come.len() < count {
+        let message = client.next_message().unwrap();
+        if message.reply.starts_with("$JS.ACK.") {
+            come.push(since.elapsed());
+        }
+    }
+    come
+}
+
+#[test]
+fn messages_come_in_the_pace_in_which_they_were_stored() {
+    servers(|server, client| {
+        for _ in 0..3 {
+            client.store("s", b"x").unwrap();
+            // The pace itself is what is tested.
+            std::thread::sleep(APART);
+        }
+        let since = Instant::now();
+        push(client, "slow", json!({"replay_policy": "original", "ack_policy": "explicit"}));
+        let come = times(client, 3, since);
+        let program = server.program().display();
+        assert!(come[2] - come[0] >= 2 * APART - APART / 4, "{program}: {come:?}");
+        // What waits for its time holds up nobody.
+        push(client, "paced", json!({"replay_policy": "original", "idle_heartbeat": 1_000_000_000}));
+        client.publish("s", "", b"x").unwrap();
+        times(client, 5, since);
+        assert_eq!(client.api("STREAM.INFO.S", &Value::Null).unwrap()["state"]["messages"], 4);
+    });
+}
+
+#[test]
+fn what_was_to_come_later_may_be_gone_by_then() {
+    servers(|_, client| {
+        for _ in 0..3 {
+            client.store("s", b"x").unwrap();
+            std::thread::sleep(APART);
+        }
+        let since = Instant::now();
+        push(client, "slow", json!({"replay_policy": "original"}));
+        times(client, 1, since);
+        assert_eq!(client.api("STREAM.PURGE.S", &Value::Null).unwrap()["purged"], 3);
+        client.publish("s", "", b"x").unwrap();
+        times(client, 1, since);
+    });
+}
+
+#[test]
+fn a_rate_limit_counts_from_the_largest_message_on() {
+    servers(|server, client| {
+        let largest = json!({"name": "S", "subjects": ["s"], "max_msg_size": 10_000});
+        assert!(client.api("STREAM.UPDATE.S", &largest).unwrap()["error"].is_null());
+        for _ in 0..40 {
+            client.store("s", &[b'x'; 1000]).unwrap();
+        }
+        let since = Instant::now();
+        // 100,000 bytes a second, of which 10,000 come at once.
+        push(client, "limited", json!({"rate_limit_bps": 800_000}));
+        let come = times(client, 40, since);
+        let program = server.program().display();
+        assert!(come[6] < Duration::from_millis(90), "{program}: {come:?}");
+        assert!(come[39] > Duration::from_millis(250), "{program}: {come:?}");
+    });
+}
