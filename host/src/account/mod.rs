@@ -141,6 +141,12 @@ impl Account {
         self.connections.fetch_update(AcqRel, Acquire, |n| (n < max).then_some(n + 1)).is_ok()
     }
 
+    /// Counts a connection out if there are more than the limit now allows; false then.
+    pub fn stay(&self) -> bool {
+        let max = self.limits.read().max_connections.map_or(usize::MAX, |m| m as usize);
+        self.connections.fetch_update(AcqRel, Acquire, |n| (n > max).then_some(n - 1)).is_err()
+    }
+
     pub fn leave(&self) {
         self.connections.fetch_sub(1, AcqRel);
     }

@@ -279,10 +279,7 @@ impl Session {
                 self.entered = false;
             }
             if !account.enter() {
-                return Err(Failure::told(
-                    ErrText::MaximumAccountConnections,
-                    ClosedReason::MaximumAccountConnections,
-                ));
+                return Err(too_many_of_account());
             }
             self.entered = true;
             *self.connection.account.write() = account.clone();
@@ -349,7 +346,13 @@ impl Session {
             },
         };
         let identity = kept.map_err(|denial| denied(denial.closed_reason(), Some(denial.to_string())))?;
+        let by_plugin = identity.is_by_plugin();
         self.apply(identity.denying_publish(publish_denied));
+        // Whoever defines the account by claims says who has to go.
+        if !by_plugin && self.entered && !self.connection.account.read().stay() {
+            self.entered = false;
+            return Err(too_many_of_account());
+        }
         self.remove_forbidden();
         self.leave_at_subscriptions_limit();
         Ok(())
@@ -480,6 +483,10 @@ impl Session {
 }
 
 /// All failures look the same to the client (AUTH-004).
+fn too_many_of_account() -> Failure {
+    Failure::told(ErrText::MaximumAccountConnections, ClosedReason::MaximumAccountConnections)
+}
+
 fn denied(reason: ClosedReason, log: Option<String>) -> Failure {
     Failure { error: Some(ErrText::AuthorizationViolation), reason, log }
 }
