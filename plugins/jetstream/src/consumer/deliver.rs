@@ -5,7 +5,7 @@ use super::{Consumer, Delivery};
 use crate::context::Context;
 use crate::outbox::{Content, Post};
 use crate::store::{Loaded, StoreError};
-use crate::wire::{AckPolicy, PriorityPolicy, ReplayPolicy};
+use crate::wire::{AckPolicy, PriorityPolicy};
 
 /// A message to deliver.
 #[derive(Clone, Copy)]
@@ -102,7 +102,7 @@ impl Consumer {
         }
         while let Some(&seq) = self.chosen.front() {
             match ctx.store.load_into(seq, message) {
-                Ok(true) => return Ok(Some(Due::NEW)),
+                Ok(true) => return Ok(self.is_in_pace(message, ctx.now_ns).then_some(Due::NEW)),
                 Ok(false) | Err(StoreError::Damaged { .. }) => {
                     self.chosen.pop_front();
                     self.num_pending = self.num_pending.saturating_sub(1);
@@ -110,11 +110,11 @@ impl Consumer {
                 Err(why) => return Err(why),
             }
         }
-        if self.num_pending == 0 || !self.replay_due(ctx) {
+        if self.num_pending == 0 {
             return Ok(None);
         }
         if ctx.store.next_into(&self.filter, self.next_seq, message)? {
-            return Ok(Some(Due::NEW));
+            return Ok(self.is_in_pace(message, ctx.now_ns).then_some(Due::NEW));
         }
         self.num_pending = 0;
         Ok(None)
@@ -158,9 +158,12 @@ impl Consumer {
         }
         self.last_delivery_ns = ctx.now_ns;
         self.active_ns = ctx.now_ns;
+        if let Some(replay) = &mut self.replay {
+            replay.sent(message.time_ns);
+        }
         let size = self.post(message, deliveries, target, ctx);
         match (&mut self.push, target) {
-            (Some(push), _) => push.sent(size, message.time_ns, ctx.now_ns, ctx.stream.message_bytes_max),
+            (Some(push), _) => push.sent(size, ctx.now_ns, ctx.stream.message_bytes_max),
             (None, Target::Request(at)) => {
                 let prioritized = self.config.priority_policy == PriorityPolicy::Prioritized;
                 self.pulls.sent(at, size, prioritized, ctx);
@@ -217,19 +220,13 @@ impl Consumer {
         }
     }
 
-    /// JC-087.
-    fn replay_due(&mut self, ctx: &mut Context<'_>) -> bool {
-        if self.config.replay_policy != ReplayPolicy::Original {
-            return true;
+    /// Whether a new message may go by now, if it is replayed in the original pace.
+    fn is_in_pace(&mut self, message: &Loaded, now_ns: i64) -> bool {
+        if self.replay.as_ref().is_some_and(|replay| replay.is_over(message.seq)) {
+            self.replay = None;
         }
-        let Some(push) = &mut self.push else { return true };
-        if self.next_seq > push.replay_until || push.last_message_ns == 0 {
-            return true;
-        }
-        let Ok(Some(message)) = ctx.store.next(&self.filter, self.next_seq) else { return true };
-        let apart = message.time_ns - push.last_message_ns;
-        push.replay_ns = self.last_delivery_ns.saturating_add(apart);
-        apart <= 1_000_000 || push.replay_ns <= ctx.now_ns
+        let replay = self.replay.as_mut();
+        replay.is_none_or(|replay| replay.is_due(message.seq, message.time_ns, now_ns))
     }
 }
 

@@ -8,6 +8,7 @@ mod ack;
 mod deliver;
 mod pull;
 mod push;
+mod replay;
 mod settle;
 mod state;
 #[cfg(test)]
@@ -22,12 +23,14 @@ use crate::filter::Filter;
 use crate::store::{StoreError, StoredConsumer};
 use crate::wire::consumer::{PriorityGroupState, SequenceInfo};
 use crate::wire::{
-    AckPolicy, ApiError, ConsumerConfig, ConsumerInfo, DeliverPolicy, PriorityPolicy, Time, error,
+    AckPolicy, ApiError, ConsumerConfig, ConsumerInfo, DeliverPolicy, PriorityPolicy, ReplayPolicy, Time,
+    error,
 };
 use ack::AckWriter;
 use hashbrown::HashMap;
 use pull::Pulls;
 use push::Push;
+use replay::Replay;
 use state::Changes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -89,6 +92,8 @@ pub struct Consumer {
     due_apart: BTreeSet<(i64, u64)>,
     pulls: Pulls,
     push: Option<Box<Push>>,
+    /// While it replays in the original pace.
+    replay: Option<Box<Replay>>,
     ack: Option<Box<AckWriter>>,
     changes: Changes,
     last_delivery_ns: i64,
@@ -135,6 +140,7 @@ impl Consumer {
             id,
             filter: Filter::new(config.filters()),
             push: config.is_push().then(|| Box::new(Push::new(&config))),
+            replay: (config.replay_policy == ReplayPolicy::Original).then(Box::default),
             changes: Changes::new(&config),
             config,
             created_ns,
@@ -189,8 +195,8 @@ impl Consumer {
         if self.config.deliver_policy != DeliverPolicy::LastPerSubject {
             self.recount(ctx)?;
         }
-        if let Some(push) = &mut self.push {
-            push.replay_until = last;
+        if let Some(replay) = &mut self.replay {
+            replay.up_to(last);
         }
         Ok(())
     }
@@ -202,6 +208,9 @@ impl Consumer {
             self.next_seq = last + 1;
             self.delivered.stream_seq = self.delivered.stream_seq.min(last);
             self.floor.stream_seq = self.floor.stream_seq.min(last);
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.up_to(last);
         }
         self.drop_missing(ctx)?;
         self.recount(ctx)

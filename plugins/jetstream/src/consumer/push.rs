@@ -4,7 +4,7 @@
 use super::Consumer;
 use crate::context::{Context, unique_id};
 use crate::outbox::{Content, Post};
-use crate::wire::{AckPolicy, ConsumerConfig, ReplayPolicy};
+use crate::wire::{AckPolicy, ConsumerConfig};
 
 /// JC-150.
 const WINDOW_MIN: u64 = 2 * 1024 * 1024;
@@ -27,10 +27,6 @@ pub(super) struct Push {
     next_ns: i64,
     /// The timers were looked at last; what waits for anything else than time since then needs none.
     ticked_ns: i64,
-    /// Replay in the original pace, up to this sequence.
-    pub replay_until: u64,
-    pub last_message_ns: i64,
-    pub replay_ns: i64,
 }
 
 impl Push {
@@ -46,9 +42,6 @@ impl Push {
             asked: None,
             next_ns: 0,
             ticked_ns: 0,
-            replay_until: 0,
-            last_message_ns: 0,
-            replay_ns: 0,
         };
         push.configure(config);
         push
@@ -58,9 +51,6 @@ impl Push {
         self.flow_control = config.flow_control;
         self.heartbeat_ns = config.idle_heartbeat;
         self.rate_bps = config.rate_limit_bps;
-        if config.replay_policy != ReplayPolicy::Original {
-            self.replay_until = 0;
-        }
     }
 
     pub fn is_active(&self) -> bool {
@@ -77,9 +67,8 @@ impl Push {
     }
 
     /// What the rate limit allows at once is the largest message (JC-030).
-    pub fn sent(&mut self, size: usize, message_ns: i64, now_ns: i64, burst_bytes: u64) {
+    pub fn sent(&mut self, size: usize, now_ns: i64, burst_bytes: u64) {
         self.last_sent_ns = now_ns;
-        self.last_message_ns = message_ns;
         self.outstanding += size as u64;
         let takes_ns = |bytes: u64| {
             let ns = (u128::from(bytes) * 8 * u128::from(SECOND)).checked_div(self.rate_bps.into())?;
@@ -100,10 +89,8 @@ impl Push {
             return i64::MAX;
         }
         let heartbeat = if self.heartbeat_ns > 0 { self.last_sent_ns + self.heartbeat_ns } else { i64::MAX };
-        let is_ahead = |at_ns: &i64| *at_ns > self.last_sent_ns.max(self.ticked_ns);
-        let rate = Some(self.next_ns).filter(|_| self.rate_bps > 0).filter(is_ahead);
-        let replay = Some(self.replay_ns).filter(is_ahead);
-        [rate, replay].into_iter().flatten().fold(heartbeat, i64::min)
+        let is_ahead = self.rate_bps > 0 && self.next_ns > self.last_sent_ns.max(self.ticked_ns);
+        if is_ahead { heartbeat.min(self.next_ns) } else { heartbeat }
     }
 }
 
@@ -125,9 +112,8 @@ impl Consumer {
             push.set_active(active);
             push.last_sent_ns = ctx.now_ns;
             self.active_ns = ctx.now_ns;
-            if active {
-                // What was sent to nobody is due by its own time.
-                push.last_message_ns = 0;
+            if let Some(replay) = self.replay.as_mut().filter(|_| active) {
+                replay.begin();
             }
         }
     }

@@ -14,7 +14,8 @@ impl Consumer {
             Some(push) => push.deadline_ns(),
             None => self.pulls.deadline_ns(),
         };
-        let taker = taker.min(self.pin_deadline_ns());
+        let replay = self.replay.as_ref().map_or(i64::MAX, |replay| replay.deadline_ns());
+        let taker = taker.min(self.pin_deadline_ns()).min(replay);
         let pause = self.config.pause_until.map_or(i64::MAX, |until| until.0);
         due.min(apart).min(taker).min(pause).min(self.inactive_ns())
     }
@@ -48,6 +49,9 @@ impl Consumer {
         {
             self.due_apart.pop_first();
             self.fall_due(deadline_ns, seq, ctx);
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.tick(now_ns);
         }
         if self.push.is_some() {
             self.push_tick(ctx);

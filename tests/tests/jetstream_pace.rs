@@ -1,4 +1,4 @@
-//! The pace of push consumers: as the messages were stored, or so many bits a second (JC-030, JC-152).
+//! The pace of consumers: as the messages were stored, or so many bits a second (JC-030, JC-087).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use natsd_tests::jetstream::JetStream;
@@ -21,14 +21,15 @@ fn servers(mut test: impl FnMut(&Server, &mut JetStream)) {
     }
 }
 
-/// Makes a consumer that pushes to `d.NAME`, where the client listens.
+/// Makes a consumer that pushes to `d.NAME`, where the client listens when it is made: what came before the answer to
+/// that would not be seen.
 fn push(client: &mut JetStream, name: &str, fields: Value) {
     let mut config = json!({"name": name, "deliver_subject": format!("d.{name}"), "ack_policy": "none"});
     config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    client.listen(&format!("d.{name}")).unwrap();
     let request = json!({"stream_name": "S", "config": config});
     let made = client.api(&format!("CONSUMER.CREATE.S.{name}"), &request).unwrap();
     assert!(made["error"].is_null(), "{made}");
+    client.listen(&format!("d.{name}")).unwrap();
 }
 
 /// When each of the next messages came.
@@ -95,5 +96,34 @@ fn a_rate_limit_counts_from_the_largest_message_on() {
         let program = server.program().display();
         assert!(come[6] < Duration::from_millis(90), "{program}: {come:?}");
         assert!(come[39] > Duration::from_millis(250), "{program}: {come:?}");
+    });
+}
+
+#[test]
+fn pulls_are_answered_in_the_pace_in_which_messages_were_stored() {
+    servers(|server, client| {
+        for _ in 0..3 {
+            client.store("s", b"x").unwrap();
+            std::thread::sleep(APART);
+        }
+        let config = json!({"name": "P", "ack_policy": "explicit", "replay_policy": "original"});
+        let made = client.api("CONSUMER.CREATE.S.P", &json!({"stream_name": "S", "config": config})).unwrap();
+        assert!(made["error"].is_null(), "{made}");
+        let program = server.program().display();
+        let pull = |client: &mut JetStream, batch| {
+            let (since, reply) = (Instant::now(), client.reply());
+            let body = json!({"batch": batch, "expires": 5_000_000_000_u64}).to_string();
+            client.publish("$JS.API.CONSUMER.MSG.NEXT.S.P", &reply, body.as_bytes()).unwrap();
+            times(client, batch, since)
+        };
+        let come = pull(client, 2);
+        assert!(come[0] < APART / 2 && come[1] >= APART * 3 / 4, "{program}: {come:?}");
+        // It comes as long after it is asked for.
+        std::thread::sleep(2 * APART);
+        let come = pull(client, 1);
+        assert!(come[0] >= APART * 3 / 4, "{program}: {come:?}");
+        client.publish("s", "", b"x").unwrap();
+        let come = pull(client, 1);
+        assert!(come[0] < APART, "{program}: {come:?}");
     });
 }
