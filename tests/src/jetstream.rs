@@ -2,8 +2,9 @@
 //!
 //! A lost connection is an answer here and not a panic, as tests kill servers.
 
-use crate::Client;
 use crate::client::NoOp;
+use crate::server::{Folder, natsd, reference};
+use crate::{Client, Launch, Server};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +20,20 @@ pub struct JetStream {
     next: u64,
     /// The number of the last subscription.
     listening: u64,
+}
+
+/// Runs a test on natsd and, where it is at hand, on the reference: each with a stream `S` of the subject `s`.
+pub fn on_each_server(mut test: impl FnMut(&Server, &mut JetStream)) {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
+        let server = Launch::new(program).config(config).start();
+        let mut client = JetStream::join(server.address(), "test").expect("a connection");
+        let stream = json!({"name": "S", "subjects": ["s"]});
+        let made = client.api("STREAM.CREATE.S", &stream).expect("an answer");
+        assert!(made["error"].is_null(), "{made}");
+        test(&server, &mut client);
+    }
 }
 
 /// A message as it came.

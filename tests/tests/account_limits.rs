@@ -33,9 +33,9 @@ fn a_reload_closes_who_is_too_many_in_an_account() {
         let (mut told, since) = (0, Instant::now());
         while told < 2 && since.elapsed() < PATIENCE {
             clients.retain_mut(|client| {
-                let is_told = client.next_op().is_ok_and(|op| {
-                    op == b"-ERR 'maximum account active connections exceeded'\r\n"
-                });
+                let is_told = client
+                    .next_op()
+                    .is_ok_and(|op| op == b"-ERR 'maximum account active connections exceeded'\r\n");
                 told += u32::from(is_told);
                 !is_told
             });

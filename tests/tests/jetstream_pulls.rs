@@ -1,52 +1,14 @@
 //! Pulls that wait while clients leave, pins change and streams go (JC-129, JC-162, JC-171).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::jetstream::JetStream;
-use natsd_tests::server::{Folder, natsd, reference};
-use natsd_tests::{Launch, PATIENCE, Server};
+use natsd_tests::PATIENCE;
+use natsd_tests::jetstream::{JetStream, on_each_server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Instant;
 
-#[test]
-fn a_pull_that_nobody_listens_for_takes_no_message() {
-    for program in [Some(natsd()), reference()].into_iter().flatten() {
-        let store = Folder::new();
-        let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
-        let server = Launch::new(program).config(config).start();
-        let mut client = JetStream::join(server.address(), "pulls").unwrap();
-        let stream = json!({"name": "S", "subjects": ["s"]});
-        assert!(client.api("STREAM.CREATE.S", &stream).unwrap()["error"].is_null());
-        // Delivered once at most: a delivery to nobody would be its last.
-        let consumer = json!({"durable_name": "C", "ack_policy": "explicit", "max_deliver": 1});
-        let consumer = json!({"stream_name": "S", "config": consumer});
-        assert!(client.api("CONSUMER.CREATE.S.C", &consumer).unwrap()["error"].is_null());
-        let pull = json!({"batch": 1, "expires": 60_000_000_000_u64}).to_string();
-        client.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "left", pull.as_bytes()).unwrap();
-        client.store("s", b"x").unwrap();
-        let info = client.api("CONSUMER.INFO.S.C", &Value::Null).unwrap();
-        let seen = (&info["num_pending"], &info["num_ack_pending"], &info["delivered"]["consumer_seq"]);
-        assert_eq!(seen, (&json!(1), &json!(0), &json!(0)), "{}", server.program().display());
-        let messages = client.fetch("S", "C", 1).unwrap();
-        assert_eq!(messages.len(), 1, "{}", server.program().display());
-        assert_eq!(messages[0].deliveries(), 1);
-    }
-}
-
 fn servers(mut test: impl FnMut(&str, &mut JetStream)) {
-    serving(|server, client| test(&server.program().display().to_string(), client));
-}
-
-fn serving(mut test: impl FnMut(&Server, &mut JetStream)) {
-    for program in [Some(natsd()), reference()].into_iter().flatten() {
-        let store = Folder::new();
-        let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
-        let server = Launch::new(program).config(config).start();
-        let mut client = JetStream::join(server.address(), "pulls").unwrap();
-        let stream = json!({"name": "S", "subjects": ["s"]});
-        assert!(client.api("STREAM.CREATE.S", &stream).unwrap()["error"].is_null());
-        test(&server, &mut client);
-    }
+    on_each_server(|server, client| test(&server.program().display().to_string(), client));
 }
 
 fn consumer(client: &mut JetStream, mut config: Value) {
@@ -60,6 +22,22 @@ fn pull(client: &mut JetStream, reply: &str, fields: Value) {
     let mut body = json!({"batch": 1, "expires": 60_000_000_000_u64});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     client.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", reply, body.to_string().as_bytes()).unwrap();
+}
+
+#[test]
+fn a_pull_that_nobody_listens_for_takes_no_message() {
+    servers(|program, client| {
+        // Delivered once at most: a delivery to nobody would be its last.
+        consumer(client, json!({"max_deliver": 1}));
+        pull(client, "left", json!({}));
+        client.store("s", b"x").unwrap();
+        let info = client.api("CONSUMER.INFO.S.C", &Value::Null).unwrap();
+        let seen = (&info["num_pending"], &info["num_ack_pending"], &info["delivered"]["consumer_seq"]);
+        assert_eq!(seen, (&json!(1), &json!(0), &json!(0)), "{program}");
+        let messages = client.fetch("S", "C", 1).unwrap();
+        assert_eq!(messages.len(), 1, "{program}");
+        assert_eq!(messages[0].deliveries(), 1);
+    });
 }
 
 #[test]
@@ -152,7 +130,7 @@ fn pulls_take_turns_with_each_message() {
 /// JC-137
 #[test]
 fn who_waits_for_messages_is_told_that_the_server_stops() {
-    serving(|server, client| {
+    on_each_server(|server, client| {
         consumer(client, json!({}));
         let reply = client.reply();
         pull(client, &reply, json!({"batch": 7}));

@@ -113,7 +113,7 @@ impl Account {
     /// Answers requests, or leaves them to the account whose API this one imports: nobody answers then what it does not
     /// import.
     pub fn offer_api(self: &Arc<Self>, host: &Host, server: &Weak<Server>, domain: &str) -> Result<()> {
-        let facts = host.account(&self.name)?;
+        let facts = host.account(&self.name).unwrap_or_default();
         let imported = facts.extra.get("service_imports").and_then(Value::as_array).into_iter().flatten();
         *self.imported.write() = imported.filter_map(Value::as_str).map(str::to_owned).collect();
         let mut subscriptions = self.api.lock();
