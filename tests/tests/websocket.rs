@@ -4,12 +4,13 @@
 //! it is shown in `tests/interop`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use natsd_tests::certs::Certs;
 use natsd_tests::server::natsd;
 use natsd_tests::websocket::*;
-use natsd_tests::{Client, PATIENCE};
+use natsd_tests::{Client, Launch, PATIENCE};
 
 #[test]
 fn requests_get_the_answers_of_the_reference() {
@@ -92,6 +93,25 @@ fn info_names_the_port_of_the_listener() {
         let (_server, port) = start(program, "no_tls: true", "");
         let info = Socket::plain(port).upgrade("");
         assert!(info.contains(&format!("\"host\":\"127.0.0.1\",\"port\":{port},")), "{info}");
+    }
+}
+
+/// The clients' port is the last to open.
+#[test]
+fn who_can_connect_to_the_server_can_by_websocket() {
+    for program in programs() {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (plain, websocket) = (free(), free());
+        let config = format!("listen: \"{plain}\"\nwebsocket {{ listen: \"{websocket}\", no_tls: true }}\n");
+        let other = std::thread::spawn(move || {
+            let since = Instant::now();
+            while TcpStream::connect(plain).is_err() {
+                assert!(since.elapsed() < PATIENCE, "nobody listens");
+            }
+            TcpStream::connect(websocket).map(drop).map_err(|error| error.kind())
+        });
+        let server = Launch::new(program).own_address().config(config).start();
+        assert_eq!(other.join().unwrap(), Ok(()), "{}", server.program().display());
     }
 }
 

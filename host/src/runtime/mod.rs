@@ -22,7 +22,7 @@ pub mod threads;
 pub mod usage;
 
 pub use clock::{Deadline, now_ns, unix_ns};
-pub use net::{Listener, ReadHalf, Stream, Wire};
+pub use net::{Bound, Listener, ReadHalf, Stream, Wire};
 pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use random::{random_bytes, random_u64};
 pub use tasks::spawn;

@@ -6,34 +6,52 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const BACKLOG: u32 = 4096;
 
 pub struct Listener(TcpListener);
 
-impl Listener {
-    /// Listens on `host:port`; port 0 takes a free one.
-    pub async fn bind(host: &str, port: u16) -> io::Result<Listener> {
+/// An address that is taken, where nobody can connect yet.
+pub struct Bound(TcpSocket);
+
+impl Bound {
+    /// Takes `host:port`; port 0 takes a free one.
+    pub async fn take(host: &str, port: u16) -> io::Result<Bound> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address");
         for address in tokio::net::lookup_host((host, port)).await? {
-            match Self::bind_to(address) {
-                Ok(listener) => return Ok(listener),
+            match Self::take_exactly(address) {
+                Ok(bound) => return Ok(bound),
                 Err(e) => last = e,
             }
         }
         Err(last)
     }
 
-    fn bind_to(address: SocketAddr) -> io::Result<Listener> {
+    fn take_exactly(address: SocketAddr) -> io::Result<Bound> {
         let socket = match address {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Ok(Listener(socket.listen(BACKLOG)?))
+        Ok(Bound(socket))
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    pub fn listen(self) -> io::Result<Listener> {
+        Ok(Listener(self.0.listen(BACKLOG)?))
+    }
+}
+
+impl Listener {
+    /// Listens on `host:port`; port 0 takes a free one.
+    pub async fn bind(host: &str, port: u16) -> io::Result<Listener> {
+        Bound::take(host, port).await?.listen()
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -20,7 +20,7 @@ use crate::runtime::plugin_tasks::TokioServices;
 use crate::runtime::plugin_tls::PluginTls;
 use crate::runtime::ports::{Ports, urls};
 use crate::runtime::signals::{Signals, raise_open_files_limit};
-use crate::runtime::{Listener, Mutex, files, log_files, now_ns, process, random_bytes, tasks, unix_ns};
+use crate::runtime::{Bound, Mutex, files, log_files, now_ns, process, random_bytes, tasks, unix_ns};
 use crate::tls::server::TlsServer;
 use std::path::Path;
 use std::process::ExitCode;
@@ -243,8 +243,8 @@ async fn start(flags: Flags) -> Result<Arc<Server>, StartError> {
     server.announce(&config);
     server.staple_at_start().await.map_err(StartError::Config)?;
     server.context.tls.load_full().iter().for_each(|tls| server.check_peers_of(tls));
-    let listener = listen(options).await?;
-    server.open(listener).await?;
+    let address = take_address(options).await?;
+    server.open(address).await?;
     Ok(server)
 }
 
@@ -347,15 +347,17 @@ pub(super) fn server_info(
 /// JetStream API level of the version that clients are told (CORE-006).
 const API_LEVEL: u32 = 5;
 
-async fn listen(options: &Options) -> Result<Listener, StartError> {
-    let port = options.port.max(0) as u16;
-    Listener::bind(&options.host, port).await.map_err(|e| {
-        let host = &options.host;
-        let why = crate::config::go_io_text(&e);
-        StartError::Fatal(format!(
-            "Error listening on port: {host}:{port}, \"listen tcp {host}:{port}: bind: {why}\""
-        ))
-    })
+/// Takes the clients' address: who connects before plugins are ready is refused, as by nats-server.
+async fn take_address(options: &Options) -> Result<Bound, StartError> {
+    Bound::take(&options.host, options.port.max(0) as u16).await.map_err(|e| not_listening(options, &e))
+}
+
+fn not_listening(options: &Options, error: &std::io::Error) -> StartError {
+    let (host, port) = (&options.host, options.port.max(0));
+    let why = crate::config::go_io_text(error);
+    StartError::Fatal(format!(
+        "Error listening on port: {host}:{port}, \"listen tcp {host}:{port}: bind: {why}\""
+    ))
 }
 
 impl Server {
@@ -382,14 +384,15 @@ impl Server {
     }
 
     /// Plugins first, then clients.
-    async fn open(self: &Arc<Self>, listener: Listener) -> Result<(), StartError> {
-        let address = listener.local_addr().map_err(|e| StartError::Fatal(e.to_string()))?;
+    async fn open(self: &Arc<Self>, bound: Bound) -> Result<(), StartError> {
+        let address = bound.local_addr().map_err(|e| StartError::Fatal(e.to_string()))?;
         *self.address.lock() = Some(address);
         self.refresh_info();
         self.plugins.start().await.map_err(|e| StartError::Fatal(e.to_string()))?;
         // Plugins may want clients to authenticate.
         self.refresh_info();
         let options = self.context.options.load_full();
+        let listener = bound.listen().map_err(|e| not_listening(&options, &e))?;
         use crate::log::notice;
         notice!("Listening for client connections on {}", host_port(&options.host, address.port()));
         if options.tls.is_some() {
