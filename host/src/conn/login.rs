@@ -482,11 +482,11 @@ impl Session {
     }
 }
 
-/// All failures look the same to the client (AUTH-004).
 fn too_many_of_account() -> Failure {
     Failure::told(ErrText::MaximumAccountConnections, ClosedReason::MaximumAccountConnections)
 }
 
+/// All failures look the same to the client (AUTH-004).
 fn denied(reason: ClosedReason, log: Option<String>) -> Failure {
     Failure { error: Some(ErrText::AuthorizationViolation), reason, log }
 }

@@ -70,13 +70,13 @@ impl Push {
     pub fn sent(&mut self, size: usize, now_ns: i64, burst_bytes: u64) {
         self.last_sent_ns = now_ns;
         self.outstanding += size as u64;
-        let takes_ns = |bytes: u64| {
-            let ns = (u128::from(bytes) * 8 * u128::from(SECOND)).checked_div(self.rate_bps.into())?;
-            Some(i64::try_from(ns).unwrap_or(i64::MAX))
-        };
-        if let (Some(cost_ns), Some(burst_ns)) = (takes_ns(size as u64), takes_ns(burst_bytes)) {
-            let free_ns = self.next_ns.max(now_ns.saturating_sub(burst_ns));
-            self.next_ns = free_ns.saturating_add(cost_ns);
+        if self.rate_bps > 0 {
+            let takes_ns = |bytes: u64| {
+                let ns = u128::from(bytes) * 8 * u128::from(SECOND) / u128::from(self.rate_bps);
+                i64::try_from(ns).unwrap_or(i64::MAX)
+            };
+            let free_ns = self.next_ns.max(now_ns.saturating_sub(takes_ns(burst_bytes)));
+            self.next_ns = free_ns.saturating_add(takes_ns(size as u64));
         }
     }
 
