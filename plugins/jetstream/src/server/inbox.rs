@@ -65,6 +65,16 @@ pub enum Item<'a, T> {
     Command(Command<T>),
 }
 
+impl<T> Item<'_, T> {
+    /// What a stream may keep of it, about.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Letter(letter) => letter.headers.len() + letter.payload.len(),
+            Self::Command(_) => 0,
+        }
+    }
+}
+
 /// Letters and commands in the order in which they came.
 pub struct Batch<T> {
     buffer: Vec<u8>,

@@ -21,6 +21,9 @@ use std::task::Poll;
 
 /// Commits under way before the task waits for the first of them.
 const COMMITS_MAX: usize = 8;
+/// Letters with so many bytes are committed before the rest of a batch is handled: the disk takes them meanwhile, and
+/// buffers stay small.
+const COMMIT_BYTES: usize = 512 * 1024;
 /// Deliveries in one go, before new messages get their turn.
 const DELIVERIES_MAX: usize = 4096;
 /// Changes that no answer promises are committed after this long at the latest.
@@ -326,7 +329,15 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
                 _ => None,
             }));
         }
-        batch.drain(|item| worker.handle(item));
+        let mut taken_bytes = 0;
+        batch.drain(|item| {
+            taken_bytes += item.size_bytes();
+            worker.handle(item);
+            if taken_bytes >= COMMIT_BYTES {
+                taken_bytes = 0;
+                worker.queue(&mut commits);
+            }
+        });
         let mut more = false;
         if worker.state == State::Running {
             if interest_changed {

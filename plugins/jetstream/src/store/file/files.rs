@@ -73,8 +73,10 @@ impl Slot {
         self.lasting.load(Relaxed)
     }
 
+    /// Its folder and those above were synced.
     pub fn mark_lasting(&self) {
         self.lasting.store(true, Relaxed);
+        self.home.lasting.store(true, Relaxed);
     }
 
     pub fn remove(&self) {

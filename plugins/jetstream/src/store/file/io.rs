@@ -13,6 +13,7 @@ use super::log::Log;
 use super::place::{FileName, ancestors};
 use crate::store::StoreError;
 use bytes::Bytes;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
@@ -22,8 +23,12 @@ use std::sync::atomic::{
 /// Contents from this size on go to their file and are synced there: written twice they would cost more than
 /// another sync.
 const DIRECT_MIN: usize = 256 * 1024;
+/// The same for a stream that has as much in a round: its file is synced, and that costs the same for more.
+const DIRECT_MIN_HEAVY: usize = 16 * 1024;
 /// A job with more than that goes to its files as a whole.
 const JOB_MAX: usize = 8 * 1024 * 1024;
+/// Contents from this size on go to their file by themselves: joining them with others would cost more than a call.
+const JOINED_MIN: usize = 32 * 1024;
 /// Buffers larger than that are given back.
 const BUFFER_MAX: usize = 256 * 1024;
 
@@ -46,6 +51,8 @@ pub struct Io {
     pub clock: Option<Clock>,
     pending: Pending,
     dirty: Dirty,
+    /// What went to its files past the log and is not synced there.
+    direct: Dirty,
     /// Large contents are in their files: what was pending before them is to go there, too, so that it can be forgotten.
     pub applies: bool,
     /// Of what is dirty while there is no log.
@@ -105,6 +112,7 @@ impl Io {
             clock,
             pending: Pending::default(),
             dirty: Dirty::default(),
+            direct: Dirty::default(),
             applies: false,
             turn: 1,
             floors: Floors::default(),
@@ -153,6 +161,7 @@ impl Io {
 
     fn logged(&mut self, waiting: Vec<Job>, ready: &mut Ready) -> Result<(), StoreError> {
         let mut blocked: Vec<u64> = Vec::new();
+        let heavy = heavy(&waiting);
         for mut job in waiting {
             if job.home.gone.load(Relaxed) {
                 job.answer(&Err(StoreError::Closed));
@@ -162,7 +171,8 @@ impl Io {
                 self.held.push(job);
                 continue;
             }
-            match self.take_in(&job, ready) {
+            let direct_min = if heavy.contains(&job.home.id) { DIRECT_MIN_HEAVY } else { DIRECT_MIN };
+            match self.take_in(&job, direct_min, ready) {
                 Ok(direct_min) => ready.push((job, direct_min)),
                 Err(error @ StoreError::Full { .. }) => {
                     blocked.push(job.home.id);
@@ -191,10 +201,10 @@ impl Io {
         Ok(())
     }
 
-    /// Puts a job into the buffer, and its large contents into their files.
-    fn take_in(&mut self, job: &Job, ready: &mut Ready) -> Result<usize, StoreError> {
+    /// Puts a job into the buffer, and its large contents into their files. Answers from which size on.
+    fn take_in(&mut self, job: &Job, direct_min: usize, ready: &mut Ready) -> Result<usize, StoreError> {
         self.start_log()?;
-        let mut direct_min = if job.content_bytes() > JOB_MAX { 1 } else { DIRECT_MIN };
+        let mut direct_min = if job.content_bytes() > JOB_MAX { 1 } else { direct_min };
         if job.ops.iter().any(|op| op.is_direct(direct_min)) {
             match self.write_directly(job, direct_min, ready) {
                 // The log may still have room.
@@ -217,9 +227,18 @@ impl Io {
 
     /// Writes what the log is to say, syncs, and answers the jobs in it.
     fn flush(&mut self, ready: &mut Ready) -> Result<(), StoreError> {
-        let Some(log) = self.log.as_mut().filter(|log| log.has_records()) else { return Ok(()) };
+        if !self.log.as_ref().is_some_and(Log::has_records) {
+            return Ok(());
+        }
+        let synced = self.sync_direct();
         let started = self.clock.as_ref().map(|clock| clock());
-        let written = log.write();
+        let written = self.log.as_mut().map_or(Ok(()), |log| match synced {
+            Ok(()) => log.write(),
+            Err(error) => {
+                log.discard();
+                Err(error)
+            }
+        });
         if let (Some(clock), Some(started)) = (&self.clock, started) {
             // About the median: a few slow ones say nothing of the next.
             let step = self.sync_ns / 16;
@@ -319,7 +338,7 @@ impl Io {
         self.keeper.push(Chore::DeleteFolder(path));
     }
 
-    /// Large contents go to their files, are synced there, and the log says no more than that.
+    /// Large contents go to their files, and the log says no more than that once they were synced there.
     fn write_directly(&mut self, job: &Job, direct_min: usize, ready: &mut Ready) -> Result<(), StoreError> {
         let large = || job.ops.iter().filter(|op| op.is_direct(direct_min));
         if let Some(log) = &mut self.log {
@@ -333,22 +352,27 @@ impl Io {
                 self.flush(ready)?;
             }
         }
-        let mut dirty = Dirty::default();
         for op in large() {
             let at = if let Op::Write { at, .. } = op { *at } else { 0 };
             let slot = op.slot();
-            write(&self.disk, &self.root, slot, at, op.content(), &mut dirty)?;
+            write(&self.disk, &self.root, slot, at, op.content(), &mut self.direct)?;
             if !slot.is_lasting() {
-                dirty.note_names(&self.root, slot);
+                self.direct.note_names(&self.root, slot);
             }
-            dirty.files.push(slot.clone());
-            dirty.files.extend(slot.copy.clone());
+            if !self.direct.files.iter().any(|other| Arc::ptr_eq(other, slot)) {
+                self.direct.files.push(slot.clone());
+                self.direct.files.extend(slot.copy.clone());
+            }
         }
-        let lasting = dirty.files.clone();
-        dirty.files.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        dirty.sync(&self.disk)?;
-        lasting.iter().for_each(|slot| slot.mark_lasting());
         self.applies = true;
+        Ok(())
+    }
+
+    /// What went to its files at once is durable there, before the log says so.
+    fn sync_direct(&mut self) -> Result<(), StoreError> {
+        let lasting = self.direct.files.clone();
+        std::mem::take(&mut self.direct).sync(&self.disk)?;
+        lasting.iter().for_each(|slot| slot.mark_lasting());
         Ok(())
     }
 
@@ -415,6 +439,8 @@ impl Io {
             let mut end = first.at + first.content.len() as u64;
             while let Some((next, others)) = behind.split_first()
                 && next.at == end
+                && first.content.len() < JOINED_MIN
+                && next.content.len() < JOINED_MIN
             {
                 end += next.content.len() as u64;
                 behind = others;
@@ -442,4 +468,14 @@ impl Pending {
         self.files += usize::from(!slot.pending.swap(true, Relaxed));
         self.writes.push(PendingWrite { slot, at, content });
     }
+}
+
+/// Streams with so much in a round that their files should be synced.
+fn heavy(jobs: &[Job]) -> Vec<u64> {
+    if jobs.iter().map(Job::content_bytes).sum::<usize>() < DIRECT_MIN {
+        return Vec::new();
+    }
+    let mut of_streams = HashMap::new();
+    jobs.iter().for_each(|job| *of_streams.entry(job.home.id).or_insert(0) += job.content_bytes());
+    of_streams.into_iter().filter(|(_, bytes)| *bytes >= DIRECT_MIN).map(|(id, _)| id).collect()
 }

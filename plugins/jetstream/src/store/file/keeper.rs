@@ -9,6 +9,7 @@ use natsd_plugin_api::tracing;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Files and folders with content or names that are not durable.
 #[derive(Default)]
@@ -30,7 +31,9 @@ impl Dirty {
             return;
         }
         self.dirs.insert(slot.home.path.clone());
-        self.dirs.extend(ancestors(root, &slot.home.path));
+        if !slot.home.lasting.load(Relaxed) {
+            self.dirs.extend(ancestors(root, &slot.home.path));
+        }
     }
 
     pub fn sync(&mut self, disk: &Disk) -> Result<(), StoreError> {

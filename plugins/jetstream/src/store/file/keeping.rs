@@ -115,7 +115,7 @@ pub(super) struct Spare {
 }
 
 /// What is kept of them, and from which size on.
-const SPARE_MAX: usize = 2;
+const SPARE_MAX: usize = 4;
 const SPARE_BYTES_MIN: usize = 64 * 1024;
 /// So many small commits, and nothing is kept.
 const PAUSES_MAX: u8 = 32;
@@ -128,7 +128,11 @@ impl Spare {
         if self.pauses > PAUSES_MAX {
             self.buffers = Vec::new();
         }
-        if self.pauses == 0 { self.buffers.pop().unwrap_or_default() } else { Vec::new() }
+        if self.pauses == 0 {
+            self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(last))
+        } else {
+            Vec::new()
+        }
     }
 
     fn put(&mut self, content: Bytes) {

@@ -77,15 +77,17 @@ struct Segment {
     used: u64,
 }
 
-#[repr(align(4096))]
-struct Zeros([u8; 64 * 1024]);
+/// What is written of zeros at once. Each write past the system's cache waits for the disk.
+const ZEROS: usize = 1024 * 1024;
 
 impl Segment {
-    /// Writes zeros. Not of a buffer for all of them: whichever thread writes would keep its memory.
+    /// Writes zeros.
     fn fill(&self, from: u64, until: u64) -> Result<(), StoreError> {
-        static ZEROS: Zeros = Zeros([0; 64 * 1024]);
-        for at in (from..until).step_by(ZEROS.0.len()) {
-            let some = &ZEROS.0[..((until - at) as usize).min(ZEROS.0.len())];
+        // Of memory that nobody touched, which takes none, and which is given back whatever thread this is.
+        let zeros = vec![0; ZEROS.min(until.saturating_sub(from) as usize) + SECTOR];
+        let zeros = &zeros[zeros.as_ptr().align_offset(SECTOR)..][..zeros.len() - SECTOR];
+        for at in (from..until).step_by(ZEROS) {
+            let some = &zeros[..((until - at) as usize).min(ZEROS)];
             self.file.write_all_at(at, some).map_err(|error| failed(&self.path, &error))?;
         }
         Ok(())
@@ -206,16 +208,19 @@ impl Log {
         let len = self.buffer.len();
         self.buffer.pad(len.next_multiple_of(SECTOR));
         let written = self.write_sectors(base);
-        let kept = if written.is_ok() {
+        if written.is_ok() {
             self.at = base + len as u64;
             self.buffer.copy_within(len - len % SECTOR..len, 0);
-            len % SECTOR
-        } else {
-            self.kept() as usize
-        };
-        self.buffer.truncate(kept);
+        }
+        self.discard();
         self.buffer.shrink_to(BUFFER_MAX);
         written
+    }
+
+    /// Forgets the records that were added.
+    pub fn discard(&mut self) {
+        let kept = self.kept() as usize;
+        self.buffer.truncate(kept);
     }
 
     fn write_sectors(&mut self, base: u64) -> Result<(), StoreError> {

@@ -17,6 +17,8 @@ pub struct Home {
     pub path: String,
     /// The folder is there.
     pub made: AtomicBool,
+    /// The names of the folder and of those it lies in were synced for sure.
+    pub lasting: AtomicBool,
     /// The stream was removed: what is still to be written is dropped.
     pub gone: AtomicBool,
     /// The generation of the log's segment that says which stream this is.
@@ -32,6 +34,7 @@ impl Home {
             place: place.to_owned(),
             path: format!("{root}/{place}"),
             made: AtomicBool::new(false),
+            lasting: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             named: AtomicU64::new(0),
             floor: Mutex::new(None),

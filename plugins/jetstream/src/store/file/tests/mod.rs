@@ -7,6 +7,7 @@ pub mod disk;
 mod encryption;
 mod faults;
 mod limits;
+mod rounds;
 mod sharing;
 
 use super::{FileEngine, Options};
