@@ -154,19 +154,20 @@ impl Server {
         }
     }
 
-    /// Makes a stream of a checked configuration, and runs it.
+    /// Makes a stream of a checked configuration, and runs it. Answers with what is told of it (JS-064).
     pub(super) async fn create(
         self: &Arc<Self>,
         account: &Arc<Account>,
         config: StreamConfig,
-    ) -> Result<Arc<StreamHandle>, ApiError> {
+    ) -> Result<StreamInfo, ApiError> {
         let failed = |why: &dyn std::fmt::Display| {
             tracing::error!("JetStream stream '{} > {}': {why}", account.name, config.name);
             error::STREAM_STORE_FAILED.with(why)
         };
         let engine = self.engine_of(&config)?;
-        let (host, home, wanted) = (self.host.clone(), self.home(account), config.clone());
-        let made = self.on_disk(move || {
+        let (host, home, wanted, is_quick) =
+            (self.host.clone(), self.home(account), config.clone(), engine.is_quick());
+        let make = move || {
             let created_ns = host.unix_ns() as i64;
             let (settings, meta) = Stream::plan(&wanted, created_ns);
             let store = engine
@@ -175,9 +176,21 @@ impl Server {
             let stream =
                 quietly(&host, |call| Stream::create(wanted.clone(), created_ns, &home, store, call));
             Ok::<_, String>(stream)
-        });
-        let stream = made.await.map_err(|why| failed(&why))?.map_err(|why| failed(&why))??;
-        self.run(account, stream).map_err(|why| failed(&why))
+        };
+        let made = if is_quick { make() } else { self.on_disk(make).await.map_err(|why| failed(&why))? };
+        let mut stream = made.map_err(|why| failed(&why))??;
+        let info = self.told(&mut stream);
+        self.run(account, stream).map_err(|why| failed(&why))?;
+        Ok(info)
+    }
+
+    /// What is told of a stream before it has its task.
+    fn told(&self, stream: &mut Stream) -> StreamInfo {
+        let now_ns = self.host.unix_ns() as i64;
+        let mut info = stream.info(&InfoOptions::default(), now_ns).info;
+        info.domain.clear();
+        level::show(&mut info.config.metadata, &self.identity.version);
+        info
     }
 
     /// Whether a stream that is being restored may be there, now that it is complete.
@@ -209,10 +222,7 @@ impl Server {
             self.destroy(stream.into_store()).await.map_err(|why| failed(&why))?;
             return Err(failed(&why));
         }
-        let now_ns = self.host.unix_ns() as i64;
-        let mut info = stream.info(&InfoOptions::default(), now_ns).info;
-        info.domain.clear();
-        level::show(&mut info.config.metadata, &self.identity.version);
+        let info = self.told(&mut stream);
         let handle = self.run(account, stream).map_err(|why| failed(&why))?;
         // Who listens already is not told again.
         handle.inbox.interest_changed();

@@ -17,6 +17,7 @@ pub use loaded::Loaded;
 
 use bytes::Bytes;
 use natsd_plugin_api::BoxFuture;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -291,7 +292,8 @@ impl Commit {
     pub fn wait_blocking(self) -> Result<(), StoreError> {
         match self {
             Self::Done => Ok(()),
-            Self::Waiting(done) => done.blocking_recv().unwrap_or(Err(StoreError::Closed)),
+            // Not its own way of blocking, which a thread that runs tasks may not use.
+            Self::Waiting(done) => block_on(done).unwrap_or(Err(StoreError::Closed)),
             Self::Foreign(done) => block_on(done),
         }
     }
@@ -307,6 +309,11 @@ pub trait StoreEngine: Send + Sync {
         settings: &StoreSettings,
         meta: &[u8],
     ) -> Result<Box<dyn StreamStore>, StoreError>;
+
+    /// Whether making a stream takes less time just now than giving that to another thread.
+    fn is_quick(&self) -> bool {
+        false
+    }
 
     /// All streams there are. One that cannot be read is reported and left alone (SD-126).
     fn recover(&self) -> Result<Vec<StoredStream>, StoreError>;
@@ -363,7 +370,7 @@ pub enum StoreError {
 }
 
 /// Parks the thread until a future is ready.
-fn block_on<T>(mut future: BoxFuture<'static, T>) -> T {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -372,6 +379,7 @@ fn block_on<T>(mut future: BoxFuture<'static, T>) -> T {
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
     loop {
         if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
             return done;

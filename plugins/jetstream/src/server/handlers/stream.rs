@@ -25,8 +25,12 @@ impl Call<'_> {
     pub(super) async fn create_stream(&self, name: &str) -> Body {
         let request = self.input.stream_config()?;
         let _changing = self.account.changing.lock().await;
-        match self.judged(|rules| create(name, request, rules))? {
-            Creation::Exists => {}
+        let info = match self.judged(|rules| create(name, request, rules))? {
+            Creation::Exists => {
+                let mut info = self.info_of(name, true).await?;
+                info.domain.clear();
+                info
+            }
             Creation::New(_)
                 if self.account.damaged.lock().contains_key(name)
                     || self.account.restoring.lock().contains(name) =>
@@ -34,13 +38,12 @@ impl Call<'_> {
                 return Err(error::STREAM_NAME_EXIST);
             }
             Creation::New(config) => {
-                self.server.create(self.account, *config).await?;
+                let info = self.server.create(self.account, *config).await?;
                 self.account.retry_origins(Some(name));
                 self.advise(&Advisory::stream(Action::Create, name));
+                info
             }
-        }
-        let mut info = self.info_of(name, true).await?;
-        info.domain.clear();
+        };
         ok(self.kind, &Created { info: &info, did_create: true })
     }
 

@@ -1,6 +1,7 @@
 //! A block: a file with messages in the order of their sequences, and what is kept of it in memory.
 
 use super::files::Slot;
+use super::marks::Marks;
 use super::pack::Packed;
 use super::record::{self, Bad, Codec, Record};
 use super::seal::{PLAIN, Seal};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub const SIZE_MAX: u64 = if cfg!(test) { 128 * 1024 } else { 8 * 1024 * 1024 };
 /// Magic (7), cipher (1), salt (8), first sequence (8), base time (8), hash (8).
 pub const HEADER: usize = 40;
+/// What a message takes beyond its parts, at most.
+const ROOM: usize = 64;
 const MAGIC: &[u8; 7] = b"natsdbk";
 
 /// Kinds of records; the upper half of the byte holds the message's flags.
@@ -53,8 +56,8 @@ pub struct Block {
     pub live: u64,
     /// Where each sequence from the first lies; of the last block, and where all of one was asked for.
     pub offsets: Option<Vec<u32>>,
-    /// Where some messages lie, one for each `MARK_BYTES`: sequences from the first, and offsets.
-    marks: Vec<(u32, u32)>,
+    /// Where some messages lie, one for each `MARK_BYTES`.
+    marks: Marks,
     /// One bit a sequence: removed.
     dead: Vec<u64>,
     /// Flags of all its messages together.
@@ -111,7 +114,7 @@ impl Block {
             size: HEADER as u64,
             live: 0,
             offsets: Some(Vec::new()),
-            marks: Vec::new(),
+            marks: Marks::default(),
             dead: Vec::new(),
             flags: Flags::default(),
             cut_above: u64::MAX,
@@ -190,6 +193,7 @@ impl Block {
     /// Encodes a message at the end of `out`, which lies in the file from `base` on.
     pub fn encode(&self, out: &mut Vec<u8>, base: u64, seq: u64, message: &NewMessage<'_>) {
         let kind = if message.headers.is_empty() { MESSAGE } else { MESSAGE_WITH_HEADERS };
+        out.reserve(message.subject.len() + message.headers.len() + message.payload.len() + ROOM);
         self.codec.push(out, base, kind | message.flags.0 << 4, |out| {
             record::push_varint(out, seq - self.first_seq);
             push_time(out, message.time_ns, self.base_time_ns);
@@ -346,8 +350,8 @@ impl Block {
     }
 
     fn mark(&mut self, seq: u64, offset: u64) {
-        if self.marks.last().is_none_or(|(_, last)| offset >= u64::from(*last) + MARK_BYTES) {
-            self.marks.push(((seq - self.first_seq) as u32, offset as u32));
+        if self.marks.last_offset().is_none_or(|last| offset >= u64::from(last) + MARK_BYTES) {
+            self.marks.push((seq - self.first_seq) as u32, offset as u32);
         }
     }
 
@@ -362,9 +366,7 @@ impl Block {
 
     /// A place from which on a message is found, record by record, if it is there. `None`: no place is known.
     pub fn mark_before(&self, seq: u64) -> Option<u64> {
-        let after = self.marks.partition_point(|(of, _)| u64::from(*of) <= seq - self.first_seq);
-        let mark = self.marks.get(after.saturating_sub(1))?;
-        Some(mark.1.into())
+        self.marks.before(seq - self.first_seq).map(u64::from)
     }
 
     /// Nothing comes any more.

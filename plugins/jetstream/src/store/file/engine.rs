@@ -168,6 +168,10 @@ impl StoreEngine for FileEngine {
         made.map(|store| Box::new(store) as Box<dyn StreamStore>)
     }
 
+    fn is_quick(&self) -> bool {
+        self.shared.writer.is_idle_and_quick()
+    }
+
     fn recover(&self) -> Result<Vec<StoredStream>, StoreError> {
         let disk = &self.shared.disk;
         let ends = std::mem::take(&mut *self.ends.lock());

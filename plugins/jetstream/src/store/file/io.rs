@@ -29,7 +29,7 @@ const DIRECT_MIN_HEAVY: usize = 16 * 1024;
 const JOB_MAX: usize = 8 * 1024 * 1024;
 /// Contents from this size on go to their file by themselves: joining them with others would cost more than a call.
 const JOINED_MIN: usize = 32 * 1024;
-/// Buffers larger than that are given back.
+/// No more is joined: a larger buffer would have to be given back, and fresh memory costs more than a call.
 const BUFFER_MAX: usize = 256 * 1024;
 
 /// The clock: nanoseconds that only grow.
@@ -441,6 +441,7 @@ impl Io {
                 && next.at == end
                 && first.content.len() < JOINED_MIN
                 && next.content.len() < JOINED_MIN
+                && (end - first.at) as usize + next.content.len() <= BUFFER_MAX
             {
                 end += next.content.len() as u64;
                 behind = others;
@@ -455,7 +456,6 @@ impl Io {
             together.iter().for_each(|write| self.joined.extend_from_slice(&write.content));
             let written = write(&self.disk, &self.root, slot, at, &self.joined, &mut self.dirty);
             self.joined.clear();
-            self.joined.shrink_to(BUFFER_MAX);
             written?;
         }
         Ok(())

@@ -23,6 +23,7 @@ mod io;
 mod keeper;
 mod keeping;
 mod log;
+mod marks;
 mod mend;
 mod noting;
 mod out;

@@ -181,6 +181,12 @@ impl Writer {
         queue.bytes + bytes <= max
     }
 
+    /// Nothing is under way, and a task may wait for the disk.
+    pub fn is_idle_and_quick(&self) -> bool {
+        let queue = self.queue.lock();
+        !queue.busy && queue.jobs.is_empty() && self.is_quick(&queue)
+    }
+
     /// Whether a task may wait for the disk.
     fn is_quick(&self, queue: &Queue) -> bool {
         // The overhead of records is not counted: it is small beside the room that must be there.

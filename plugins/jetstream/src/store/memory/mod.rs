@@ -34,6 +34,10 @@ impl StoreEngine for MemoryEngine {
         Ok(Box::new(MemoryStore::new(settings)))
     }
 
+    fn is_quick(&self) -> bool {
+        true
+    }
+
     fn recover(&self) -> Result<Vec<StoredStream>, StoreError> {
         Ok(Vec::new())
     }
