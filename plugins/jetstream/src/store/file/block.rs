@@ -364,9 +364,12 @@ impl Block {
         self.offsets = Some(offsets);
     }
 
-    /// A place from which on a message is found, record by record, if it is there. `None`: no place is known.
-    pub fn mark_before(&self, seq: u64) -> Option<u64> {
-        self.marks.before(seq - self.first_seq).map(u64::from)
+    /// A place from which on a message is found, record by record, if it is there, and how many bytes before it, about.
+    /// `None`: no place is known.
+    pub fn mark_before(&self, seq: u64) -> Option<(u64, u64)> {
+        let near = self.marks.near(seq - self.first_seq)?;
+        let before = near.about.map_or(MARK_BYTES, |about| u64::from(about - near.mark));
+        Some((near.mark.into(), before))
     }
 
     /// Nothing comes any more.

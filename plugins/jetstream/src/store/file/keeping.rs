@@ -105,6 +105,11 @@ pub(super) fn keep_places(subjects: &mut Subjects, settings: &StoreSettings) {
     }
 }
 
+/// The buffer of content that nobody else holds, with the content.
+pub(super) fn recycled(content: Bytes) -> Option<Vec<u8>> {
+    content.try_into_mut().ok().map(Vec::from)
+}
+
 /// Buffers of written content that nobody holds any more, to be filled again: fresh memory for each commit would cost
 /// more than what is done with it.
 #[derive(Default)]
@@ -137,13 +142,11 @@ impl Spare {
 
     fn put(&mut self, content: Bytes) {
         if self.buffers.len() < SPARE_MAX
-            && let Ok(mut unique) = content.try_into_mut()
+            && let Some(mut buffer) = recycled(content)
+            && (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity())
         {
-            unique.clear();
-            let buffer = Vec::from(unique);
-            if (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
-                self.buffers.push(buffer);
-            }
+            buffer.clear();
+            self.buffers.push(buffer);
         }
     }
 }

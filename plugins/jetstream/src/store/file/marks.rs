@@ -22,6 +22,26 @@ struct Group {
     steps_at: u32,
 }
 
+/// Where a sequence is to be looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Near {
+    /// The offset of the last mark up to it, or of the first one.
+    pub mark: u32,
+    /// About where it lies, if messages up to the next mark are of one size; `None`: there is no next one.
+    pub about: Option<u32>,
+}
+
+impl Near {
+    fn between(mark: (u32, u32), next: Option<(u32, u32)>, seq: u64) -> Self {
+        let about = next.map(|next| {
+            let (seqs, bytes) = (u64::from(next.0 - mark.0), u64::from(next.1 - mark.1));
+            let share = bytes * seq.saturating_sub(mark.0.into()).min(seqs) / seqs.max(1);
+            mark.1 + share as u32
+        });
+        Self { mark: mark.1, about }
+    }
+}
+
 impl Marks {
     /// The offset that was added last.
     pub fn last_offset(&self) -> Option<u32> {
@@ -46,20 +66,20 @@ impl Marks {
         has_room.then_some(step)
     }
 
-    /// The offset of the last mark up to a sequence, or of the first one. `None`: there is none.
-    pub fn before(&self, seq: u64) -> Option<u32> {
+    /// Where to look for a sequence. `None`: there is no mark.
+    pub fn near(&self, seq: u64) -> Option<Near> {
         let at = self.groups.partition_point(|group| u64::from(group.seq) <= seq).saturating_sub(1);
-        let group = self.groups.get(at)?;
-        let end = self.groups.get(at + 1).map_or(self.steps.len(), |next| next.steps_at as usize);
+        let (group, next_group) = (self.groups.get(at)?, self.groups.get(at + 1));
+        let end = next_group.map_or(self.steps.len(), |next| next.steps_at as usize);
         let (mut of, mut offset) = (group.seq, group.offset);
         for (seqs, bytes) in &self.steps[group.steps_at as usize..end] {
-            of += u32::from(*seqs);
-            if u64::from(of) > seq {
-                break;
+            let next = (of + u32::from(*seqs), offset + u32::from(*bytes));
+            if u64::from(next.0) > seq {
+                return Some(Near::between((of, offset), Some(next), seq));
             }
-            offset += u32::from(*bytes);
+            (of, offset) = next;
         }
-        Some(offset)
+        Some(Near::between((of, offset), next_group.map(|next| (next.seq, next.offset)), seq))
     }
 
     pub fn clear(&mut self) {
@@ -92,8 +112,19 @@ mod tests {
             }
             let of_marks = all.iter().flat_map(|mark| [u64::from(mark.0), (u64::from(mark.0)).saturating_sub(1)]);
             for seq in asked.into_iter().chain(of_marks) {
-                let expected = all.iter().rev().find(|mark| u64::from(mark.0) <= seq).or(all.first());
-                prop_assert_eq!(marks.before(seq), expected.map(|mark| mark.1));
+                let after = all.iter().position(|mark| u64::from(mark.0) > seq).unwrap_or(all.len());
+                let at = after.saturating_sub(1);
+                let Some(near) = marks.near(seq) else {
+                    prop_assert!(all.is_empty());
+                    continue;
+                };
+                prop_assert_eq!(near.mark, all[at].1);
+                let next = all.get(at + 1);
+                prop_assert_eq!(near.about.is_some(), next.is_some());
+                if let (Some(about), Some(next)) = (near.about, next) {
+                    prop_assert!((near.mark..=next.1).contains(&about));
+                    prop_assert!(u64::from(all[at].0) != seq || about == near.mark);
+                }
             }
         }
     }

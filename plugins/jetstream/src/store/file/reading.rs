@@ -4,6 +4,7 @@
 use super::block;
 use super::entry::Op;
 use super::files::Slot;
+use super::keeping;
 use super::mend;
 use super::record;
 use super::stream::{FileStore, Window};
@@ -64,13 +65,15 @@ impl FileStore {
     /// so.
     fn walk(&mut self, at: usize, seq: u64) -> Result<Option<u64>, StoreError> {
         let block = &self.blocks[at];
-        let Some(mut offset) = block.mark_before(seq) else { return Ok(None) };
+        let Some((mut offset, before)) = block.mark_before(seq) else { return Ok(None) };
+        let about = offset + before;
         let (number, found, place) = self.cursor;
         if number == block.number && found <= seq {
             offset = offset.max(place);
         }
         let mut buffer = std::mem::take(&mut self.start);
-        let walked = self.walk_from(at, seq, &mut offset, &mut buffer);
+        let most = about.saturating_sub(offset) as usize + READ_ONE;
+        let walked = self.walk_from(at, seq, &mut offset, most.min(READ_MARK), &mut buffer);
         self.start = buffer;
         if walked? != Some(seq) {
             return Ok(None);
@@ -80,16 +83,19 @@ impl FileStore {
         Ok(self.blocks[at].is_message(&bytes, offset).then_some(offset))
     }
 
-    /// Up to the first record that goes as far as a sequence; its last one is the answer.
+    /// Up to the first record that goes as far as a sequence; its last one is the answer. Reads as much at first as that
+    /// should take.
     fn walk_from(
         &mut self,
         at: usize,
         seq: u64,
         offset: &mut u64,
+        mut most: usize,
         buffer: &mut Vec<u8>,
     ) -> Result<Option<u64>, StoreError> {
         while *offset < self.blocks[at].size {
-            let bytes = self.bytes(at, *offset, READ_MARK)?;
+            let bytes = self.bytes(at, *offset, most)?;
+            most = READ_MARK;
             let (block, start) = (&self.blocks[at], *offset);
             while let Some(rest) = bytes.get((*offset - start) as usize..).filter(|rest| !rest.is_empty()) {
                 let Some((last, len)) = block.step(rest, *offset, buffer) else { break };
@@ -307,8 +313,12 @@ impl FileStore {
         let limit = self.in_file_until(at);
         let mut want = if self.window.goes_on(number, offset) { READ_AHEAD } else { one };
         let most = limit.saturating_sub(offset) as usize;
+        // Nobody needs what was read before, or holds it still.
+        let used = std::mem::take(&mut self.window.content);
+        let mut buffer =
+            keeping::recycled(used).filter(|buffer| buffer.capacity() <= 4 * want).unwrap_or_default();
         loop {
-            let mut buffer = vec![0; want.min(most)];
+            buffer.resize(want.min(most), 0);
             let got = read_fully(&self.blocks[at].slot, &*file, offset, &mut buffer)?;
             buffer.truncate(got);
             let needed = record_len(&buffer);
