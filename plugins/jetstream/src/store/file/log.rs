@@ -83,7 +83,7 @@ const ZEROS: usize = 1024 * 1024;
 impl Segment {
     /// Writes zeros.
     fn fill(&self, from: u64, until: u64) -> Result<(), StoreError> {
-        // Of memory that nobody touched, which takes none, and which is given back whatever thread this is.
+        // As large as that an allocator maps it by itself: it is given back, whatever thread this is.
         let zeros = vec![0; ZEROS.min(until.saturating_sub(from) as usize) + SECTOR];
         let zeros = &zeros[zeros.as_ptr().align_offset(SECTOR)..][..zeros.len() - SECTOR];
         for at in (from..until).step_by(ZEROS) {

@@ -34,7 +34,8 @@ pub struct Near {
 impl Near {
     fn between(mark: (u32, u32), next: Option<(u32, u32)>, seq: u64) -> Self {
         let about = next.map(|next| {
-            let (seqs, bytes) = (u64::from(next.0 - mark.0), u64::from(next.1 - mark.1));
+            let seqs = u64::from(next.0.saturating_sub(mark.0));
+            let bytes = u64::from(next.1.saturating_sub(mark.1));
             let share = bytes * seq.saturating_sub(mark.0.into()).min(seqs) / seqs.max(1);
             mark.1 + share as u32
         });
