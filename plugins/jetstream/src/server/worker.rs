@@ -213,6 +213,26 @@ impl Worker {
         }
     }
 
+    /// Handles a batch, a large one commit by commit.
+    fn work_through(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) {
+        if batch.letters_len() >= EXPECTED_MIN {
+            self.stream.expect(batch.letters().filter_map(|(kind, subject)| match kind {
+                Kind::Publish => Some(subject),
+                Kind::DirectGet => Stream::asked_directly(subject),
+                _ => None,
+            }));
+        }
+        let mut taken_bytes = 0;
+        batch.drain(|item| {
+            taken_bytes += item.size_bytes();
+            self.handle(item);
+            if taken_bytes >= COMMIT_BYTES {
+                taken_bytes = 0;
+                self.queue(commits);
+            }
+        });
+    }
+
     fn handle(&mut self, item: Item<'_, Self>) {
         match item {
             Item::Command(command) => command(self),
@@ -322,22 +342,7 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
             worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
             worker.measure_room();
         }
-        if batch.letters_len() >= EXPECTED_MIN {
-            worker.stream.expect(batch.letters().filter_map(|(kind, subject)| match kind {
-                Kind::Publish => Some(subject),
-                Kind::DirectGet => Stream::asked_directly(subject),
-                _ => None,
-            }));
-        }
-        let mut taken_bytes = 0;
-        batch.drain(|item| {
-            taken_bytes += item.size_bytes();
-            worker.handle(item);
-            if taken_bytes >= COMMIT_BYTES {
-                taken_bytes = 0;
-                worker.queue(&mut commits);
-            }
-        });
+        worker.work_through(&mut batch, &mut commits);
         let mut more = false;
         if worker.state == State::Running {
             if interest_changed {
