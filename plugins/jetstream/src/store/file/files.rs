@@ -28,8 +28,10 @@ pub struct Slot {
     removed: AtomicBool,
     /// Its name was synced for sure.
     lasting: AtomicBool,
-    /// The generation of the log's segment that knows how long it is.
+    /// The generation of the log's segment that knows how long it is, or will with what is to be written to it next.
     pub known: AtomicU64,
+    /// The same of one that durably does.
+    pub logged: AtomicU64,
     /// The generation of the log's segment that waits for a sync of it.
     pub dirty: AtomicU64,
     /// Something that the log has is to come to it.
@@ -47,6 +49,7 @@ impl Slot {
             removed: AtomicBool::new(false),
             lasting: AtomicBool::new(false),
             known: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
             dirty: AtomicU64::new(0),
             pending: AtomicBool::new(false),
         })

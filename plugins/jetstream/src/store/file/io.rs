@@ -215,6 +215,8 @@ impl Io {
         let bytes = job.log_bytes(direct_min);
         if self.log.as_ref().is_some_and(|log| !log.fits(bytes)) {
             self.flush(ready)?;
+            // The next segment says nothing of it yet.
+            self.sync_direct()?;
             self.switch()?;
         }
         if let Some(log) = &mut self.log {
@@ -256,7 +258,9 @@ impl Io {
             self.held = ready.drain(..).map(|(job, _)| job).chain(later).collect();
             return Err(error);
         }
+        let generation = self.log.as_ref().map_or(0, Log::generation);
         for (mut job, direct_min) in ready.drain(..) {
+            job.ops.iter().for_each(|op| op.slot().logged.store(generation, Relaxed));
             self.floors.note(&job);
             if job.erases {
                 self.erasing.push(job.without_ops());
@@ -343,13 +347,14 @@ impl Io {
         let large = || job.ops.iter().filter(|op| op.is_direct(direct_min));
         if let Some(log) = &mut self.log {
             let generation = log.generation();
-            let unknown = large().filter(|op| op.slot().known.load(Relaxed) != generation);
+            let unknown = large().filter(|op| op.slot().logged.load(Relaxed) != generation);
             let (records, place) = log.records();
             let before = records.len();
             unknown.for_each(|op| push_known(records, &place, op));
             if records.len() > before {
                 // What is behind that in the files does not count until the log says so.
                 self.flush(ready)?;
+                large().for_each(|op| op.slot().logged.store(generation, Relaxed));
             }
         }
         for op in large() {

@@ -12,8 +12,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A stream, and the size of the message that is committed to it.
-const COMMITS: [(usize, usize); 7] =
-    [(0, 20_000), (1, 2000), (0, 300_000), (0, 17_000), (2, 400_000), (1, 40_000), (0, 500)];
+const COMMITS: [(usize, usize); 9] = [
+    (0, 300),
+    (0, 20_000),
+    (1, 2000),
+    (0, 300_000),
+    (0, 17_000),
+    (2, 400),
+    (2, 400_000),
+    (1, 40_000),
+    (0, 500),
+];
 
 /// How many of the commits were answered well; `calls` to the disk succeed after they were asked for.
 fn run(calls: i64, random: &mut Random) -> usize {
@@ -59,6 +68,12 @@ fn run(calls: i64, random: &mut Random) -> usize {
             let payload = message.unwrap_or_else(|| panic!("{size} bytes are lost at {calls} calls")).payload;
             assert_eq!(payload, vec![*size as u8; *size]);
         }
+    }
+    for stream in &mut found {
+        let store = stream.store.as_mut().unwrap();
+        let state = store.state();
+        assert!(state.lost_seqs.is_empty(), "{} at {calls} calls: {state:?}", stream.name);
+        assert_eq!(state.messages, state.last_seq, "{} has a hole at {calls} calls: {state:?}", stream.name);
     }
     answered.iter().filter(|(.., answer)| answer.is_ok()).count()
 }
