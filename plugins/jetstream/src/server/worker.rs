@@ -24,6 +24,9 @@ const COMMITS_MAX: usize = 8;
 /// Letters with so many bytes are committed before the rest of a batch is handled: the disk takes them meanwhile, and
 /// buffers stay small.
 const COMMIT_BYTES: usize = 512 * 1024;
+/// With so much to commit it waits for what others are about to send: fewer commits take it, and each message is
+/// handled soon after it was read.
+const GATHER_BYTES_MIN: usize = 32 * 1024;
 /// Deliveries in one go, before new messages get their turn.
 const DELIVERIES_MAX: usize = 4096;
 /// Changes that no answer promises are committed after this long at the latest.
@@ -213,8 +216,36 @@ impl Worker {
         }
     }
 
-    /// Handles a batch, a large one commit by commit.
-    fn work_through(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) {
+    /// Handles a batch, and if it is large what came meanwhile. Whether interest changed.
+    async fn work_through(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) -> bool {
+        let inbox = self.inbox.clone();
+        let (mut interest_changed, under_way) = (batch.interest_changed(), commits.len());
+        let mut taken_bytes = self.work_off(batch, commits, 0);
+        while taken_bytes >= GATHER_BYTES_MIN && commits.len() == under_way && self.gathers() {
+            self.host.yield_now().await;
+            inbox.take(batch);
+            if batch.is_empty() {
+                break;
+            }
+            interest_changed |= batch.interest_changed();
+            taken_bytes = self.work_off(batch, commits, taken_bytes);
+        }
+        interest_changed
+    }
+
+    /// Whether a commit costs so much that others are worth waiting for.
+    fn gathers(&mut self) -> bool {
+        self.state == State::Running && self.stream.shares_commits()
+    }
+
+    /// Handles a batch, a large one commit by commit. What is not committed is the answer.
+    fn work_off(&mut self, batch: &mut Batch<Self>, commits: &mut Commits, mut taken_bytes: usize) -> usize {
+        self.now_ns = self.host.unix_ns() as i64;
+        if batch.is_empty() {
+            return taken_bytes;
+        }
+        self.uncommitted_since_ns.get_or_insert(self.now_ns);
+        self.measure_room();
         if batch.letters_len() >= EXPECTED_MIN {
             self.stream.expect(batch.letters().filter_map(|(kind, subject)| match kind {
                 Kind::Publish => Some(subject),
@@ -222,7 +253,6 @@ impl Worker {
                 _ => None,
             }));
         }
-        let mut taken_bytes = 0;
         batch.drain(|item| {
             taken_bytes += item.size_bytes();
             self.handle(item);
@@ -231,6 +261,7 @@ impl Worker {
                 self.queue(commits);
             }
         });
+        taken_bytes
     }
 
     fn handle(&mut self, item: Item<'_, Self>) {
@@ -335,14 +366,8 @@ pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
         if commits.len() < COMMITS_MAX {
             inbox.take(&mut batch);
         }
-        worker.now_ns = worker.host.unix_ns() as i64;
-        let interest_changed = batch.interest_changed();
         let mut stirred = !batch.is_empty();
-        if stirred {
-            worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
-            worker.measure_room();
-        }
-        worker.work_through(&mut batch, &mut commits);
+        let interest_changed = worker.work_through(&mut batch, &mut commits).await;
         let mut more = false;
         if worker.state == State::Running {
             if interest_changed {

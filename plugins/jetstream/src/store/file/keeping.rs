@@ -115,37 +115,49 @@ pub(super) fn recycled(content: Bytes) -> Option<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct Spare {
     buffers: Vec<Vec<u8>>,
-    /// Commits since one of that size.
+    /// Of all of them together.
+    capacity_bytes: usize,
+    /// The largest commit of late.
+    usual_bytes: usize,
+    /// Commits since a large one.
     pauses: u8,
 }
 
 /// What is kept of them, and from which size on.
-const SPARE_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const SPARE_BYTES_MIN: usize = 64 * 1024;
 /// So many small commits, and nothing is kept.
 const PAUSES_MAX: u8 = 32;
-const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Spare {
     /// A buffer for what comes next, the last having been so large. Small ones are the allocator's.
     pub(super) fn take(&mut self, last: usize) -> Vec<u8> {
         self.pauses = if last >= SPARE_BYTES_MIN { 0 } else { self.pauses.saturating_add(1) };
         if self.pauses > PAUSES_MAX {
-            self.buffers = Vec::new();
+            *self = Self { pauses: self.pauses, ..Self::default() };
         }
-        if self.pauses == 0 {
-            self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(last))
-        } else {
-            Vec::new()
+        if self.pauses > 0 {
+            return Vec::new();
+        }
+        // With room for as much as often comes: growing would copy what is there.
+        self.usual_bytes =
+            last.max(self.usual_bytes - self.usual_bytes / 16).next_multiple_of(SPARE_BYTES_MIN);
+        match self.buffers.pop() {
+            Some(buffer) => {
+                self.capacity_bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(self.usual_bytes),
         }
     }
 
     fn put(&mut self, content: Bytes) {
-        if self.buffers.len() < SPARE_MAX
-            && let Some(mut buffer) = recycled(content)
-            && (SPARE_BYTES_MIN..=SPARE_BYTES_MAX).contains(&buffer.capacity())
+        if let Some(mut buffer) = recycled(content)
+            && buffer.capacity() >= SPARE_BYTES_MIN.max(self.usual_bytes / 2)
+            && self.capacity_bytes + buffer.capacity() <= SPARE_BYTES_MAX
         {
             buffer.clear();
+            self.capacity_bytes += buffer.capacity();
             self.buffers.push(buffer);
         }
     }
