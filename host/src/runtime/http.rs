@@ -30,8 +30,8 @@ pub async fn request(
     content: Option<Content<'_>>,
     limit: Duration,
 ) -> Result<(u16, Vec<u8>), String> {
-    let late = |_| format!("no answer from {url} within {limit:?}");
-    tokio::time::timeout(limit, unlimited(url, content)).await.unwrap_or_else(|error| Err(late(error)))
+    let late = || Err(format!("no answer from {url} within {limit:?}"));
+    super::clock::timeout(limit, unlimited(url, content)).await.unwrap_or_else(late)
 }
 
 async fn unlimited(url: &str, content: Option<Content<'_>>) -> Result<(u16, Vec<u8>), String> {

@@ -1,5 +1,6 @@
 //! TCP and TLS, as they are lent to plugins: listeners and byte streams with poll functions.
 
+use super::clock;
 use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream, StreamFacts, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result};
 use serde_json::Value;
@@ -68,7 +69,7 @@ pub async fn dial(
     let (address, host) = (options.address.clone(), host_of(&options.address));
     let name = options.tls_name.unwrap_or(host);
     let dialling = handle.spawn(async move {
-        let connected = tokio::time::timeout(limit, async {
+        let connected = clock::timeout(limit, async {
             let stream = TcpStream::connect(&address).await?;
             stream.set_nodelay(true)?;
             match connect {
@@ -79,7 +80,7 @@ pub async fn dial(
         let late = || Err(Error::new(ErrorKind::TimedOut, format!("no answer within {limit:?}")));
         connected
             .await
-            .unwrap_or_else(|_| late())
+            .unwrap_or_else(late)
             .map_err(|error| error.context(format_args!("cannot dial {address}")))
     });
     joined(dialling.await)?
@@ -123,9 +124,9 @@ impl RawListener for LentListener {
             };
             let handshake = accept.accept(stream);
             let limited = async move {
-                let done = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await;
+                let done = clock::timeout(HANDSHAKE_LIMIT, handshake).await;
                 let late = || Err(Error::new(ErrorKind::TimedOut, "the TLS handshake took too long"));
-                done.unwrap_or_else(|_| late()).map_err(|error| error.context(peer))
+                done.unwrap_or_else(late).map_err(|error| error.context(peer))
             };
             self.handshakes.spawn_on(limited, &self.handle);
         }

@@ -40,7 +40,7 @@ impl RuntimeServices for TokioServices {
         let wait = Duration::from_nanos(deadline_ns.saturating_sub(self.monotonic_ns()));
         let wait = wait.min(Duration::from_secs(366 * 24 * 3600));
         let _entered = self.handle.enter();
-        boxed(tokio::time::sleep(wait))
+        boxed(super::clock::sleep(wait))
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {

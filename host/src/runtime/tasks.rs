@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::io;
 
-/// Runs `main` on a runtime with a thread for each core.
+/// Runs `main` on a runtime with a thread for each core, and one for timers.
 pub fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("natsd").build()?;
+    super::clock::start_timers()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().thread_name("natsd").build()?;
     let output = runtime.block_on(main);
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     Ok(output)

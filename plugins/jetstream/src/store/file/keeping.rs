@@ -162,3 +162,41 @@ impl Spare {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PAUSES_MAX, SPARE_BYTES_MAX, SPARE_BYTES_MIN, Spare};
+    use bytes::Bytes;
+
+    #[test]
+    fn buffers_come_back_with_room_for_what_is_usual() {
+        let mut spare = Spare::default();
+        assert!(spare.take(8 * SPARE_BYTES_MIN).capacity() >= 8 * SPARE_BYTES_MIN);
+        // A smaller one in between changes nothing.
+        assert!(spare.take(2 * SPARE_BYTES_MIN).capacity() >= 7 * SPARE_BYTES_MIN);
+        spare.put(Bytes::from(vec![1; 2 * SPARE_BYTES_MIN]));
+        assert!(spare.buffers.is_empty(), "one that would have to grow is not kept");
+        let content = Bytes::from(vec![1; 8 * SPARE_BYTES_MIN]);
+        let at = content.as_ptr();
+        spare.put(content);
+        let buffer = spare.take(8 * SPARE_BYTES_MIN);
+        assert!(buffer.is_empty() && buffer.as_ptr() == at);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_given_back() {
+        let mut spare = Spare::default();
+        spare.take(SPARE_BYTES_MIN);
+        for _ in 0..2 * SPARE_BYTES_MAX / SPARE_BYTES_MIN {
+            spare.put(Bytes::from(vec![1; SPARE_BYTES_MIN]));
+        }
+        let kept = |spare: &Spare| spare.buffers.iter().map(Vec::capacity).sum::<usize>();
+        assert_eq!((kept(&spare), spare.capacity_bytes), (SPARE_BYTES_MAX, SPARE_BYTES_MAX));
+        spare.take(SPARE_BYTES_MIN);
+        assert_eq!(kept(&spare), spare.capacity_bytes);
+        for _ in 0..=PAUSES_MAX {
+            spare.take(100);
+        }
+        assert_eq!((kept(&spare), spare.capacity_bytes), (0, 0));
+    }
+}
