@@ -131,6 +131,12 @@ class Client:
 
         return callback
 
+    async def flush(self):
+        """Until the server has taken what came before. Twice: nats-py's first PING can overtake a SUB that it still
+        holds back, and over WebSocket another client's message then comes before the subscription."""
+        await self.nc.flush()
+        await self.nc.flush()
+
     async def saw_error(self, text):
         await until(lambda: any(text in error for error in self.errors), lambda: self.errors)
 

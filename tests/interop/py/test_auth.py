@@ -54,7 +54,7 @@ async def test_a_publish_violation_is_reported_and_the_connection_goes_on(serve,
     server = await serve(transport, "permissions")
     admin, limited = await connect(server, **as_user("admin")), await connect(server, **as_user("limited"))
     everything = await admin.nc.subscribe(">")
-    await admin.nc.flush()
+    await admin.flush()
 
     for subject in ("closed", "open.secret"):
         await limited.nc.publish(subject, b"no")
@@ -79,7 +79,7 @@ async def test_subscribe_permissions(serve, connect, subject, queue, violation):
     server = await serve("tcp", "permissions")
     limited = await connect(server, **as_user("limited"))
     await limited.nc.subscribe(subject, queue=queue)
-    await limited.nc.flush()
+    await limited.flush()
     if violation:
         await limited.saw_error(f"permissions violation for {violation}")
     else:
@@ -90,7 +90,7 @@ async def test_a_denied_subject_does_not_arrive_through_a_wildcard(serve, connec
     server = await serve(transport, "permissions")
     admin, limited = await connect(server, **as_user("admin")), await connect(server, **as_user("limited"))
     subscription = await limited.nc.subscribe("open.*")
-    await limited.nc.flush()
+    await limited.flush()
     await admin.nc.publish("open.secret", b"hidden")
     await admin.nc.publish("open.fine", b"shown")
     assert await received(subscription, 1) == ["shown"]
@@ -105,7 +105,7 @@ async def test_a_replier_may_answer_once(serve, connect, transport):
         await message.respond(b"second")
 
     await replier.nc.subscribe("service", cb=answer_twice)
-    await replier.nc.flush()
+    await replier.flush()
     assert (await admin.nc.request("service", timeout=SECONDS)).data == b"first"
     await replier.saw_error("permissions violation for publish to")
 
@@ -117,10 +117,10 @@ async def test_accounts_do_not_see_each_other(serve, connect, transport):
     in_a = await a.nc.subscribe("shared.name")
     in_b = [await client.nc.subscribe("shared.name") for client in (b, anonymous)]
     for client in (a, b, anonymous):
-        await client.nc.flush()
+        await client.flush()
 
     await a.nc.publish("shared.name", b"for a")
-    await a.nc.flush()
+    await a.flush()
     await b.nc.publish("shared.name", b"for b")
     assert await received(in_a, 1) == ["for a"]
     for subscription in in_b:

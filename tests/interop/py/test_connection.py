@@ -20,7 +20,7 @@ async def test_draining_a_subscription_hands_over_what_is_pending(serve, connect
         handled.append(message.data)
 
     subscription = await client.nc.subscribe("work", cb=slowly)
-    await client.nc.flush()
+    await client.flush()
     for number in range(100):
         await publisher.nc.publish("work", str(number).encode())
     await received(observer, 100)
@@ -28,7 +28,7 @@ async def test_draining_a_subscription_hands_over_what_is_pending(serve, connect
     await subscription.drain()
     await publisher.nc.publish("work", b"too late")
     await received(observer, 1)
-    await client.nc.flush()
+    await client.flush()
     assert handled == [str(number).encode() for number in range(100)]
 
 
@@ -40,7 +40,7 @@ async def test_draining_a_connection_closes_it_cleanly(serve, connect, transport
         await message.respond(b"done")
 
     await client.nc.subscribe("last", cb=answer)
-    await client.nc.flush()
+    await client.flush()
     requests = [asyncio.ensure_future(other.nc.request("last", timeout=SECONDS)) for _ in range(20)]
     assert (await requests[0]).data == b"done"
 
@@ -85,7 +85,7 @@ async def test_the_server_refuses_more_than_max_payload(serve, connect, transpor
     client.nc._max_payload = 1 << 20  # a client that does not check
     await client.nc.publish("size", bytes(1025))
     await client.saw("closed")
-    await other.nc.flush()
+    await other.flush()
     assert other.events == []
 
 
@@ -94,7 +94,7 @@ async def test_lame_duck_moves_clients_to_another_server(serve, connect, transpo
     staying = await serve(transport)
     client = await connect(leaving, staying)
     subscription = await client.nc.subscribe("still.here")
-    await client.nc.flush()
+    await client.flush()
 
     leaving.signal(signal.SIGUSR2)
     await client.saw("lame duck")

@@ -12,7 +12,7 @@ async def test_a_message_reaches_each_subscriber_once(serve, connect, transport)
     first, second = await connect(server), await connect(server)
     subscriptions = [await c.nc.subscribe("greet") for c in (first, second)]
     for client in (first, second):
-        await client.nc.flush()
+        await client.flush()
 
     for text in ("one", "", "three"):
         await first.nc.publish("greet", text.encode())
@@ -34,7 +34,7 @@ async def test_no_echo_keeps_own_messages_away(serve, connect, transport):
     quiet, other = await connect(server, no_echo=True), await connect(server)
     subscription = await quiet.nc.subscribe("room")
     await quiet.nc.publish("room", b"own")
-    await quiet.nc.flush()
+    await quiet.flush()
     await other.nc.publish("room", b"other")
     assert await received(subscription, 1) == ["other"]
 
@@ -78,13 +78,13 @@ async def test_a_queue_group_shares_what_others_all_get(serve, connect, transpor
     for index in range(3):
         await worker.nc.subscribe("jobs.*", queue="workers", cb=member(index))
     observer = await worker.nc.subscribe("jobs.>")
-    await worker.nc.flush()
+    await worker.flush()
 
     for number in range(300):
         await publisher.nc.publish(f"jobs.{number}")
     await received(observer, 300)
     await until(lambda: sum(shares) >= 300, lambda: shares)
-    await worker.nc.flush()
+    await worker.flush()
 
     assert sum(shares) == 300
     assert all(shares), f"a member got nothing: {shares}"
@@ -110,7 +110,7 @@ async def test_requests_get_their_own_reply(serve, connect, transport):
         await message.respond(str(2 * int(message.data)).encode())
 
     await service.nc.subscribe("double", cb=double)
-    await service.nc.flush()
+    await service.flush()
 
     replies = await asyncio.gather(
         *(caller.nc.request("double", str(n).encode(), timeout=SECONDS) for n in range(50))
