@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 /// A buffer that grew beyond this is kept only as long as it is used.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// What an item counts beside its content.
+const ITEM_BYTES: usize = 64;
+
 /// What a message is to the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -66,12 +69,13 @@ pub enum Item<'a, T> {
 }
 
 impl<T> Item<'_, T> {
-    /// What a stream may keep of it, about.
+    /// What a stream may keep of it, about. Never nothing: who goes on until much has come must come to an end.
     pub fn size_bytes(&self) -> usize {
-        match self {
+        let content_bytes = match self {
             Self::Letter(letter) => letter.headers.len() + letter.payload.len(),
             Self::Command(_) => 0,
-        }
+        };
+        ITEM_BYTES + content_bytes
     }
 }
 
@@ -290,6 +294,18 @@ mod tests {
         assert!(batch.is_empty());
         inbox.close();
         assert!(!inbox.command(|_| ()));
+    }
+
+    /// A flood of empty messages once would have been gathered without an end.
+    #[test]
+    fn items_without_content_count() {
+        let inbox = Inbox::<()>::new(ROOM, &Arc::default());
+        inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"", b"", b"")]);
+        assert!(inbox.command(|()| ()));
+        let (mut batch, mut sizes) = (Batch::default(), Vec::new());
+        inbox.take(&mut batch);
+        batch.drain(|item| sizes.push(item.size_bytes()));
+        assert!(sizes.len() == 2 && sizes.iter().all(|size| *size > 0), "{sizes:?}");
     }
 
     #[test]
