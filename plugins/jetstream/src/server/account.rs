@@ -56,7 +56,7 @@ pub struct StreamHandle {
     pub inbox: Arc<Inbox<Worker>>,
     pub config: RwLock<Arc<StreamConfig>>,
     pub gauges: Arc<Gauges>,
-    task: Mutex<Option<Task<Box<Worker>>>>,
+    task: Mutex<Option<Task<Option<Box<Worker>>>>>,
     /// By subject.
     subscriptions: Mutex<BTreeMap<String, Subscription>>,
 }
@@ -337,11 +337,11 @@ impl StreamHandle {
         self.subscriptions.lock().clear();
     }
 
-    pub(super) fn started(&self, task: Task<Box<Worker>>) {
+    pub(super) fn started(&self, task: Task<Option<Box<Worker>>>) {
         *self.task.lock() = Some(task);
     }
 
-    pub(super) fn take_task(&self) -> Option<Task<Box<Worker>>> {
+    pub(super) fn take_task(&self) -> Option<Task<Option<Box<Worker>>>> {
         self.task.lock().take()
     }
 

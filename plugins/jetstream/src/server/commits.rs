@@ -17,6 +17,8 @@ pub struct Commits {
     spare: Vec<Outbox>,
 }
 
+/// Commits under way before the stream waits for the first of them.
+const COMMITS_MAX: usize = 8;
 /// Kept for reuse.
 const SPARE_MAX: usize = 2;
 
@@ -27,6 +29,11 @@ impl Commits {
 
     pub fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Whether more may be under way.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() < COMMITS_MAX
     }
 
     /// An empty outbox.

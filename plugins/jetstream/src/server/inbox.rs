@@ -1,7 +1,8 @@
-//! What waits for a stream's task: messages as publishers' threads left them, and commands of the API.
+//! Where messages and commands for a stream come in, and where its owner is while nobody works with it.
 //!
-//! Filled by inline subscribers, so nothing here blocks for long: a message is copied once, into a buffer that the
-//! task takes whole and gives back empty.
+//! Who brings messages handles them at once if the owner is free and nothing came before them; the task commits what
+//! they changed, and answers. Otherwise they wait: nothing here blocks for long, as publishers' threads call. A message
+//! is copied once then, into a buffer that the task takes whole and gives back empty.
 
 use super::turns::{Turn, Turns};
 use crate::outbox::empty_calmly;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 /// A buffer that grew beyond this is kept only as long as it is used.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// What an item counts beside its content.
+/// What a letter counts beside its content.
 const ITEM_BYTES: usize = 64;
 
 /// What a message is to the stream.
@@ -68,14 +69,22 @@ pub enum Item<'a, T> {
     Command(Command<T>),
 }
 
-impl<T> Item<'_, T> {
+impl Letter<'_> {
     /// What a stream may keep of it, about. Never nothing: who goes on until much has come must come to an end.
     pub fn size_bytes(&self) -> usize {
-        let content_bytes = match self {
-            Self::Letter(letter) => letter.headers.len() + letter.payload.len(),
-            Self::Command(_) => 0,
-        };
-        ITEM_BYTES + content_bytes
+        ITEM_BYTES + self.headers.len() + self.payload.len()
+    }
+}
+
+impl<'a> Letter<'a> {
+    pub fn new(kind: Kind, message: &MessageRef<'a>) -> Self {
+        Self {
+            kind,
+            subject: message.subject(),
+            reply: message.reply(),
+            headers: message.headers(),
+            payload: message.payload(),
+        }
     }
 }
 
@@ -185,34 +194,85 @@ impl<T> Batch<T> {
     }
 }
 
+/// What became of letters that were to be handled at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handled {
+    /// So many, the first ones; the others wait for the task.
+    pub count: usize,
+    /// The task does not know yet.
+    pub is_news: bool,
+}
+
+/// Who handles letters.
+pub trait Owner {
+    /// On the thread that brought them.
+    fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled;
+}
+
 /// The inbox of a stream. Shared by all that send to it.
 pub struct Inbox<T> {
+    /// Where the owner is while nobody works with it. Locked before `waiting`, and as long as what was taken of that is
+    /// not handled: letters keep their order.
+    desk: Mutex<Option<Box<T>>>,
     waiting: Mutex<Batch<T>>,
     wake: Notify,
     room: Room,
     pub turn: Turn,
 }
 
-impl<T> Inbox<T> {
-    pub fn new(room: Room, turns: &Arc<Turns>) -> Arc<Self> {
-        let (waiting, turn) = (Mutex::new(Batch::default()), Turn::new(turns));
-        Arc::new(Self { waiting, wake: Notify::new(), room, turn })
-    }
-
+impl<T: Owner> Inbox<T> {
     pub fn letters(&self, kind: Kind, messages: &[MessageRef<'_>]) {
-        let was_empty = {
+        let Handled { count, mut is_news } = self.handle_now(kind, messages).unwrap_or_default();
+        if count < messages.len() {
             let mut waiting = self.waiting.lock();
-            let was_empty = waiting.is_empty();
-            messages.iter().for_each(|message| waiting.push(kind, message, self.room));
-            was_empty
-        };
-        if was_empty {
+            is_news |= waiting.is_empty();
+            messages[count..].iter().for_each(|message| waiting.push(kind, message, self.room));
+        }
+        if is_news {
             self.turn.is_next();
             self.wake.notify_one();
         }
     }
 
-    /// `false`: the task has ended, and the command is gone.
+    /// `None`: others are there, or come first.
+    fn handle_now(&self, kind: Kind, messages: &[MessageRef<'_>]) -> Option<Handled> {
+        let mut desk = self.desk.try_lock()?;
+        if !self.waiting.lock().is_empty() {
+            return None;
+        }
+        work_at(&mut desk, |owner| owner.handle_now(kind, messages))
+    }
+}
+
+/// `None`: the owner is gone. A panic takes it along: nobody goes on with what is half changed.
+fn work_at<T, R>(desk: &mut Option<Box<T>>, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+    let mut owner = desk.take()?;
+    let done = work(&mut owner);
+    *desk = Some(owner);
+    Some(done)
+}
+
+impl<T> Inbox<T> {
+    pub fn new(room: Room, turns: &Arc<Turns>) -> Arc<Self> {
+        let (desk, waiting, turn) = (Mutex::new(None), Mutex::new(Batch::default()), Turn::new(turns));
+        Arc::new(Self { desk, waiting, wake: Notify::new(), room, turn })
+    }
+
+    /// The owner begins to work.
+    pub fn come(&self, owner: Box<T>) {
+        *self.desk.lock() = Some(owner);
+    }
+
+    /// The owner works no more: everything waits from now on.
+    pub fn leave(&self) -> Option<Box<T>> {
+        self.desk.lock().take()
+    }
+
+    /// Works with the owner. `None`: it is gone.
+    pub fn work<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        work_at(&mut self.desk.lock(), work)
+    }
+
     pub fn command(&self, command: impl FnOnce(&mut T) + Send + 'static) -> bool {
         let was_empty = {
             let mut waiting = self.waiting.lock();
@@ -263,63 +323,109 @@ impl<T> Inbox<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Batch, Inbox, Item, Kind, Room};
+    use super::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Room};
     use natsd_plugin_api::MessageRef;
     use std::sync::Arc;
 
     const ROOM: Room = Room { messages_max: 100, bytes_max: 1000 };
 
-    #[test]
-    fn letters_and_commands_come_in_order() {
-        let inbox = Inbox::<Vec<String>>::new(ROOM, &Arc::default());
-        inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"r", b"", b"one")]);
-        assert!(inbox.command(|log| log.push("command".into())));
-        inbox.letters(Kind::Ack, &[MessageRef::new(b"b", b"", b"NATS/1.0\r\n\r\n", b"")]);
-        let (mut batch, mut log) = (Batch::default(), Vec::new());
+    /// Writes down what it gets; takes a few letters at once.
+    #[derive(Default)]
+    struct Clerk {
+        log: Vec<String>,
+        takes: usize,
+    }
+
+    impl Clerk {
+        fn note(&mut self, letter: &Letter<'_>) {
+            let [subject, reply, payload] = [letter.subject, letter.reply, letter.payload]
+                .map(|part| String::from_utf8(part.to_vec()).unwrap());
+            self.log.push(format!("{:?} {subject} {reply} {payload}", letter.kind));
+        }
+    }
+
+    impl Owner for Clerk {
+        fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled {
+            let count = self.takes.min(messages.len());
+            self.takes -= count;
+            for message in &messages[..count] {
+                assert_ne!(message.payload(), b"panic");
+                self.note(&Letter::new(kind, message));
+            }
+            Handled { count, is_news: count > 0 && self.log.len() == count }
+        }
+    }
+
+    fn new() -> Arc<Inbox<Clerk>> {
+        Inbox::new(ROOM, &Arc::default())
+    }
+
+    fn drained(inbox: &Inbox<Clerk>, clerk: &mut Clerk) {
+        let mut batch = Batch::default();
         inbox.take(&mut batch);
         batch.drain(|item| match item {
-            Item::Command(command) => command(&mut log),
-            Item::Letter(letter) => {
-                let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
-                log.push(format!(
-                    "{:?} {} {} {}",
-                    letter.kind,
-                    text(letter.subject),
-                    text(letter.reply),
-                    text(letter.payload)
-                ));
-            }
+            Item::Command(command) => command(clerk),
+            Item::Letter(letter) => clerk.note(&letter),
         });
-        assert_eq!(log, ["Publish a r one", "command", "Ack b  "]);
         assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn letters_and_commands_come_in_order() {
+        let (inbox, mut clerk) = (new(), Clerk::default());
+        inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"r", b"", b"one")]);
+        assert!(inbox.command(|clerk| clerk.log.push("command".into())));
+        inbox.letters(Kind::Ack, &[MessageRef::new(b"b", b"", b"NATS/1.0\r\n\r\n", b"")]);
+        drained(&inbox, &mut clerk);
+        assert_eq!(clerk.log, ["Publish a r one", "command", "Ack b  "]);
         inbox.close();
         assert!(!inbox.command(|_| ()));
     }
 
+    #[test]
+    fn what_the_owner_does_not_take_waits_and_all_after_it() {
+        let (inbox, message) = (new(), |subject| MessageRef::new(subject, b"", b"", b""));
+        inbox.come(Box::new(Clerk { takes: 3, ..Clerk::default() }));
+        inbox.letters(Kind::Publish, &[message(b"a"), message(b"b")]);
+        assert_eq!(inbox.work(|clerk| clerk.log.len()), Some(2));
+        inbox.letters(Kind::Publish, &[message(b"c"), message(b"d")]);
+        assert_eq!(inbox.work(|clerk| std::mem::replace(&mut clerk.takes, 10)), Some(0));
+        inbox.letters(Kind::Publish, &[message(b"e")]);
+        let log = inbox.work(|clerk| {
+            // Somebody is at work: it waits, and nobody waits for it.
+            inbox.letters(Kind::Publish, &[message(b"f")]);
+            assert_eq!(clerk.log.len(), 3);
+            drained(&inbox, clerk);
+            clerk.log.concat().replace("Publish ", "").replace(' ', "")
+        });
+        assert_eq!(log.unwrap(), "abcdef");
+        inbox.letters(Kind::Publish, &[message(b"g")]);
+        assert_eq!(inbox.leave().unwrap().log.len(), 7);
+        inbox.letters(Kind::Publish, &[message(b"h")]);
+        assert!(inbox.work(|_| ()).is_none());
+    }
+
+    #[test]
+    fn a_panic_takes_the_owner_along() {
+        let inbox = new();
+        inbox.come(Box::new(Clerk { takes: 1, ..Clerk::default() }));
+        let call = || inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"", b"", b"panic")]);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+        assert!(inbox.work(|_| ()).is_none() && inbox.leave().is_none());
+    }
+
     /// A flood of empty messages once would have been gathered without an end.
     #[test]
-    fn items_without_content_count() {
-        let inbox = Inbox::<()>::new(ROOM, &Arc::default());
-        inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"", b"", b"")]);
-        assert!(inbox.command(|()| ()));
-        let (mut batch, mut sizes) = (Batch::default(), Vec::new());
-        inbox.take(&mut batch);
-        batch.drain(|item| sizes.push(item.size_bytes()));
-        assert!(sizes.len() == 2 && sizes.iter().all(|size| *size > 0), "{sizes:?}");
+    fn letters_without_content_count() {
+        assert!(Letter::new(Kind::Publish, &MessageRef::new(b"a", b"", b"", b"")).size_bytes() > 0);
     }
 
     #[test]
     fn a_full_inbox_keeps_the_replies() {
-        let inbox = Inbox::<()>::new(ROOM, &Arc::default());
-        let message = MessageRef::new(b"a", b"r", b"", b"");
+        let (inbox, message) = (new(), MessageRef::new(b"a", b"r", b"", b""));
         inbox.letters(Kind::Publish, &vec![message; ROOM.messages_max + 2]);
-        let (mut batch, mut refused) = (Batch::default(), 0);
-        inbox.take(&mut batch);
-        batch.drain(|item| {
-            if let Item::Letter(letter) = item {
-                refused += usize::from(letter.kind == Kind::Overrun && letter.reply == b"r");
-            }
-        });
-        assert_eq!(refused, 2);
+        let mut clerk = Clerk::default();
+        drained(&inbox, &mut clerk);
+        assert_eq!(clerk.log.iter().filter(|line| *line == "Overrun  r ").count(), 2);
     }
 }

@@ -15,6 +15,7 @@ mod reload;
 mod report;
 mod requestor;
 mod streams;
+mod task;
 mod turns;
 mod usage;
 pub mod worker;

@@ -4,8 +4,9 @@ use super::Server;
 use super::account::{Account, StreamHandle};
 use super::engines::Engines;
 use super::inbox::{Inbox, Room};
+use super::task;
 use super::usage::Share;
-use super::worker::{self, Worker};
+use super::worker::Worker;
 use crate::api::level;
 use crate::api::validate::request::{free, restore};
 use crate::backup::restore::Restored;
@@ -247,9 +248,10 @@ impl Server {
         let share = Share::new(account.usage.clone(), self.usage.clone(), stream.config().storage);
         let (host, name) = (self.host.clone(), account.name.clone());
         let mut worker =
-            Worker::new(host, name, inbox, stream, handle.gauges.clone(), share, self.mail.clone());
+            Worker::new(host, name, inbox.clone(), stream, handle.gauges.clone(), share, self.mail.clone());
         worker.refresh_watches();
-        let task = self.host.spawn("stream", worker::run(Box::new(worker)));
+        inbox.come(Box::new(worker));
+        let task = self.host.spawn("stream", task::run(inbox));
         handle.started(task);
         handle.listen(&self.host, &account.name)?;
         account.streams.write().insert(handle.name.clone(), handle.clone());
@@ -279,7 +281,7 @@ impl StreamHandle {
             worker.call(|stream, call| stream.close(status, call));
             worker.end();
         });
-        let worker = task.await.ok()?;
+        let worker = task.await.ok()??;
         Some(worker.into_store())
     }
 }

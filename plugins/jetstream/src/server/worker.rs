@@ -1,26 +1,21 @@
-//! The task of one stream: takes what its inbox holds, lets the state machine work, and lets answers go once the
-//! store has committed what they promise.
+//! One stream at work: lets the state machine handle what comes, and commits what its answers promise. Its task
+//! (`task.rs`) and those who bring messages take turns with it.
 
 use super::account::Gauges;
 use super::commits::Commits;
-use super::inbox::{Batch, Inbox, Item, Kind, Letter};
+use super::inbox::{Batch, Handled, Inbox, Item, Kind, Letter, Owner};
 use super::mail::{Mail, Way};
 use super::usage::Share;
 use crate::context::Interest;
 use crate::outbox::Outbox;
-use crate::store::{StoreError, StreamStore};
+use crate::store::{Commit, StoreError, StreamStore};
 use crate::stream::{Call, Inbound, Stream};
 use hashbrown::HashMap;
-use natsd_plugin_api::{Host, InterestWatch, Outcome, SubscribeOptions, Subscription, tracing};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use natsd_plugin_api::{Host, InterestWatch, MessageRef, SubscribeOptions, Subscription, tracing};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
-use std::task::Poll;
 
-/// Commits under way before the task waits for the first of them.
-const COMMITS_MAX: usize = 8;
 /// Letters with so many bytes are committed before the rest of a batch is handled: the disk takes them meanwhile, and
 /// buffers stay small.
 const COMMIT_BYTES: usize = 512 * 1024;
@@ -31,6 +26,8 @@ const GATHER_BYTES_MIN: usize = 32 * 1024;
 const DELIVERIES_MAX: usize = 4096;
 /// Changes that no answer promises are committed after this long at the latest.
 const LAZY_COMMIT_NS: i64 = 50_000_000;
+/// What a command counts: who goes on until much has come must come to an end.
+const COMMAND_BYTES: usize = 64;
 /// Fewer letters are not worth looking ahead.
 const EXPECTED_MIN: usize = 4;
 
@@ -45,12 +42,17 @@ pub struct Worker {
     inbox: Arc<Inbox<Worker>>,
     /// Of answers that leave together with those of other streams.
     way: Arc<Way>,
-    outcomes: Vec<Outcome>,
     watches: HashMap<Box<[u8]>, InterestWatch>,
     /// Where messages of origins arrive, by attempt and subject.
     origins: HashMap<(u32, Box<str>), Subscription>,
     /// Something changed that is not committed since.
     uncommitted_since_ns: Option<i64>,
+    /// Handled since the last commit.
+    gathered_bytes: usize,
+    /// Something was handled since the last turn.
+    is_stirred: bool,
+    /// Not so many commits are under way that what comes has to wait.
+    is_open: bool,
     state: State,
     gauges: Arc<Gauges>,
     share: Share,
@@ -81,6 +83,30 @@ impl Interest for HostInterest<'_> {
     }
 }
 
+/// What a turn came to.
+pub(super) struct Turned {
+    pub more: bool,
+    pub has_ended: bool,
+}
+
+impl Owner for Worker {
+    fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled {
+        let takes_more =
+            |me: &Self| me.is_open && me.state == State::Running && me.gathered_bytes < COMMIT_BYTES;
+        if !takes_more(self) {
+            return Handled::default();
+        }
+        self.now_ns = self.host.unix_ns() as i64;
+        self.begin(messages.len(), messages.iter().map(|message| (kind, message.subject())));
+        let mut count = 0;
+        while count < messages.len() && takes_more(self) {
+            self.letter(Letter::new(kind, &messages[count]));
+            count += 1;
+        }
+        Handled { count, is_news: !std::mem::replace(&mut self.is_stirred, true) }
+    }
+}
+
 impl Worker {
     pub fn new(
         host: Host,
@@ -99,10 +125,12 @@ impl Worker {
             host,
             account,
             inbox,
-            outcomes: Vec::new(),
             watches: HashMap::new(),
             origins: HashMap::new(),
             uncommitted_since_ns: None,
+            gathered_bytes: 0,
+            is_stirred: false,
+            is_open: true,
             state: State::Running,
             gauges,
             share,
@@ -121,6 +149,11 @@ impl Worker {
 
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What its task needs, too.
+    pub(super) fn surroundings(&self) -> (Host, Arc<str>, Arc<Way>) {
+        (self.host.clone(), self.account.clone(), self.way.clone())
     }
 
     /// The task ends after this turn; what is in the outbox leaves first.
@@ -216,63 +249,95 @@ impl Worker {
         }
     }
 
-    /// Handles a batch, and if it is large what came meanwhile. Whether interest changed.
-    async fn work_through(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) -> bool {
-        let inbox = self.inbox.clone();
-        let (mut interest_changed, under_way) = (batch.interest_changed(), commits.len());
-        let mut taken_bytes = self.work_off(batch, commits, 0);
-        while taken_bytes >= GATHER_BYTES_MIN && commits.len() == under_way && self.gathers() {
-            self.host.yield_now().await;
-            inbox.take(batch);
-            if batch.is_empty() {
-                break;
-            }
-            interest_changed |= batch.interest_changed();
-            taken_bytes = self.work_off(batch, commits, taken_bytes);
+    /// Handles what waits in the inbox, much of it commit by commit. Whether interest changed.
+    pub(super) fn work_off(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) -> bool {
+        self.now_ns = self.host.unix_ns() as i64;
+        // With many commits under way more work would only make the queue longer.
+        if commits.has_room() {
+            self.inbox.take(batch);
         }
+        if batch.is_empty() {
+            return false;
+        }
+        let interest_changed = batch.interest_changed();
+        self.begin(batch.letters_len(), batch.letters());
+        self.is_stirred = true;
+        batch.drain(|item| match item {
+            Item::Command(command) => {
+                self.gathered_bytes += COMMAND_BYTES;
+                command(self);
+            }
+            Item::Letter(letter) => {
+                self.letter(letter);
+                if self.gathered_bytes >= COMMIT_BYTES {
+                    self.queue(commits);
+                }
+            }
+        });
         interest_changed
     }
 
-    /// Whether a commit costs so much that others are worth waiting for.
-    fn gathers(&mut self) -> bool {
-        self.state == State::Running && self.stream.shares_commits()
-    }
-
-    /// Handles a batch, a large one commit by commit. What is not committed is the answer.
-    fn work_off(&mut self, batch: &mut Batch<Self>, commits: &mut Commits, mut taken_bytes: usize) -> usize {
-        self.now_ns = self.host.unix_ns() as i64;
-        if batch.is_empty() {
-            return taken_bytes;
-        }
+    /// Before the first of several letters is handled.
+    fn begin<'a>(&mut self, count: usize, letters: impl Iterator<Item = (Kind, &'a [u8])>) {
         self.uncommitted_since_ns.get_or_insert(self.now_ns);
         self.measure_room();
-        if batch.letters_len() >= EXPECTED_MIN {
-            self.stream.expect(batch.letters().filter_map(|(kind, subject)| match kind {
+        if count >= EXPECTED_MIN {
+            self.stream.expect(letters.filter_map(|(kind, subject)| match kind {
                 Kind::Publish => Some(subject),
                 Kind::DirectGet => Stream::asked_directly(subject),
                 _ => None,
             }));
         }
-        batch.drain(|item| {
-            taken_bytes += item.size_bytes();
-            self.handle(item);
-            if taken_bytes >= COMMIT_BYTES {
-                taken_bytes = 0;
-                self.queue(commits);
-            }
-        });
-        taken_bytes
     }
 
-    fn handle(&mut self, item: Item<'_, Self>) {
-        match item {
-            Item::Command(command) => command(self),
-            Item::Letter(_) if self.state != State::Running => {}
-            Item::Letter(letter) => self.letter(letter),
+    /// Whether so much is to be committed that what others are about to send is worth waiting for: `handled_bytes` of
+    /// it were there the last time.
+    pub(super) fn gathers(&mut self, handled_bytes: &mut usize) -> bool {
+        let before = std::mem::replace(handled_bytes, self.gathered_bytes);
+        self.gathered_bytes >= GATHER_BYTES_MIN.max(before + 1)
+            && self.state == State::Running
+            && self.stream.shares_commits()
+    }
+
+    /// What there is to do after what came was handled: deliveries, what is due, the commit.
+    pub(super) fn turn(&mut self, interest_changed: bool, commits: &mut Commits) -> Turned {
+        let (mut more, mut is_stirred) = (false, std::mem::take(&mut self.is_stirred));
+        if self.state == State::Running {
+            if interest_changed {
+                self.call(Stream::interest_changed);
+            }
+            if self.now_ns >= self.stream.deadline_ns() {
+                self.call(Stream::tick);
+                self.uncommitted_since_ns.get_or_insert(self.now_ns);
+                is_stirred = true;
+            }
+            more = self.call(|stream, call| stream.run(DELIVERIES_MAX, call));
+            self.listen_to_origins();
         }
+        is_stirred |= !self.out.is_empty();
+        self.queue(commits);
+        if is_stirred {
+            self.show();
+        }
+        self.is_open = commits.has_room();
+        Turned { more, has_ended: self.state == State::Ended }
+    }
+
+    /// After a commit: whether the answers that waited for it may leave. If it failed, nothing does any more.
+    pub(super) fn settled(&mut self, done: Result<(), StoreError>, commits: &Commits) -> bool {
+        self.now_ns = self.host.unix_ns() as i64;
+        self.is_open = commits.has_room();
+        if let Err(error) = done {
+            self.fail(&error);
+        }
+        self.state != State::Failed
     }
 
     fn letter(&mut self, letter: Letter<'_>) {
+        self.gathered_bytes += letter.size_bytes();
+        if self.state != State::Running {
+            return;
+        }
         let Letter { kind, subject, reply, headers, payload } = letter;
         self.call(|stream, call| match kind {
             Kind::Publish => stream.publish(&Inbound { subject, reply, headers, payload }, call),
@@ -289,14 +354,13 @@ impl Worker {
 
     /// Commits if an answer promises it or it is time, and queues what is to leave.
     fn queue(&mut self, commits: &mut Commits) {
+        self.gathered_bytes = 0;
         let promises = self.out.promises();
         let late = self.uncommitted_since_ns.is_some_and(|since| self.now_ns >= since + LAZY_COMMIT_NS);
         if promises && commits.is_empty() && self.is_shared() {
             self.uncommitted_since_ns = None;
             let answers = self.way.take(std::mem::replace(&mut self.out, self.way.fresh()));
-            if self.stream.commit_with(answers) {
-                self.way.send();
-            }
+            self.stream.commit_with(answers);
         } else if promises || late {
             self.uncommitted_since_ns = None;
             let commit = self.stream.commit();
@@ -304,7 +368,7 @@ impl Worker {
             commits.push(commit, std::mem::replace(&mut self.out, fresh));
         } else if !self.out.is_empty() {
             let fresh = commits.fresh();
-            commits.push(crate::store::Commit::Done, std::mem::replace(&mut self.out, fresh));
+            commits.push(Commit::Done, std::mem::replace(&mut self.out, fresh));
         }
     }
 
@@ -312,26 +376,6 @@ impl Worker {
     fn is_shared(&mut self) -> bool {
         let may_be = self.state == State::Running && self.inbox.turn.has_company() && self.way.is_free();
         may_be && self.out.is_short() && self.stream.shares_commits()
-    }
-
-    /// Lets an outbox go, or, if what it promises failed, nothing any more.
-    fn send(&mut self, mut outbox: Outbox, done: Result<(), StoreError>, commits: &mut Commits) {
-        if let Err(error) = done {
-            self.fail(&error);
-        }
-        if self.state == State::Failed {
-            return;
-        }
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        let (host, account) = (self.host.clone(), self.account.clone());
-        let sent = outbox.send(&host, &account, &mut outcomes, |delivery| {
-            self.call(|stream, call| stream.undelivered(delivery, call));
-        });
-        if let Err(error) = sent {
-            tracing::debug!("JetStream could not publish for account {account}: {error}");
-        }
-        self.outcomes = outcomes;
-        commits.give_back(outbox);
     }
 
     pub fn fail(&mut self, error: &StoreError) {
@@ -347,144 +391,8 @@ impl Worker {
     }
 
     /// When to look again, in nanoseconds since 1970.
-    fn deadline_ns(&self) -> i64 {
+    pub(super) fn deadline_ns(&self) -> i64 {
         let lazy = self.uncommitted_since_ns.map_or(i64::MAX, |since| since + LAZY_COMMIT_NS);
         self.stream.deadline_ns().min(lazy)
-    }
-}
-
-/// Runs until the worker is ended; gives it back then. Boxed, as a task has room for what it takes and what it gives.
-pub async fn run(mut worker: Box<Worker>) -> Box<Worker> {
-    let (inbox, way) = (worker.inbox.clone(), worker.way.clone());
-    // However the task ends: nobody waits for its turn.
-    let _ending = Ending(inbox.clone());
-    let (mut batch, mut commits) = (Batch::default(), Commits::default());
-    let mut alarm = Alarm::new(worker.host.clone());
-    loop {
-        inbox.turn.is_next();
-        // With many commits under way more work would only make the queue longer.
-        if commits.len() < COMMITS_MAX {
-            inbox.take(&mut batch);
-        }
-        let mut stirred = !batch.is_empty();
-        let interest_changed = worker.work_through(&mut batch, &mut commits).await;
-        let mut more = false;
-        if worker.state == State::Running {
-            if interest_changed {
-                worker.call(Stream::interest_changed);
-            }
-            if worker.now_ns >= worker.stream.deadline_ns() {
-                worker.call(Stream::tick);
-                worker.uncommitted_since_ns.get_or_insert(worker.now_ns);
-                stirred = true;
-            }
-            more = worker.call(|stream, call| stream.run(DELIVERIES_MAX, call));
-            worker.listen_to_origins();
-        }
-        stirred |= !worker.out.is_empty();
-        worker.queue(&mut commits);
-        if stirred {
-            worker.show();
-        }
-        while let Some((outbox, done)) = ready(&mut commits, &way).await {
-            worker.send(outbox, done, &mut commits);
-            // What nobody got may have another taker.
-            more |= worker.stream.is_ready();
-        }
-        inbox.turn.is_over();
-        if worker.state == State::Ended {
-            while !commits.is_empty() {
-                if let Some((outbox, done)) = wait(&inbox, &mut commits, &way, &mut alarm).await {
-                    worker.send(outbox, done, &mut commits);
-                }
-            }
-            return worker;
-        }
-        if more && commits.len() < COMMITS_MAX {
-            worker.host.yield_now().await;
-            continue;
-        }
-        alarm.set(worker.now_ns, worker.deadline_ns());
-        if let Some((outbox, done)) = wait(&inbox, &mut commits, &way, &mut alarm).await {
-            worker.now_ns = worker.host.unix_ns() as i64;
-            worker.send(outbox, done, &mut commits);
-        }
-    }
-}
-
-/// Tells the inbox that the task is no more.
-struct Ending(Arc<Inbox<Worker>>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.turn.end();
-    }
-}
-
-/// The first outbox if it may leave now.
-async fn ready(commits: &mut Commits, way: &Way) -> Option<(Outbox, Result<(), StoreError>)> {
-    poll_fn(|context| match commits.poll_next(context, way) {
-        Poll::Ready(next) => Poll::Ready(Some(next)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Until something came, a commit is done, or the alarm rings.
-async fn wait(
-    inbox: &Inbox<Worker>,
-    commits: &mut Commits,
-    way: &Way,
-    alarm: &mut Alarm,
-) -> Option<(Outbox, Result<(), StoreError>)> {
-    let mut woken = pin!(inbox.woken());
-    poll_fn(|context| {
-        if let Poll::Ready(next) = commits.poll_next(context, way) {
-            return Poll::Ready(Some(next));
-        }
-        if (commits.len() < COMMITS_MAX || !way.is_free()) && woken.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        alarm.poll(context).map(|()| None)
-    })
-    .await
-}
-
-/// A timer that is set anew only when it must ring earlier: most turns move the deadline a little.
-struct Alarm {
-    host: Host,
-    /// On the monotonic clock.
-    at_ns: u64,
-    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Alarm {
-    fn new(host: Host) -> Self {
-        Self { host, at_ns: u64::MAX, sleep: None }
-    }
-
-    /// `deadline_ns` on the wall clock, as `now_ns`; never for `i64::MAX`.
-    fn set(&mut self, now_ns: i64, deadline_ns: i64) {
-        if deadline_ns == i64::MAX {
-            return;
-        }
-        let wait_ns = u64::try_from(deadline_ns.saturating_sub(now_ns)).unwrap_or(0);
-        let at_ns = self.host.monotonic_ns().saturating_add(wait_ns);
-        if self.sleep.is_some() && self.at_ns <= at_ns {
-            return;
-        }
-        let host = self.host.clone();
-        self.at_ns = at_ns;
-        self.sleep = Some(Box::pin(async move { host.sleep_until_ns(at_ns).await }));
-    }
-
-    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
-        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
-        let rung = sleep.as_mut().poll(context);
-        if rung.is_ready() {
-            self.sleep = None;
-            self.at_ns = u64::MAX;
-        }
-        rung
     }
 }
