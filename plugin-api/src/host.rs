@@ -172,7 +172,8 @@ impl Host {
     }
 
     /// Publishes a batch in order, in one crossing. `outcomes` is empty, or as long as `messages` and says what
-    /// became of each.
+    /// became of each. A message whose subject is empty or has blanks is refused, which is an error of kind `Invalid`
+    /// if there are no outcomes to tell it; the others are published all the same.
     pub fn publish_batch(
         &self,
         account: &str,

@@ -14,6 +14,7 @@ use crate::routing::publish::{self, Message};
 use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
 use crate::routing::subscriptions;
 use crate::runtime::{Mutex, tasks};
+use crate::subject;
 use core::net::SocketAddr;
 use natsd_plugin_api::subscribe::TRACES;
 use natsd_plugin_api::{
@@ -132,10 +133,14 @@ impl HostServices for Services {
         let account = self.account_named(account)?;
         let mut total = 0;
         let mut at = 0;
-        let mut valid = Vec::with_capacity(messages.len());
+        let (mut valid, mut is_refused) = (Vec::with_capacity(messages.len()), false);
         for (i, m) in messages.iter().enumerate() {
             // `max_payload` is a limit for clients: what a plugin answers may be longer than any request.
-            if crate::subject::is_valid_literal(m.match_subject()) {
+            let is_sendable = |part: &[u8]| part.is_empty() || subject::is_publishable(part);
+            if subject::is_publishable(m.match_subject())
+                && is_sendable(m.shown_subject())
+                && is_sendable(m.reply_subject())
+            {
                 let deliver_as = if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
                 valid.push(Message {
                     subject: m.match_subject(),
@@ -147,7 +152,7 @@ impl HostServices for Services {
             } else if let Some(outcome) = outcomes.get_mut(i) {
                 *outcome = Outcome::refused();
             } else {
-                return Err(Error::new(ErrorKind::Invalid, "a message has no valid subject"));
+                is_refused = true;
             }
         }
         publish::publish(&account, &valid, |published| {
@@ -163,6 +168,12 @@ impl HostServices for Services {
             }
             at += 1;
         });
+        if is_refused {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a message has no valid subject; others were published",
+            ));
+        }
         Ok(total)
     }
 
@@ -174,7 +185,7 @@ impl HostServices for Services {
         queue: &str,
         subscriber: Arc<Subscriber>,
     ) -> Result<u64> {
-        if !crate::subject::is_valid(subject.as_bytes()) {
+        if !subject::is_valid(subject.as_bytes()) {
             return Err(Error::new(ErrorKind::Invalid, format!("{subject:?} is not a valid subject")));
         }
         let account = self.account_named(account)?;
@@ -223,7 +234,7 @@ impl HostServices for Services {
     }
 
     fn watch_interest(&self, account: &str, subject: &[u8], changed: Arc<Subscriber>) -> Result<u64> {
-        if !crate::subject::is_valid_literal(subject) {
+        if !subject::is_valid_literal(subject) {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "only a valid subject without wildcards can be watched",

@@ -83,6 +83,12 @@ pub fn is_valid_literal(subject: &[u8]) -> bool {
     Literal::parse(subject).is_ok()
 }
 
+/// What can be a field of a control line: all that a message needs to be sent (CORE-127). With an empty token it
+/// reaches nobody, and a wildcard is a token like others.
+pub fn is_publishable(subject: &[u8]) -> bool {
+    !subject.is_empty() && !subject.iter().any(|byte| is_blank(*byte))
+}
+
 /// True when a whole token is `*` or `>`; `a*b` and `>x` are literals (CORE-150).
 pub fn has_wildcard(subject: &[u8]) -> bool {
     // Most subjects hold neither byte: one scan settles it.
