@@ -250,6 +250,8 @@ impl Server {
         let mut worker =
             Worker::new(host, name, inbox.clone(), stream, handle.gauges.clone(), share, self.mail.clone());
         worker.refresh_watches();
+        // What was recovered counts before anything comes for it.
+        worker.show();
         inbox.come(Box::new(worker));
         let task = self.host.spawn("stream", task::run(inbox));
         handle.started(task);

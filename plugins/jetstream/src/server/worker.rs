@@ -195,7 +195,7 @@ impl Worker {
     }
 
     /// Lets others see how much there is.
-    fn show(&mut self) {
+    pub(super) fn show(&mut self) {
         self.measure_room();
         let state = self.stream.state();
         self.gauges.stored_bytes.store(state.bytes, Relaxed);

@@ -75,6 +75,26 @@ impl Stream {
         Ok(())
     }
 
+    /// After a restart: what came of age meanwhile goes before anybody is served.
+    pub(super) fn expire_at_start(&mut self, call: &mut Call<'_>) -> Result<(), StoreError> {
+        self.rebuild_deadlines()?;
+        let is_simple = self.rules.marker_ttl_ns == 0 && !self.config.allow_msg_ttl;
+        if self.rules.age_max_ns > 0 && is_simple {
+            // All at once, without a look at each.
+            let oldest_ns = call.now_ns.saturating_sub(self.rules.age_max_ns).saturating_add(1);
+            let first_seq = self.store.seq_from_time(oldest_ns)?;
+            if first_seq > self.store.state().first_seq {
+                self.store.compact(first_seq)?;
+                self.changed = true;
+            }
+            return self.rebuild_deadlines();
+        }
+        while self.expiry.next_ns() <= call.now_ns {
+            self.expire(call)?;
+        }
+        Ok(())
+    }
+
     fn expire_aged(&mut self, call: &mut Call<'_>) -> Result<(), StoreError> {
         for _ in 0..TURN {
             let Some(due_ns) = self.expiry.aged_ns else { return Ok(()) };

@@ -8,7 +8,7 @@ impl Stream {
     pub(super) fn reread(&mut self, call: &mut Call<'_>) -> Result<(), StoreError> {
         self.drop_torn_batch()?;
         self.last_time_ns = self.store.state().last_time_ns;
-        self.rebuild_deadlines()?;
+        self.expire_at_start(call)?;
         if self.config.allow_msg_schedules {
             self.reread_schedules()?;
         }
