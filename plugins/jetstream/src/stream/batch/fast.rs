@@ -29,6 +29,22 @@ pub struct Fast {
     pub(super) idle_until_ns: i64,
 }
 
+impl Fast {
+    /// Everything up to `seq` is done, while so many batches are open: whether that is acknowledged now, in whole
+    /// intervals.
+    fn go_on_to(&mut self, seq: u64, open: u64) -> bool {
+        let intervals = seq.saturating_sub(self.acked) / self.interval;
+        if intervals == 0 {
+            return false;
+        }
+        self.acked += intervals * self.interval;
+        let most = (INTERVAL_MAX / open.max(1)).min(self.flow).max(1);
+        self.interval =
+            if self.interval < most { (self.interval * 2).min(most) } else { (self.interval / 2).max(most) };
+        true
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Start,
@@ -61,7 +77,15 @@ impl<'a> Step<'a> {
             b"4" => Operation::Ping,
             _ => return None,
         };
-        let seq = number(tokens.next()?).filter(|&seq| seq > 0)?;
+        let seq = number(tokens.next()?).filter(|&seq| seq < u64::MAX)?;
+        let fits = match operation {
+            Operation::Start => seq == 1,
+            Operation::Append | Operation::End => seq > 1,
+            Operation::Commit | Operation::Ping => seq > 0,
+        };
+        if !fits {
+            return None;
+        }
         let strict = match tokens.next()? {
             b"ok" => false,
             b"fail" => true,
@@ -157,8 +181,12 @@ impl Stream {
             }
         }
         if is_ping {
+            let open = self.batches.fast.len() as u64;
             if let Some(batch) = self.batches.fast.get_mut(step.id) {
-                batch.expected = batch.expected.max(seq);
+                if seq > batch.expected {
+                    batch.expected = seq;
+                    batch.go_on_to(step.seq, open);
+                }
                 let text = flow_ack(batch.acked, batch.interval);
                 call.out.answer(message.reply, b"", &text);
             }
@@ -194,14 +222,15 @@ impl Stream {
         let open = self.batches.fast.len() as u64;
         if let Some(batch) = self.batches.fast.get_mut(step.id) {
             batch.expected = step.seq + 1;
-            if let Ok(published) = &outcome {
+            // What was not stored is acknowledged with what is stored after it.
+            let stored =
+                outcome.as_ref().ok().filter(|published| !matches!(published, Published::Duplicate(_)));
+            if let Some(published) = stored {
                 batch.stored_seq = published.seq();
-            }
-            if step.operation != Operation::Commit && step.seq - batch.acked >= batch.interval {
-                let most = (INTERVAL_MAX / open).min(batch.flow).max(1);
-                (batch.acked, batch.interval) = (step.seq, (batch.interval * 2).min(most));
-                let text = flow_ack(batch.acked, batch.interval);
-                call.out.answer(message.reply, b"", &text);
+                if step.operation != Operation::Commit && batch.go_on_to(step.seq, open) {
+                    let text = flow_ack(batch.acked, batch.interval);
+                    call.out.answer(message.reply, b"", &text);
+                }
             }
         }
         match step.operation {
