@@ -5,6 +5,9 @@ use crate::filter::Filter;
 use crate::store::Purge;
 use crate::wire::{ApiError, Storage, error};
 
+/// Further a purge moves no stream: there must be room after it.
+const SEQ_MAX: u64 = u64::MAX / 2;
+
 impl Stream {
     /// `STREAM.PURGE`: how many messages went. `filter` empty: all subjects.
     pub fn purge(&mut self, filter: &str, seq: u64, keep: u64, call: &mut Call<'_>) -> Result<u64, ApiError> {
@@ -21,8 +24,14 @@ impl Stream {
             "" => Filter::all(),
             filter => Filter::new([filter]),
         };
-        self.purge_now(&Purge { filter, before_seq: seq, keep }, call)
-            .map_err(|why| error::STREAM_PURGE_FAILED.with(why))
+        let is_whole = filter.is_all() && keep == 0;
+        let failed = |why| error::STREAM_PURGE_FAILED.with(why);
+        let purged = self.purge_now(&Purge { filter, before_seq: seq, keep }, call).map_err(failed)?;
+        // The stream goes on at a sequence that it had not reached.
+        if is_whole && (self.store.state().last_seq + 2..=SEQ_MAX).contains(&seq) {
+            self.store.compact(seq).map_err(failed)?;
+        }
+        Ok(purged)
     }
 
     /// `STREAM.MSG.DELETE`. With `erase` the content is destroyed.

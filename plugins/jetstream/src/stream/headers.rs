@@ -105,7 +105,7 @@ impl<'a> PublishHeaders<'a> {
         if some_empty { headers.without_empty() } else { headers }
     }
 
-    /// An empty value is as good as no line.
+    /// An empty value is as good as no line, but for two that must say something where they are.
     fn without_empty(mut self) -> Self {
         for value in [
             &mut self.increment,
@@ -119,7 +119,6 @@ impl<'a> PublishHeaders<'a> {
             &mut self.schedule_ttl,
             &mut self.schedule_target,
             &mut self.schedule_source,
-            &mut self.schedule_time_zone,
             &mut self.schedule_rollup,
             &mut self.schedule_next,
             &mut self.scheduler,
@@ -128,7 +127,6 @@ impl<'a> PublishHeaders<'a> {
             &mut self.rollup,
             &mut self.batch_id,
             &mut self.batch_sequence,
-            &mut self.batch_commit,
             &mut self.required_api_level,
             &mut self.trace_dest,
         ] {

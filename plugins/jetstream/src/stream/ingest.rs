@@ -61,7 +61,7 @@ impl Stream {
     pub(super) fn ingest(&mut self, record: &Record<'_>, call: &mut Call<'_>) -> Result<Stored, ApiError> {
         let time_ns = record.time_ns.unwrap_or(call.now_ns).max(self.last_time_ns);
         if self.rules.on_interest && !self.consumers.any_for(record.subject) {
-            return self.pass_over(record, time_ns);
+            return self.pass_over(record, time_ns, call);
         }
         let message = NewMessage {
             subject: record.subject,
@@ -92,9 +92,23 @@ impl Stream {
     }
 
     /// A message that nobody asks for: its sequence is used, it is not kept (JS-163).
-    fn pass_over(&mut self, record: &Record<'_>, time_ns: i64) -> Result<Stored, ApiError> {
+    /// What it replaces goes all the same.
+    fn pass_over(
+        &mut self,
+        record: &Record<'_>,
+        time_ns: i64,
+        call: &mut Call<'_>,
+    ) -> Result<Stored, ApiError> {
         self.store.skip(1, time_ns).map_err(store_failed)?;
         self.changed = true;
+        let filter = match record.rollup {
+            Some(Rollup::Subject) => Some(Filter::new([record.subject])),
+            Some(Rollup::All) => Some(Filter::all()),
+            None => None,
+        };
+        if let Some(filter) = filter {
+            self.purge_now(&Purge { filter, ..Purge::default() }, call).map_err(store_failed)?;
+        }
         let stored = Stored { seq: self.store.state().last_seq, time_ns };
         self.note(record, stored);
         Ok(stored)

@@ -72,12 +72,11 @@ impl Stream {
             (Some(scheduler), Some(next)) => (scheduler, next),
             _ => return Err(error::MESSAGE_SCHEDULES_SCHEDULER_INVALID),
         };
-        if !self.config.allow_msg_schedules
-            || next != NO_NEXT
-            || scheduler == subject
-            || !is_subject(scheduler)
-        {
+        if next != NO_NEXT || scheduler == subject || !is_subject(scheduler) {
             return Err(error::MESSAGE_SCHEDULES_SCHEDULER_INVALID);
+        }
+        if !self.config.allow_msg_schedules {
+            return Err(error::MESSAGE_SCHEDULES_DISABLED);
         }
         let last_seq = self.store.subject(scheduler).map_err(store_failed)?.last_seq;
         match self.store.load(last_seq).map_err(store_failed)? {
@@ -97,8 +96,10 @@ impl Stream {
     pub(super) fn run_schedules(&mut self, call: &mut Call<'_>) -> Result<(), StoreError> {
         for _ in 0..TURN {
             let Some(seq) = self.schedules.pop(call.now_ns) else { break };
-            // One that was removed or overwritten is cancelled.
-            if let Some(message) = self.store.load(seq)? {
+            // One that was removed, or after which something came on its subject, is cancelled (JS-194).
+            if let Some(message) = self.store.load(seq)?
+                && self.store.subject(&message.subject)?.last_seq == seq
+            {
                 self.run_schedule(&message, call)?;
             }
         }
