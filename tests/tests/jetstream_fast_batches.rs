@@ -1,7 +1,9 @@
 //! Fast batches step by step (JS-210 to JS-213): what is answered to steps in and out of order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use natsd_tests::Launch;
 use natsd_tests::jetstream::{JetStream, on_each_server};
+use natsd_tests::server::{Folder, natsd, reference};
 use serde_json::{Value, json};
 
 /// Operation, sequence in the batch, what a gap is, headers; and what is answered, each in short.
@@ -84,5 +86,40 @@ fn every_step_has_its_answers() {
             let last = client.request("$JS.API.INFO", b"").unwrap();
             assert!(last.payload.starts_with(b"{\"type\":\"io.nats.jetstream.api.v1.account_info"), "{name}");
         });
+    }
+}
+
+/// What the reply says is known on the other side of an import (ACC-008).
+#[test]
+fn a_batch_may_come_by_an_import() {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let config = format!(
+            r#"
+            jetstream {{ store_dir: "{}" }}
+            accounts {{
+              JS {{ jetstream: enabled, users: [{{ user: js, password: p }}], exports: [{{ service: "s" }}] }}
+              APP {{
+                users: [{{ user: app, password: p }}]
+                imports: [{{ service: {{ account: JS, subject: "s" }} }}]
+              }}
+            }}
+            "#,
+            store.path().display()
+        );
+        let server = Launch::new(&program).config(config).start();
+        let join = |user: &str| {
+            JetStream::join_as(server.address(), user, &format!("\"user\":\"{user}\",\"pass\":\"p\""))
+                .unwrap()
+        };
+        let stream = json!({"name": "S", "subjects": ["s"], "allow_batched": true});
+        assert!(join("js").api("STREAM.CREATE.S", &stream).unwrap()["error"].is_null());
+        let mut app = join("app");
+        let reply = format!("{}.id.3.ok.1.2.$FI", app.reply());
+        app.publish("s", &reply, b"x").unwrap();
+        let answer = app.next_message().unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        let expected = json!({"stream": "S", "seq": 1, "batch": "id", "count": 1});
+        assert_eq!(answer, expected, "{}", program.display());
     }
 }

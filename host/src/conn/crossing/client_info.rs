@@ -44,6 +44,9 @@ pub struct ClientInfo {
     pub kind: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_type: String,
+    /// Where the requestor waits, if that says something to whoever answers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reply: String,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -79,6 +82,7 @@ impl ClientInfo {
             tags: facts.tags.to_vec(),
             kind: "Client".to_owned(),
             client_type: facts.client_type.clone(),
+            reply: String::new(),
         }
     }
 

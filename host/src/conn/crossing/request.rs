@@ -17,6 +17,8 @@ use std::sync::{Arc, Weak};
 const REQUEST_INFO: &[u8] = b"Nats-Request-Info";
 /// Replies to acknowledge with stay as they are: who gets them answers through another import.
 const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
+/// The reply to a message of a fast batch says what it does in the batch (JS-210).
+const FAST_BATCH: &[u8] = b".$FI";
 
 pub struct RequestGate {
     pub(super) renaming: Renaming,
@@ -45,7 +47,10 @@ impl RequestGate {
             info.svc = self.here.account().name.to_string();
             return (headers::set(block, REQUEST_INFO, &info.to_json()), Some(info));
         }
-        let info = self.requestor(before.map_or(self.share, |before| before.share), sender);
+        let mut info = self.requestor(before.map_or(self.share, |before| before.share), sender);
+        if let Some(info) = info.as_mut().filter(|_| passing.reply().ends_with(FAST_BATCH)) {
+            info.reply = String::from_utf8_lossy(passing.reply()).into_owned();
+        }
         let block = match &info {
             Some(info) => headers::set(block, REQUEST_INFO, &info.to_json()),
             None => block.to_vec(),

@@ -78,8 +78,8 @@ impl Stream {
     /// After a restart: what came of age meanwhile goes before anybody is served.
     pub(super) fn expire_at_start(&mut self, call: &mut Call<'_>) -> Result<(), StoreError> {
         self.rebuild_deadlines()?;
-        let is_simple = self.rules.marker_ttl_ns == 0 && !self.config.allow_msg_ttl;
-        if self.rules.age_max_ns > 0 && is_simple {
+        let has_own = self.store.next_flagged(Flags::TTL, self.store.state().first_seq)?.is_some();
+        if self.rules.age_max_ns > 0 && self.rules.marker_ttl_ns == 0 && !has_own {
             // All at once, without a look at each.
             let oldest_ns = call.now_ns.saturating_sub(self.rules.age_max_ns).saturating_add(1);
             let first_seq = self.store.seq_from_time(oldest_ns)?;

@@ -6,15 +6,19 @@ use super::answer::Extra;
 use super::batch::FAST_SUFFIX;
 use super::checks::Verdict;
 use super::counter::Total;
-use super::headers::{PublishHeaders, Stripped, without_status};
+use super::headers::{PublishHeaders, REQUEST_INFO, Stripped, value, without_status};
 use super::ingest::Record;
 use super::{Call, Stream};
 use crate::outbox::Post;
 use crate::wire::{ApiError, error};
+use natsd_plugin_api::serde_json::{self, Map, Value};
 use std::borrow::Cow;
 
 /// JS-146.
 const HEADERS_BYTES_MAX: usize = 65_535;
+
+/// Replies to what came by an import.
+const IMPORT_REPLY: &[u8] = b"_R_.";
 
 /// A message that a client published to one of the stream's subjects.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,7 +120,12 @@ impl Stream {
             message = &inbound;
         }
         if message.reply.ends_with(FAST_SUFFIX) {
-            return self.take_in_fast(message, &headers, call);
+            return self.take_in_fast(message.reply, message, &headers, call);
+        }
+        if let Some(reply) = reply_before_import(message.reply, &headers)
+            && reply.ends_with(FAST_SUFFIX)
+        {
+            return self.take_in_fast(&reply, message, &headers, call);
         }
         if !headers.is_empty() {
             let known = PublishHeaders::read(&headers);
@@ -153,4 +162,13 @@ impl Stream {
             }
         }
     }
+}
+
+/// The reply that the publisher gave, if the message came by an import, where it matters (ACC-008).
+fn reply_before_import(reply: &[u8], headers: &[u8]) -> Option<Vec<u8>> {
+    if !reply.starts_with(IMPORT_REPLY) {
+        return None;
+    }
+    let told: Map<String, Value> = serde_json::from_slice(value(headers, REQUEST_INFO)?).ok()?;
+    Some(told.get("reply")?.as_str()?.as_bytes().to_vec())
 }

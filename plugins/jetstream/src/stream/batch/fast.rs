@@ -100,14 +100,15 @@ impl<'a> Step<'a> {
 }
 
 impl Stream {
-    /// A message whose reply subject makes it part of a fast batch.
+    /// A message whose reply subject, as its publisher gave it, makes it part of a fast batch.
     pub(in crate::stream) fn take_in_fast(
         &mut self,
+        reply: &[u8],
         message: &Inbound<'_>,
         block: &[u8],
         call: &mut Call<'_>,
     ) -> Result<Published, ApiError> {
-        let step = Step::parse(message.reply).ok_or(error::BATCH_PUBLISH_INVALID_PATTERN)?;
+        let step = Step::parse(reply).ok_or(error::BATCH_PUBLISH_INVALID_PATTERN)?;
         if step.id.len() > ID_LEN_MAX {
             return Err(error::BATCH_PUBLISH_INVALID_BATCH_ID);
         }
