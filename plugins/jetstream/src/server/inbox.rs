@@ -199,8 +199,19 @@ impl<T> Batch<T> {
 pub struct Handled {
     /// So many, the first ones; the others wait for the task.
     pub count: usize,
-    /// The task does not know yet.
-    pub is_news: bool,
+    pub then: Then,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// The task goes on with it, and knows.
+    #[default]
+    Wait,
+    /// The task has to be told.
+    Tell,
+    /// All that there was to do is done; the turn is over.
+    Rest,
 }
 
 /// Who handles letters.
@@ -222,7 +233,8 @@ pub struct Inbox<T> {
 
 impl<T: Owner> Inbox<T> {
     pub fn letters(&self, kind: Kind, messages: &[MessageRef<'_>]) {
-        let Handled { count, mut is_news } = self.handle_now(kind, messages).unwrap_or_default();
+        let Handled { count, then } = self.handle_now(kind, messages).unwrap_or_default();
+        let mut is_news = then == Then::Tell;
         if count < messages.len() {
             let mut waiting = self.waiting.lock();
             is_news |= waiting.is_empty();
@@ -231,6 +243,8 @@ impl<T: Owner> Inbox<T> {
         if is_news {
             self.turn.is_next();
             self.wake.notify_one();
+        } else if then == Then::Rest {
+            self.turn.is_over();
         }
     }
 
@@ -323,7 +337,7 @@ impl<T> Inbox<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Room};
+    use super::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Room, Then};
     use natsd_plugin_api::MessageRef;
     use std::sync::Arc;
 
@@ -352,7 +366,8 @@ mod tests {
                 assert_ne!(message.payload(), b"panic");
                 self.note(&Letter::new(kind, message));
             }
-            Handled { count, is_news: count > 0 && self.log.len() == count }
+            let then = if count > 0 && self.log.len() == count { Then::Tell } else { Then::Wait };
+            Handled { count, then }
         }
     }
 

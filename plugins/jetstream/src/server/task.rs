@@ -67,7 +67,8 @@ impl StreamTask {
                 self.host.yield_now().await;
                 continue;
             }
-            let (now_ns, deadline_ns) = self.inbox.work(|worker| (worker.now_ns, worker.deadline_ns()))?;
+            let (rings_ns, commits) = (self.alarm.rings_ns(), &self.commits);
+            let (now_ns, deadline_ns) = self.inbox.work(|worker| worker.rest(rings_ns, commits))?;
             self.alarm.set(now_ns, deadline_ns);
             if let Some(done) = self.wait().await {
                 self.send(done)?;
@@ -152,12 +153,14 @@ struct Alarm {
     host: Host,
     /// On the monotonic clock.
     at_ns: u64,
+    /// The same on the wall clock; never: `i64::MAX`.
+    rings_ns: i64,
     sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Alarm {
     fn new(host: Host) -> Self {
-        Self { host, at_ns: u64::MAX, sleep: None }
+        Self { host, at_ns: u64::MAX, rings_ns: i64::MAX, sleep: None }
     }
 
     /// `deadline_ns` on the wall clock, as `now_ns`; never for `i64::MAX`.
@@ -171,8 +174,12 @@ impl Alarm {
             return;
         }
         let host = self.host.clone();
-        self.at_ns = at_ns;
+        (self.at_ns, self.rings_ns) = (at_ns, deadline_ns);
         self.sleep = Some(Box::pin(async move { host.sleep_until_ns(at_ns).await }));
+    }
+
+    fn rings_ns(&self) -> i64 {
+        self.rings_ns
     }
 
     fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
@@ -180,7 +187,7 @@ impl Alarm {
         let rung = sleep.as_mut().poll(context);
         if rung.is_ready() {
             self.sleep = None;
-            self.at_ns = u64::MAX;
+            (self.at_ns, self.rings_ns) = (u64::MAX, i64::MAX);
         }
         rung
     }

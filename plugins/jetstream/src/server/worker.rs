@@ -3,7 +3,7 @@
 
 use super::account::Gauges;
 use super::commits::Commits;
-use super::inbox::{Batch, Handled, Inbox, Item, Kind, Letter, Owner};
+use super::inbox::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Then};
 use super::mail::{Mail, Way};
 use super::usage::Share;
 use crate::context::Interest;
@@ -53,6 +53,8 @@ pub struct Worker {
     is_stirred: bool,
     /// Not so many commits are under way that what comes has to wait.
     is_open: bool,
+    /// The task sleeps until then, with nothing under way.
+    rests_until_ns: Option<i64>,
     state: State,
     gauges: Arc<Gauges>,
     share: Share,
@@ -103,7 +105,11 @@ impl Owner for Worker {
             self.letter(Letter::new(kind, &messages[count]));
             count += 1;
         }
-        Handled { count, is_news: !std::mem::replace(&mut self.is_stirred, true) }
+        if std::mem::replace(&mut self.is_stirred, true) {
+            return Handled { count, then: Then::Wait };
+        }
+        let is_done = count == messages.len() && self.commit_at_once();
+        Handled { count, then: if is_done { Then::Rest } else { Then::Tell } }
     }
 }
 
@@ -131,6 +137,7 @@ impl Worker {
             gathered_bytes: 0,
             is_stirred: false,
             is_open: true,
+            rests_until_ns: None,
             state: State::Running,
             gauges,
             share,
@@ -229,6 +236,7 @@ impl Worker {
         if !self.stream.origin_inboxes_changed() {
             return;
         }
+        self.stream.origin_inboxes_seen();
         let wanted: Vec<(u32, Box<str>)> =
             self.stream.origin_inboxes().map(|(attempt, subject)| (attempt, subject.into())).collect();
         self.origins.retain(|inbox, _| wanted.contains(inbox));
@@ -252,6 +260,7 @@ impl Worker {
     /// Handles what waits in the inbox, much of it commit by commit. Whether interest changed.
     pub(super) fn work_off(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) -> bool {
         self.now_ns = self.host.unix_ns() as i64;
+        self.rests_until_ns = None;
         // With many commits under way more work would only make the queue longer.
         if commits.has_room() {
             self.inbox.take(batch);
@@ -358,9 +367,7 @@ impl Worker {
         let promises = self.out.promises();
         let late = self.uncommitted_since_ns.is_some_and(|since| self.now_ns >= since + LAZY_COMMIT_NS);
         if promises && commits.is_empty() && self.is_shared() {
-            self.uncommitted_since_ns = None;
-            let answers = self.way.take(std::mem::replace(&mut self.out, self.way.fresh()));
-            self.stream.commit_with(answers);
+            self.commit_with_others();
         } else if promises || late {
             self.uncommitted_since_ns = None;
             let commit = self.stream.commit();
@@ -370,6 +377,41 @@ impl Worker {
             let fresh = commits.fresh();
             commits.push(Commit::Done, std::mem::replace(&mut self.out, fresh));
         }
+    }
+
+    /// Whether it was at once, and there is mail to send.
+    fn commit_with_others(&mut self) -> bool {
+        self.uncommitted_since_ns = None;
+        self.gathered_bytes = 0;
+        let answers = self.way.take(std::mem::replace(&mut self.out, self.way.fresh()));
+        self.stream.commit_with(answers)
+    }
+
+    /// Commits what was handled together with other streams that work just now, without the task, if there is nothing
+    /// else to do for it. Whether that is all.
+    fn commit_at_once(&mut self) -> bool {
+        let Some(rests_until_ns) = self.rests_until_ns else { return false };
+        let is_all = self.out.promises()
+            && !self.stream.is_ready()
+            && !self.stream.origin_inboxes_changed()
+            && self.stream.deadline_ns() >= rests_until_ns;
+        if !is_all {
+            return false;
+        }
+        self.inbox.turn.is_next();
+        if !self.is_shared() || self.commit_with_others() {
+            return false;
+        }
+        self.is_stirred = false;
+        self.show();
+        true
+    }
+
+    /// The task goes to sleep, until `rings_ns` at the latest: what it has to be woken for otherwise, from now on.
+    pub(super) fn rest(&mut self, rings_ns: i64, commits: &Commits) -> (i64, i64) {
+        let deadline_ns = self.deadline_ns();
+        self.rests_until_ns = commits.is_empty().then(|| deadline_ns.min(rings_ns));
+        (self.now_ns, deadline_ns)
     }
 
     /// Whether it is worth while to commit together with streams that are about to work.

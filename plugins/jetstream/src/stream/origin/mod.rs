@@ -129,9 +129,14 @@ impl Stream {
         self.origins = origins;
     }
 
-    /// Whether the answer of [`Stream::origin_inboxes`] is another one since the last call of this.
-    pub fn origin_inboxes_changed(&mut self) -> bool {
-        std::mem::take(&mut self.origins.inboxes_changed)
+    /// Whether the answer of [`Stream::origin_inboxes`] is another one than was seen.
+    pub fn origin_inboxes_changed(&self) -> bool {
+        self.origins.inboxes_changed
+    }
+
+    /// Whoever listens there is about to learn of them.
+    pub fn origin_inboxes_seen(&mut self) {
+        self.origins.inboxes_changed = false;
     }
 
     /// The subjects where messages of origins arrive, each with the attempt that it belongs to.
