@@ -191,3 +191,43 @@ fn headers_that_say_nothing_or_come_too_early_are_refused() {
         assert_eq!(answer["error"]["err_code"], 10200, "{program}: {answer}");
     });
 }
+
+/// Streams that commit together answer together, and an answer may be a message for a stream that commits with others.
+#[test]
+fn answers_may_be_messages_of_streams() {
+    const STREAMS: usize = 20;
+    const ROUNDS: usize = 50;
+    // Synced and not: whose thread writes, and answers, depends on how long that takes.
+    for sync in ["always", "2m"] {
+        let store = Folder::new();
+        let path = store.path().display();
+        let config = format!("jetstream {{ store_dir: \"{path}\", sync_interval: \"{sync}\" }}\n");
+        let server = Launch::new(natsd()).config(config).start();
+        let client = &mut JetStream::join(server.address(), "answers").unwrap();
+        for n in 0..STREAMS {
+            let name = format!("N{n}");
+            let stream =
+                json!({"name": name, "subjects": [format!("n.{n}"), format!("answer.{n}")], "max_msgs": 4});
+            assert!(client.api(&format!("STREAM.CREATE.{name}"), &stream).unwrap()["error"].is_null());
+        }
+        for round in 0..ROUNDS {
+            let last = client.reply();
+            // The answer of each is stored by its neighbour, which answers nobody.
+            let publish = |n: usize| format!("PUB n.{n} answer.{} 1\r\nx\r\n", (n + 1) % STREAMS);
+            let together: String = (0..STREAMS).map(publish).collect();
+            client.send(format!("{together}PUB n.0 {last} 1\r\nx\r\n").as_bytes()).unwrap();
+            let answer = client.next_message().map(|message| message.subject);
+            assert_eq!(answer.ok(), Some(last), "{sync}: round {round}");
+        }
+        let since = Instant::now();
+        let stored = |client: &mut JetStream, n: usize| {
+            let info = client.api(&format!("STREAM.INFO.N{n}"), &Value::Null).unwrap();
+            info["state"]["last_seq"].as_u64().unwrap()
+        };
+        for n in 0..STREAMS {
+            let expected = (if n == 0 { 3 } else { 2 }) * ROUNDS as u64;
+            while stored(client, n) < expected && since.elapsed() < PATIENCE {}
+            assert_eq!(stored(client, n), expected, "{sync}: stream {n}");
+        }
+    }
+}

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU8,
-    Ordering::{AcqRel, Acquire, Release},
+    Ordering::{AcqRel, Acquire, Release, SeqCst},
+    fence,
 };
 
 /// Answers that may leave, of all streams of a server.
@@ -80,24 +81,30 @@ impl Mail {
             }
             None => letters.bundles.push(Bundle { outbox, from: vec![way.clone()] }),
         }
-        self.is_waiting.store(true, Release);
+        self.is_waiting.store(true, SeqCst);
+        fence(SeqCst);
     }
 
-    /// Everything that may leave does.
+    /// Everything that may leave does: here, or where somebody sends already. That may be this thread, as an answer can
+    /// be a message for a stream.
     pub fn send(&self) {
-        if !self.is_waiting.load(Acquire) {
-            return;
+        while self.is_waiting.load(SeqCst) {
+            let Some(sending) = self.sending.try_lock() else { return };
+            self.is_waiting.store(false, SeqCst);
+            let bundles = std::mem::take(&mut self.letters.lock().bundles);
+            bundles.into_iter().for_each(|bundle| self.send_bundle(bundle));
+            drop(sending);
+            // Who came meanwhile has left it to us: they must see the lock, or we what they brought.
+            fence(SeqCst);
         }
-        let _sending = self.sending.lock();
-        self.is_waiting.store(false, Release);
-        let bundles = std::mem::take(&mut self.letters.lock().bundles);
-        for Bundle { mut outbox, from } in bundles {
-            let Some(account) = from.first().map(|way| &way.account) else { continue };
-            if let Err(error) = outbox.send(&self.host, account, &mut Vec::new(), |_| ()) {
-                tracing::debug!("JetStream could not publish for account {account}: {error}");
-            }
-            from.iter().for_each(|way| way.free());
+    }
+
+    fn send_bundle(&self, Bundle { mut outbox, from }: Bundle) {
+        let Some(account) = from.first().map(|way| &way.account) else { return };
+        if let Err(error) = outbox.send(&self.host, account, &mut Vec::new(), |_| ()) {
+            tracing::debug!("JetStream could not publish for account {account}: {error}");
         }
+        from.iter().for_each(|way| way.free());
     }
 }
 
