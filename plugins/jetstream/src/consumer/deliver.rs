@@ -205,7 +205,9 @@ impl Consumer {
             push.set_active(false);
         }
         let seq = delivery.stream_seq;
-        if self.pending.get(&seq).is_some_and(|p| p.consumer_seq == delivery.consumer_seq) {
+        let since_first = |first: u64| (first..=self.delivered.consumer_seq).contains(&delivery.consumer_seq);
+        let waits = self.pending.get(&seq).is_some_and(|pending| since_first(pending.consumer_seq));
+        if waits && !self.again.contains(&seq) {
             let deliveries = self.counts.entry(seq).or_insert(1);
             *deliveries = deliveries.saturating_sub(1);
             self.changes.undelivered(seq);

@@ -63,6 +63,7 @@ struct Position {
 /// Delivered and not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
+    /// Of its first delivery: that is what the floor goes by.
     consumer_seq: u64,
     /// When it is delivered again; of the wall clock.
     deadline_ns: i64,

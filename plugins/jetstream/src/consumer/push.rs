@@ -162,7 +162,7 @@ impl Consumer {
             let last = crate::stream::headers::value(headers, "Nats-Last-Stream");
             let last = last.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
             if let Some(seq) = last.filter(|seq| *seq <= self.delivered.stream_seq) {
-                self.acknowledge_up_to(seq, acked);
+                self.acknowledge_up_to(seq, None, acked);
             }
         }
     }

@@ -58,7 +58,7 @@ impl Consumer {
             self.sample(ack, ctx.now_ns - sent_ns, ctx);
         }
         match self.config.ack_policy {
-            AckPolicy::All => self.acknowledge_up_to(ack.stream_seq, acked),
+            AckPolicy::All => self.acknowledge_up_to(ack.stream_seq, Some(ack.consumer_seq), acked),
             _ => self.acknowledge_one(ack.stream_seq, acked),
         }
     }
@@ -75,13 +75,13 @@ impl Consumer {
         acked.push(seq);
     }
 
-    pub(super) fn acknowledge_up_to(&mut self, seq: u64, acked: &mut Vec<u64>) {
-        let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
+    /// `consumer_seq` is that of the delivery that was acknowledged, if it is known.
+    pub(super) fn acknowledge_up_to(&mut self, seq: u64, consumer_seq: Option<u64>, acked: &mut Vec<u64>) {
+        let done = self.forget_up_to(seq, consumer_seq);
         if done.is_empty() {
             return;
         }
-        self.forget_all(&done);
-        self.changes.acknowledged_all(seq);
+        self.changes.acknowledged_all(seq, consumer_seq);
         self.raise_floor();
         acked.extend(done);
     }
@@ -100,16 +100,20 @@ impl Consumer {
         self.advise("MSG_NAKED", "nak", fields, ctx);
     }
 
-    /// Acknowledged together: with ack policy all the floor is the last of them, as nats-server tells it.
-    pub(super) fn forget_all(&mut self, done: &[u64]) {
+    /// Acknowledged together: with ack policy all the floor is the last of them, as nats-server tells it, and there
+    /// the delivery counts that was acknowledged.
+    pub(super) fn forget_up_to(&mut self, seq: u64, consumer_seq: Option<u64>) -> Vec<u64> {
+        let last = self.pending.range(..=seq).next_back();
         if self.config.ack_policy == AckPolicy::All
-            && let Some((&stream_seq, pending)) =
-                done.last().and_then(|last| self.pending.get_key_value(last))
+            && let Some((&stream_seq, pending)) = last
             && stream_seq > self.floor.stream_seq
         {
-            self.floor = Position { consumer_seq: pending.consumer_seq, stream_seq };
+            let consumer_seq = consumer_seq.unwrap_or(0).min(self.delivered.consumer_seq);
+            self.floor = Position { consumer_seq: consumer_seq.max(pending.consumer_seq), stream_seq };
         }
+        let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
         done.iter().for_each(|seq| self.forget(*seq));
+        done
     }
 
     /// It is neither pending nor due any more.

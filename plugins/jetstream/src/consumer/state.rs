@@ -35,6 +35,8 @@ const ACKNOWLEDGED_ALL: u8 = 4;
 const RESET: u8 = 5;
 const GIVEN_UP: u8 = 6;
 const UNDELIVERED: u8 = 7;
+/// Like [`ACKNOWLEDGED_ALL`], with the consumer's sequence of the delivery that was acknowledged.
+const ACKNOWLEDGED_TO: u8 = 8;
 
 /// Changes that the store has not been told of.
 pub(super) struct Changes {
@@ -76,8 +78,11 @@ impl Changes {
         self.push(ACKNOWLEDGED, &[stream_seq]);
     }
 
-    pub fn acknowledged_all(&mut self, stream_seq: u64) {
-        self.push(ACKNOWLEDGED_ALL, &[stream_seq]);
+    pub fn acknowledged_all(&mut self, stream_seq: u64, consumer_seq: Option<u64>) {
+        match consumer_seq {
+            Some(consumer_seq) => self.push(ACKNOWLEDGED_TO, &[stream_seq, consumer_seq]),
+            None => self.push(ACKNOWLEDGED_ALL, &[stream_seq]),
+        }
     }
 
     /// Delivered as often as allowed: not pending any more, nor acknowledged.
@@ -208,9 +213,6 @@ impl Consumer {
                 self.delivered.consumer_seq += 1;
                 let count = self.counts.entry(seq).or_insert(1);
                 *count += 1;
-                if let Some(pending) = self.pending.get_mut(&seq) {
-                    pending.consumer_seq = self.delivered.consumer_seq;
-                }
             }
             UNDELIVERED => {
                 let count = self.counts.entry(seq).or_insert(1);
@@ -221,9 +223,10 @@ impl Consumer {
                 self.pending.remove(&seq);
                 self.again.remove(&seq);
             }
-            ACKNOWLEDGED_ALL => {
-                let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
-                self.forget_all(&done);
+            ACKNOWLEDGED_ALL => drop(self.forget_up_to(seq, None)),
+            ACKNOWLEDGED_TO => {
+                let consumer_seq = take(rest)?;
+                self.forget_up_to(seq, Some(consumer_seq));
             }
             RESET => self.go_to(seq),
             _ => return None,
@@ -242,9 +245,11 @@ impl Consumer {
         self.delivered.stream_seq = self.delivered.stream_seq.max(seq);
     }
 
+    /// Again or for the first time.
     pub(super) fn await_ack(&mut self, seq: u64, consumer_seq: u64, now_ns: i64) {
         let deadline_ns = now_ns.saturating_add(self.wait_ns(seq));
-        self.pending.insert(seq, Pending { consumer_seq, deadline_ns });
+        let pending = self.pending.entry(seq).or_insert(Pending { consumer_seq, deadline_ns });
+        pending.deadline_ns = deadline_ns;
         self.note_due(deadline_ns, seq);
     }
 
