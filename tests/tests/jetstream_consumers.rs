@@ -1,8 +1,10 @@
 //! What consumers count and keep when messages are not acknowledged in time (JC-111, JC-180, JC-201).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use natsd_tests::PATIENCE;
 use natsd_tests::jetstream::{JetStream, Received, on_each_server};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 fn servers(mut test: impl FnMut(&str, &mut JetStream)) {
     on_each_server(|server, client| test(&server.program().display().to_string(), client));
@@ -36,6 +38,29 @@ fn place(info: &Value, field: &str) -> [u64; 2] {
     ["consumer_seq", "stream_seq"].map(|of| info[field][of].as_u64().unwrap())
 }
 
+/// Makes the stream again, to keep messages that long.
+fn retain(client: &mut JetStream, retention: &str) {
+    client.api("STREAM.DELETE.S", &Value::Null).unwrap();
+    let stream = json!({"name": "S", "subjects": ["s"], "retention": retention});
+    let made = client.api("STREAM.CREATE.S", &stream).unwrap();
+    assert!(made["error"].is_null(), "{made}");
+}
+
+fn messages(client: &mut JetStream) -> u64 {
+    client.api("STREAM.INFO.S", &Value::Null).unwrap()["state"]["messages"].as_u64().unwrap()
+}
+
+/// Asks until a consumer is as expected.
+fn until(client: &mut JetStream, name: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+    let since = Instant::now();
+    loop {
+        let info = info(client, name);
+        if is_so(&info) || since.elapsed() > PATIENCE {
+            return info;
+        }
+    }
+}
+
 #[test]
 fn the_floor_goes_by_first_deliveries() {
     servers(|program, client| {
@@ -64,5 +89,61 @@ fn the_floor_of_ack_policy_all_goes_by_what_is_acknowledged() {
         let again = pull(client, "C", 3);
         client.double_ack(&again[1]).unwrap();
         assert_eq!(place(&info(client, "C"), "ack_floor"), [5, 2], "{program}");
+    });
+}
+
+/// JC-201
+#[test]
+fn an_interest_stream_keeps_what_was_given_up() {
+    servers(|program, client| {
+        retain(client, "interest");
+        consumer(client, "A", json!({"ack_wait": 300_000_000, "max_deliver": 1}));
+        client.store("s", b"x").unwrap();
+        let given_up = pull(client, "A", 1);
+        let info = until(client, "A", |info| info["num_ack_pending"] == 0);
+        assert_eq!(place(&info, "ack_floor"), [0, 0], "{program}");
+        consumer(client, "B", json!({}));
+        let message = pull(client, "B", 1);
+        client.double_ack(&message[0]).unwrap();
+        assert_eq!(messages(client), 1, "{program}");
+        // JC-111: it is late, but an acknowledgement.
+        client.double_ack(&given_up[0]).unwrap();
+        assert_eq!(messages(client), 0, "{program}");
+    });
+}
+
+/// JC-111
+#[test]
+fn what_was_given_up_holds_the_floor_until_nothing_is_pending() {
+    servers(|program, client| {
+        consumer(client, "C", json!({"ack_wait": 300_000_000, "max_deliver": 1}));
+        for _ in 0..3 {
+            client.store("s", b"x").unwrap();
+        }
+        pull(client, "C", 1);
+        let given_up = until(client, "C", |info| info["num_ack_pending"] == 0);
+        assert_eq!(place(&given_up, "ack_floor"), [0, 0], "{program}");
+        let rest = pull(client, "C", 2);
+        for (message, floor) in [(&rest[0], [0, 0]), (&rest[1], [3, 3])] {
+            client.double_ack(message).unwrap();
+            assert_eq!(place(&info(client, "C"), "ack_floor"), floor, "{program}");
+        }
+    });
+}
+
+/// JC-111
+#[test]
+fn what_was_given_up_counts_as_redelivered_where_messages_may_be() {
+    servers(|program, client| {
+        let config = |max_deliver: i64| json!({"ack_wait": 300_000_000, "max_deliver": max_deliver});
+        consumer(client, "C", config(1));
+        client.store("s", b"x").unwrap();
+        pull(client, "C", 1);
+        until(client, "C", |info| info["num_ack_pending"] == 0);
+        for (max_deliver, redelivered) in [(1, 0), (2, 1), (-1, 1), (1, 0)] {
+            consumer(client, "C", config(max_deliver));
+            let info = info(client, "C");
+            assert_eq!(info["num_redelivered"], redelivered, "{program}: {max_deliver}: {info}");
+        }
     });
 }

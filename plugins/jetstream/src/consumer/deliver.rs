@@ -90,9 +90,8 @@ impl Consumer {
             match ctx.store.load_into(seq, message) {
                 Ok(true) => return Ok(Some(Due { deliveries, again: true })),
                 Ok(false) | Err(StoreError::Damaged { .. }) => {
-                    self.forget(seq);
+                    self.settled(seq);
                     self.changes.acknowledged(seq);
-                    self.raise_floor();
                 }
                 Err(why) => return Err(why),
             }

@@ -234,11 +234,11 @@ impl Consumer {
             }
         }
         for seq in gone {
-            self.forget(seq);
+            self.settled(seq);
         }
         let first = ctx.store.state().first_seq;
         self.chosen.retain(|seq| *seq >= first);
-        self.raise_floor();
+        self.counts.retain(|seq, _| *seq >= first);
         Ok(())
     }
 }
@@ -295,7 +295,6 @@ impl Consumer {
     pub fn info(&self, now_ns: i64) -> ConsumerInfo {
         let active = |ns: i64| (ns > 0).then_some(Time(ns));
         let paused = self.paused_until(now_ns);
-        let redelivered = self.counts.iter().filter(|(_, count)| **count > 1).count();
         ConsumerInfo {
             name: self.config.name.clone(),
             created: Time(self.created_ns),
@@ -311,7 +310,7 @@ impl Consumer {
                 last_active: active(self.last_ack_ns),
             },
             num_ack_pending: self.pending.len() as u64,
-            num_redelivered: redelivered as u64,
+            num_redelivered: self.num_redelivered(),
             num_waiting: self.pulls.len() as u64,
             num_pending: self.num_pending,
             push_bound: self.push.as_ref().is_some_and(|push| push.is_active()),
@@ -321,6 +320,15 @@ impl Consumer {
             priority_groups: self.groups(),
             ..ConsumerInfo::default()
         }
+    }
+
+    /// With what was given up; of a consumer that delivers once none, as clients would wonder (JC-111).
+    fn num_redelivered(&self) -> u64 {
+        if self.config.max_deliver == 1 {
+            return 0;
+        }
+        let counted = |&(seq, count): &(&u64, &u64)| *count > 1 || !self.pending.contains_key(seq);
+        self.counts.iter().filter(counted).count() as u64
     }
 
     fn groups(&self) -> Vec<PriorityGroupState> {
@@ -385,8 +393,7 @@ impl Consumer {
                 "Unacknowledged message was deleted",
                 ctx,
             );
-            self.forget(seq);
-            self.raise_floor();
+            self.settled(seq);
             self.changes.acknowledged(seq);
             self.last_ack_ns = ctx.now_ns;
         }
@@ -401,7 +408,7 @@ impl Consumer {
                 self.next_seq = first;
                 // What is gone counts as passed.
                 self.delivered.stream_seq = first - 1;
-                self.raise_floor();
+                self.floor = self.reached();
             }
             self.recount(ctx)
         });
@@ -412,7 +419,11 @@ impl Consumer {
         if !self.filter.matches(subject) {
             return false;
         }
-        seq >= self.next_seq || self.pending.contains_key(&seq) || self.chosen.binary_search(&seq).is_ok()
+        seq >= self.next_seq
+            || self.pending.contains_key(&seq)
+            // Given up is not acknowledged (JC-201).
+            || !self.counts.is_empty() && self.counts.contains_key(&seq)
+            || self.chosen.binary_search(&seq).is_ok()
     }
 
     /// Waiting requests are told why they end.

@@ -69,20 +69,18 @@ impl Consumer {
         if !known {
             return;
         }
-        self.forget(seq);
+        self.settled(seq);
         self.changes.acknowledged(seq);
-        self.raise_floor();
         acked.push(seq);
     }
 
     /// `consumer_seq` is that of the delivery that was acknowledged, if it is known.
     pub(super) fn acknowledge_up_to(&mut self, seq: u64, consumer_seq: Option<u64>, acked: &mut Vec<u64>) {
-        let done = self.forget_up_to(seq, consumer_seq);
+        let done = self.settled_up_to(seq, consumer_seq);
         if done.is_empty() {
             return;
         }
         self.changes.acknowledged_all(seq, consumer_seq);
-        self.raise_floor();
         acked.extend(done);
     }
 
@@ -102,10 +100,11 @@ impl Consumer {
 
     /// Acknowledged together: with ack policy all the floor is the last of them, as nats-server tells it, and there
     /// the delivery counts that was acknowledged.
-    pub(super) fn forget_up_to(&mut self, seq: u64, consumer_seq: Option<u64>) -> Vec<u64> {
-        let last = self.pending.range(..=seq).next_back();
+    pub(super) fn settled_up_to(&mut self, seq: u64, consumer_seq: Option<u64>) -> Vec<u64> {
+        let Some((_, first)) = self.pending.range(..=seq).next() else { return Vec::new() };
+        let first_consumer_seq = first.consumer_seq;
         if self.config.ack_policy == AckPolicy::All
-            && let Some((&stream_seq, pending)) = last
+            && let Some((&stream_seq, pending)) = self.pending.range(..=seq).next_back()
             && stream_seq > self.floor.stream_seq
         {
             let consumer_seq = consumer_seq.unwrap_or(0).min(self.delivered.consumer_seq);
@@ -113,7 +112,17 @@ impl Consumer {
         }
         let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
         done.iter().for_each(|seq| self.forget(*seq));
+        self.raise_floor(first_consumer_seq);
         done
+    }
+
+    /// It is acknowledged, or counts as that. What was given up before is done, too, but moves nothing.
+    pub(super) fn settled(&mut self, seq: u64) {
+        let consumer_seq = self.pending.get(&seq).map(|pending| pending.consumer_seq);
+        self.forget(seq);
+        if let Some(consumer_seq) = consumer_seq {
+            self.raise_floor(consumer_seq);
+        }
     }
 
     /// It is neither pending nor due any more.
@@ -131,21 +140,30 @@ impl Consumer {
         }
     }
 
-    /// Moves the floor up to before the first that is pending.
-    pub(super) fn raise_floor(&mut self) {
-        if self.config.ack_policy == AckPolicy::None {
-            self.floor = self.delivered;
-            return;
-        }
+    /// What has no pending message before it any more: acknowledged, or given up.
+    pub(super) fn reached(&self) -> Position {
         match self.pending.first_key_value() {
             // Only acknowledgements move it.
-            Some(_) if self.config.ack_policy == AckPolicy::All => {}
-            Some((&seq, pending)) => {
-                self.floor.stream_seq = self.floor.stream_seq.max(seq - 1);
-                self.floor.consumer_seq = self.floor.consumer_seq.max(pending.consumer_seq - 1);
-            }
-            None => self.floor = self.delivered,
+            Some(_) if self.config.ack_policy == AckPolicy::All => self.floor,
+            Some((&seq, pending)) => Position {
+                consumer_seq: self.floor.consumer_seq.max(pending.consumer_seq.saturating_sub(1)),
+                stream_seq: self.floor.stream_seq.max(seq - 1),
+            },
+            None => self.delivered,
         }
+    }
+
+    /// The message whose first delivery had that sequence is done, which moves the floor if it was the next one. So it
+    /// waits for nothing more before what was given up: that was not acknowledged (JC-111).
+    fn raise_floor(&mut self, consumer_seq: u64) {
+        if self.pending.is_empty() || consumer_seq == self.floor.consumer_seq + 1 {
+            self.floor = self.reached();
+        }
+    }
+
+    /// Those that were delivered as often as allowed.
+    pub(super) fn given_up(&self) -> impl Iterator<Item = u64> {
+        self.counts.keys().copied().filter(|seq| !self.pending.contains_key(seq))
     }
 
     /// JC-111.
@@ -153,9 +171,9 @@ impl Consumer {
         if self.pending.remove(&seq).is_none() {
             return;
         }
+        // It stays known: a stream that keeps by interest keeps it (JC-201).
         self.counts.insert(seq, deliveries);
         self.changes.given_up(seq);
-        self.raise_floor();
         let mut fields = self.asset_fields(ctx);
         fields.insert("stream_seq".to_owned(), seq.into());
         fields.insert("deliveries".to_owned(), deliveries.into());
@@ -165,7 +183,7 @@ impl Consumer {
     /// JC-173: the sequence that it goes on from.
     pub fn reset(&mut self, seq: u64, ctx: &mut Context<'_>) -> Result<u64, ApiError> {
         let refuse = |why: &str| Err(error::CONSUMER_INVALID_RESET.with(why));
-        let to = if seq == 0 { self.floor.stream_seq + 1 } else { seq };
+        let to = if seq == 0 { self.reached().stream_seq + 1 } else { seq };
         if seq > 0 {
             match self.config.deliver_policy {
                 DeliverPolicy::All => {}

@@ -147,7 +147,11 @@ impl Consumer {
             let timestamp = pending.deadline_ns.saturating_sub(self.wait_ns(seq));
             (seq, backup::Pending { sequence: pending.consumer_seq, timestamp })
         };
-        let again = |(&seq, &count): (&u64, &u64)| (count > 1).then(|| (seq, count - 1));
+        // nats-server counts redeliveries, and knows what was given up by being counted at all.
+        let again = |(&seq, &count): (&u64, &u64)| match self.pending.contains_key(&seq) {
+            true => (count > 1).then(|| (seq, count - 1)),
+            false => Some((seq, count.max(1))),
+        };
         let chosen = backup::Chosen { next_seq: self.next_seq, left: self.chosen.iter().copied().collect() };
         let state = ConsumerState {
             delivered: position(self.delivered),
@@ -168,7 +172,10 @@ impl Consumer {
             let mut rest = &change[..];
             while !rest.is_empty() && self.apply(&mut rest, now_ns).is_some() {}
         }
-        self.raise_floor();
+        if self.given_up().next().is_none() {
+            // Stores of before may have the floor of other deliveries.
+            self.floor = self.reached();
+        }
         true
     }
 
@@ -218,15 +225,16 @@ impl Consumer {
                 let count = self.counts.entry(seq).or_insert(1);
                 *count = count.saturating_sub(1);
             }
-            ACKNOWLEDGED => self.forget(seq),
+            ACKNOWLEDGED => self.settled(seq),
             GIVEN_UP => {
                 self.pending.remove(&seq);
+                self.counts.entry(seq).or_insert(1);
                 self.again.remove(&seq);
             }
-            ACKNOWLEDGED_ALL => drop(self.forget_up_to(seq, None)),
+            ACKNOWLEDGED_ALL => drop(self.settled_up_to(seq, None)),
             ACKNOWLEDGED_TO => {
                 let consumer_seq = take(rest)?;
-                self.forget_up_to(seq, Some(consumer_seq));
+                self.settled_up_to(seq, Some(consumer_seq));
             }
             RESET => self.go_to(seq),
             _ => return None,
@@ -272,12 +280,16 @@ pub fn stored(config: &ConsumerConfig, created_ns: i64, state: &ConsumerState) -
     let position =
         |at: backup::Position| Position { consumer_seq: at.consumer_seq, stream_seq: at.stream_seq };
     let chosen = state.last_per_subject.clone().unwrap_or_default();
+    let deliveries = |(&seq, &count): (&u64, &u64)| match state.pending.contains_key(&seq) {
+        true => (seq, count.saturating_add(1)),
+        false => (seq, count),
+    };
     let whole = Whole {
         delivered: position(state.delivered),
         floor: position(state.ack_floor),
         next_seq: chosen.next_seq.max(state.delivered.stream_seq + 1),
         pending: state.pending.iter().map(|(&seq, pending)| (seq, pending.sequence)).collect(),
-        counts: state.redelivered.iter().map(|(&seq, &count)| (seq, count.saturating_add(1))).collect(),
+        counts: state.redelivered.iter().map(deliveries).collect(),
         chosen: chosen.left,
     };
     StoredConsumer {

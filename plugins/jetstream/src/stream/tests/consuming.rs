@@ -182,3 +182,40 @@ fn only_a_pull_that_can_get_nothing_ends_at_the_end_of_another() {
         assert_eq!(ended, if held { vec!["first", "second"] } else { vec!["second"] }, "{max_ack_pending}");
     }
 }
+
+/// JC-201
+#[test]
+fn what_was_given_up_is_kept_after_a_restart_as_before() {
+    let mut rig = Rig::new(|config| config.retention = Retention::Interest);
+    rig.create(ConsumerConfig { max_deliver: 1, ..pulling("A", "") });
+    rig.create(pulling("B", ""));
+    (0..2).for_each(|_| drop(rig.publish("s.a", &[], "x")));
+    let given_up = rig.pull("A", "1");
+    rig.pass(31 * SECOND_NS);
+    let mut rig = rig.restart();
+    let info = rig.consumer("A");
+    assert_eq!((info.ack_floor.stream_seq, info.num_ack_pending), (0, 0));
+    let acks = rig.pull("B", "2");
+    acks.iter().for_each(|ack| rig.ack(ack));
+    assert_eq!(rig.seqs(), [1, 2]);
+    rig.ack(&given_up[0]);
+    assert_eq!(rig.seqs(), [2]);
+}
+
+#[test]
+fn the_floor_is_the_same_after_a_restart() {
+    for ack_policy in [AckPolicy::Explicit, AckPolicy::All] {
+        let mut rig = Rig::new(|_| {});
+        rig.create(ConsumerConfig { ack_policy, ..pulling("C", "") });
+        (0..3).for_each(|_| drop(rig.publish("s.a", &[], "x")));
+        rig.pull("C", "3");
+        rig.pass(31 * SECOND_NS);
+        let again = rig.pull("C", "3");
+        (0..2).for_each(|at| rig.ack(&again[at]));
+        let floor = rig.consumer("C").ack_floor;
+        let expected = if ack_policy == AckPolicy::All { (5, 2) } else { (2, 2) };
+        assert_eq!((floor.consumer_seq, floor.stream_seq), expected);
+        let floor = rig.restart().consumer("C").ack_floor;
+        assert_eq!((floor.consumer_seq, floor.stream_seq), expected);
+    }
+}
