@@ -147,3 +147,25 @@ fn what_was_given_up_counts_as_redelivered_where_messages_may_be() {
         }
     });
 }
+
+/// JC-061
+#[test]
+fn who_listens_elsewhere_gets_at_once_what_is_pending() {
+    servers(|program, client| {
+        let config = |subject: &str| json!({"deliver_subject": subject, "ack_wait": 60_000_000_000_u64});
+        client.listen("before").unwrap();
+        consumer(client, "C", config("before"));
+        for _ in 0..2 {
+            client.publish("s", "", b"x").unwrap();
+            assert_eq!(client.next_message().unwrap().deliveries(), 1, "{program}");
+        }
+        client.send(b"UNSUB 2\r\n").unwrap();
+        until(client, "C", |info| info["push_bound"] != true);
+        client.store("s", b"x").unwrap();
+        consumer(client, "C", config("after"));
+        client.listen("after").unwrap();
+        let messages: Vec<Received> = (0..3).map(|_| client.next_message().unwrap()).collect();
+        let seen: Vec<_> = messages.iter().map(|of| (of.stream_seq(), of.deliveries())).collect();
+        assert_eq!(seen, [(1, 2), (2, 2), (3, 1)], "{program}");
+    });
+}

@@ -288,6 +288,9 @@ impl Consumer {
             self.filter = Filter::new(self.config.filters());
             self.recount(ctx).map_err(failed)?;
         }
+        if moved {
+            self.end_waits(ctx);
+        }
         self.interest_changed(ctx);
         Ok(())
     }

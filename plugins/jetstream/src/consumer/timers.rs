@@ -66,11 +66,14 @@ impl Consumer {
         if self.inactive_ns() <= now_ns { Tick::Delete } else { Tick::Idle }
     }
 
-    /// Again, unless that was the last time (JC-111): nobody need ask for more to learn that.
     fn fall_due(&mut self, deadline_ns: i64, seq: u64, ctx: &mut Context<'_>) {
-        if self.pending.get(&seq).is_none_or(|pending| pending.deadline_ns != deadline_ns) {
-            return;
+        if self.pending.get(&seq).is_some_and(|pending| pending.deadline_ns == deadline_ns) {
+            self.end_wait(seq, ctx);
         }
+    }
+
+    /// Again, unless that was the last time (JC-111): nobody need ask for more to learn that.
+    fn end_wait(&mut self, seq: u64, ctx: &mut Context<'_>) {
         let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
         let max = u64::try_from(self.config.max_deliver).unwrap_or(0);
         if max > 0 && deliveries >= max {
@@ -78,6 +81,13 @@ impl Consumer {
         } else {
             self.again.insert(seq);
         }
+    }
+
+    /// Who was sent what is pending is not there any more: whoever comes next gets it at once (JC-061).
+    pub(super) fn end_waits(&mut self, ctx: &mut Context<'_>) {
+        let waiting: Vec<u64> =
+            self.pending.keys().copied().filter(|seq| !self.again.contains(seq)).collect();
+        waiting.into_iter().for_each(|seq| self.end_wait(seq, ctx));
     }
 
     /// JC-172. `None` and what is past resume.
