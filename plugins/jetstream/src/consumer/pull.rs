@@ -282,9 +282,6 @@ impl Consumer {
         let priority = match (prioritized, is_json) {
             (false, _) => 0,
             (true, false) => NO_PRIORITY,
-            (true, true) if !(0..=9).contains(&body.priority) => {
-                return Err("400 Bad Request - Priority must be between 0 and 9".to_owned());
-            }
             (true, true) => body.priority,
         };
         self.pulls.next_id += 1;
@@ -342,11 +339,15 @@ impl Consumer {
     /// JC-160 to JC-162.
     fn check_group(&mut self, body: &Body, is_json: bool, now_ns: i64) -> Result<(), String> {
         let policy = self.config.priority_policy;
-        if policy != PriorityPolicy::Overflow && (body.min_pending > 0 || body.min_ack_pending > 0) {
+        if policy != PriorityPolicy::Overflow && (body.min_pending != 0 || body.min_ack_pending != 0) {
             return Err("400 Bad Request - Not a Overflow Priority consumer".to_owned());
         }
         if policy != PriorityPolicy::PinnedClient && !body.id.is_empty() {
             return Err("400 Bad Request - Not a Pinned Client Priority consumer".to_owned());
+        }
+        // Whatever the policy, and whether there is a group.
+        if !(0..=9).contains(&body.priority) {
+            return Err("400 Bad Request - Priority must be between 0 and 9".to_owned());
         }
         if policy == PriorityPolicy::None || !is_json {
             return Ok(());
