@@ -38,10 +38,10 @@ fn place(info: &Value, field: &str) -> [u64; 2] {
     ["consumer_seq", "stream_seq"].map(|of| info[field][of].as_u64().unwrap())
 }
 
-/// Makes the stream again, to keep messages that long.
-fn retain(client: &mut JetStream, retention: &str) {
+/// Makes the stream again, otherwise.
+fn remake(client: &mut JetStream, mut stream: Value) {
     client.api("STREAM.DELETE.S", &Value::Null).unwrap();
-    let stream = json!({"name": "S", "subjects": ["s"], "retention": retention});
+    stream["name"] = "S".into();
     let made = client.api("STREAM.CREATE.S", &stream).unwrap();
     assert!(made["error"].is_null(), "{made}");
 }
@@ -96,7 +96,7 @@ fn the_floor_of_ack_policy_all_goes_by_what_is_acknowledged() {
 #[test]
 fn an_interest_stream_keeps_what_was_given_up() {
     servers(|program, client| {
-        retain(client, "interest");
+        remake(client, json!({"subjects": ["s"], "retention": "interest"}));
         consumer(client, "A", json!({"ack_wait": 300_000_000, "max_deliver": 1}));
         client.store("s", b"x").unwrap();
         let given_up = pull(client, "A", 1);
@@ -167,5 +167,69 @@ fn who_listens_elsewhere_gets_at_once_what_is_pending() {
         let messages: Vec<Received> = (0..3).map(|_| client.next_message().unwrap()).collect();
         let seen: Vec<_> = messages.iter().map(|of| (of.stream_seq(), of.deliveries())).collect();
         assert_eq!(seen, [(1, 2), (2, 2), (3, 1)], "{program}");
+    });
+}
+
+/// Purges, and tells of consumers where they are, what they acknowledged, what is pending and what is to come.
+fn purge(client: &mut JetStream, request: Value, names: &[&str]) -> Vec<([u64; 2], [u64; 2], u64, u64)> {
+    let purged = client.api("STREAM.PURGE.S", &request).unwrap();
+    assert_eq!(purged["success"], true, "{purged}");
+    let seen = |name: &&str| {
+        let info = info(client, name);
+        let number = |field: &str| info[field].as_u64().unwrap();
+        let (delivered, floor) = (place(&info, "delivered"), place(&info, "ack_floor"));
+        (delivered, floor, number("num_ack_pending"), number("num_pending"))
+    };
+    names.iter().map(seen).collect()
+}
+
+#[test]
+fn who_wants_only_what_was_purged_goes_on_after_it() {
+    servers(|program, client| {
+        remake(client, json!({"subjects": ["s.>"]}));
+        for name in ["a", "b"] {
+            consumer(client, name, json!({"filter_subject": format!("s.{name}")}));
+        }
+        consumer(client, "wide", json!({"filter_subject": "s.>"}));
+        consumer(client, "pending", json!({"filter_subject": "s.a"}));
+        for _ in 0..3 {
+            client.store("s.a", b"x").unwrap();
+            client.store("s.b", b"x").unwrap();
+        }
+        pull(client, "pending", 2);
+        let seen = purge(client, json!({"filter": "s.a", "keep": 1}), &["a", "b", "wide", "pending"]);
+        let kept =
+            [([0, 4], [0, 4], 0, 1), ([0, 0], [0, 0], 0, 3), ([0, 1], [0, 1], 0, 4), ([2, 4], [2, 4], 0, 1)];
+        assert_eq!(seen, kept, "{program}");
+        let seen = purge(client, json!({"filter": "s.*"}), &["a", "b", "wide", "pending"]);
+        let gone =
+            [([0, 6], [0, 6], 0, 0), ([0, 6], [0, 6], 0, 0), ([0, 6], [0, 6], 0, 0), ([2, 6], [2, 6], 0, 0)];
+        assert_eq!(seen, gone, "{program}");
+        client.store("s.a", b"x").unwrap();
+        for name in ["a", "wide", "pending"] {
+            assert_eq!(pull(client, name, 1)[0].stream_seq(), 7, "{program}");
+        }
+    });
+}
+
+#[test]
+fn a_purge_of_some_of_what_is_pending_leaves_the_rest() {
+    servers(|program, client| {
+        remake(client, json!({"subjects": ["s.>"]}));
+        consumer(client, "C", json!({}));
+        for _ in 0..3 {
+            client.store("s.b", b"x").unwrap();
+            client.store("s.a", b"x").unwrap();
+        }
+        pull(client, "C", 4);
+        for (request, seen) in [
+            (json!({"filter": "s.a"}), ([4, 4], [4, 0], 2, 1)),
+            (json!({"seq": 3}), ([4, 4], [4, 2], 1, 1)),
+            (json!({"keep": 1}), ([4, 4], [4, 4], 0, 1)),
+        ] {
+            assert_eq!(purge(client, request, &["C"]), [seen], "{program}");
+        }
+        assert!(info(client, "C")["ack_floor"]["last_active"].is_string(), "{program}");
+        assert_eq!(pull(client, "C", 1)[0].stream_seq(), 5, "{program}");
     });
 }

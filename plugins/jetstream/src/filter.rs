@@ -1,6 +1,6 @@
 //! Which subjects a consumer, a purge or a read means: everything, or what matches one of some patterns.
 
-pub use natsd_plugin_api::subject::{collide as overlaps, matches};
+pub use natsd_plugin_api::subject::{collide as overlaps, is_subset, matches};
 
 /// Subject patterns with wildcards; none at all stands for every subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Filter {
             [Pattern { text, form: Form::Literal }] => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether it means nothing that the other one does not mean.
+    pub fn is_within(&self, wider: &Self) -> bool {
+        let is_covered = |pattern: &[u8]| wider.patterns().any(|other| is_subset(other, pattern));
+        wider.is_all() || !self.is_all() && self.patterns().all(is_covered)
     }
 
     pub fn matches(&self, subject: &[u8]) -> bool {
@@ -119,6 +125,22 @@ mod tests {
                 let expected = filter.is_all() || matches(pattern.as_bytes(), subject);
                 assert_eq!(filter.matches(subject), expected, "{pattern} {subject:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_filter_is_within_one_that_means_as_much() {
+        let filter = |patterns: &[&str]| Filter::new(patterns);
+        for (one, wider, expected) in [
+            (filter(&["a.b"]), filter(&["a.*"]), true),
+            (filter(&["a.*"]), filter(&["a.b"]), false),
+            (filter(&["a.b", "c"]), filter(&["a.*"]), false),
+            (filter(&["a.b", "c"]), filter(&["c", "a.>"]), true),
+            (filter(&["a"]), Filter::all(), true),
+            (Filter::all(), filter(&["a.>"]), false),
+            (Filter::all(), Filter::all(), true),
+        ] {
+            assert_eq!(one.is_within(&wider), expected, "{one:?} in {wider:?}");
         }
     }
 

@@ -7,6 +7,7 @@
 mod ack;
 mod deliver;
 mod pull;
+mod purge;
 mod push;
 mod replay;
 mod settle;
@@ -400,21 +401,6 @@ impl Consumer {
             self.changes.acknowledged(seq);
             self.last_ack_ns = ctx.now_ns;
         }
-    }
-
-    /// Many went.
-    pub fn purged(&mut self, ctx: &mut Context<'_>) {
-        // A store that cannot be read is found out by who reads next.
-        let _ = self.drop_missing(ctx).and_then(|()| {
-            let first = ctx.store.state().first_seq;
-            if self.next_seq < first {
-                self.next_seq = first;
-                // What is gone counts as passed.
-                self.delivered.stream_seq = first - 1;
-                self.floor = self.reached();
-            }
-            self.recount(ctx)
-        });
     }
 
     /// Whether a stream that keeps by interest must keep a message for it.

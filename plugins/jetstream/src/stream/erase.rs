@@ -24,14 +24,18 @@ impl Stream {
             "" => Filter::all(),
             filter => Filter::new([filter]),
         };
-        let is_whole = filter.is_all() && keep == 0;
+        let purge = Purge { filter, before_seq: seq, keep };
         let failed = |why| error::STREAM_PURGE_FAILED.with(why);
-        let purged = self.purge_now(&Purge { filter, before_seq: seq, keep }, call).map_err(failed)?;
+        let (messages, _) = self.store.purge(&purge).map_err(failed)?;
+        self.changed = true;
         // The stream goes on at a sequence that it had not reached.
-        if is_whole && (self.store.state().last_seq + 2..=SEQ_MAX).contains(&seq) {
+        let later_seqs = self.store.state().last_seq + 2..=SEQ_MAX;
+        if purge.filter.is_all() && keep == 0 && later_seqs.contains(&seq) {
             self.store.compact(seq).map_err(failed)?;
         }
-        Ok(purged)
+        let mut ctx = call.context(&mut *self.store, &self.facts);
+        self.consumers.pass(&purge.filter, &mut ctx).map_err(failed)?;
+        Ok(messages)
     }
 
     /// `STREAM.MSG.DELETE`. With `erase` the content is destroyed.

@@ -24,7 +24,7 @@ pub struct Index {
 /// Consumers with the same filter.
 #[derive(Default)]
 pub struct Group {
-    filter: Filter,
+    pub filter: Filter,
     /// Messages that were stored for it, ever.
     pub stored: u64,
     /// Messages of it that were removed, ever.

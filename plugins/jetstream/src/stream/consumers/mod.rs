@@ -4,6 +4,7 @@
 //! counts, and it catches up with the counts when something is next asked of it.
 
 mod index;
+mod purging;
 mod retention;
 
 use crate::consumer::{Consumer, Delivery, Tick};

@@ -219,3 +219,16 @@ fn the_floor_is_the_same_after_a_restart() {
         assert_eq!((floor.consumer_seq, floor.stream_seq), expected);
     }
 }
+
+#[test]
+fn a_purge_of_one_of_its_subjects_takes_no_other_message_from_a_consumer() {
+    let mut rig = Rig::new(|_| {});
+    let filter_subjects = vec!["s.a".to_owned(), "s.b".to_owned()];
+    rig.create(ConsumerConfig { filter_subjects, ..pulling("C", "") });
+    ["s.a", "s.b", "s.a"].into_iter().for_each(|subject| drop(rig.publish(subject, &[], "x")));
+    rig.call(|stream, call| stream.purge("s.a", 0, 0, call)).expect("purged");
+    assert_eq!(rig.consumer("C").num_pending, 1);
+    let mut rig = rig.restart();
+    assert_eq!(rig.consumer("C").delivered.stream_seq, 1);
+    assert_eq!(rig.pull("C", "1").len(), 1);
+}
