@@ -233,3 +233,33 @@ fn a_purge_of_some_of_what_is_pending_leaves_the_rest() {
         assert_eq!(pull(client, "C", 1)[0].stream_seq(), 5, "{program}");
     });
 }
+
+/// JC-070
+#[test]
+fn a_time_to_start_at_means_the_first_message_of_the_filter() {
+    servers(|program, client| {
+        remake(client, json!({"subjects": ["s.>"]}));
+        for subject in ["s.a", "s.b", "s.c", "s.a", "s.d"] {
+            client.store(subject, b"x").unwrap();
+        }
+        for (filters, start) in [
+            (json!(["s.b"]), 1),
+            (json!(["s.c", "s.b"]), 1),
+            (json!(["s.d", "s.c"]), 2),
+            (json!(["s.d"]), 0),
+            (json!(["s.none"]), 0),
+            (json!([]), 0),
+        ] {
+            let config = json!({
+                "deliver_policy": "by_start_time",
+                "opt_start_time": "2020-01-01T00:00:00Z",
+                "filter_subjects": filters,
+            });
+            consumer(client, "C", config);
+            let info = info(client, "C");
+            let seen = (place(&info, "delivered"), place(&info, "ack_floor"));
+            assert_eq!(seen, ([0, start], [0, start]), "{program}: {filters}");
+            client.api("CONSUMER.DELETE.S.C", &Value::Null).unwrap();
+        }
+    });
+}

@@ -174,7 +174,8 @@ impl Consumer {
             DeliverPolicy::ByStartSequence => self.config.opt_start_seq.max(state.first_seq),
             DeliverPolicy::ByStartTime => {
                 let time = self.config.opt_start_time.unwrap_or_default();
-                ctx.store.seq_from_time(time.0)?
+                let start = ctx.store.seq_from_time(time.0)?;
+                self.first_wanted(start, ctx)?
             }
             DeliverPolicy::Last => {
                 let filter = self.filter.clone();
@@ -201,6 +202,20 @@ impl Consumer {
             replay.up_to(last);
         }
         Ok(())
+    }
+
+    /// Where nats-server begins at a time: at the first message that a filter means, if that is not older, nor the last
+    /// message of the stream.
+    fn first_wanted(&self, start: u64, ctx: &mut Context<'_>) -> Result<u64, StoreError> {
+        let state = ctx.store.state();
+        let mut wanted = state.last_seq;
+        for pattern in self.filter.patterns() {
+            let first = ctx.store.next(&Filter::new([pattern]), state.first_seq)?;
+            if let Some(first) = first.filter(|first| first.seq >= start) {
+                wanted = wanted.min(first.seq);
+            }
+        }
+        Ok(if wanted < state.last_seq { wanted.max(start) } else { start })
     }
 
     /// After a restart: what is pending may be gone, and the stream may have lost its end (JC-074).
