@@ -96,6 +96,48 @@ fn who_cannot_take_the_message_is_not_pinned() {
     });
 }
 
+/// JC-140, JC-164
+#[test]
+fn who_is_pinned_no_more_is_told_when_there_is_a_message() {
+    servers(|program, client| {
+        consumer(client, json!({"priority_policy": "pinned_client", "priority_groups": ["A"]}));
+        let group = json!({"group": "A", "batch": 5});
+        for (reply, sid) in [("first", "2"), ("second", "3")] {
+            client.listen(reply).unwrap();
+            pull(client, reply, group.clone());
+            if reply == "first" {
+                client.publish("s", "", b"x").unwrap();
+                assert_eq!(client.next_message().unwrap().sid, sid, "{program}");
+            }
+        }
+        assert!(waiting(client, 2), "{program}");
+        client.api("CONSUMER.UNPIN.S.C", &json!({"group": "A"})).unwrap();
+        assert!(waiting(client, 2), "{program}");
+        client.publish("s", "", b"x").unwrap();
+        let told = client.next_message().unwrap();
+        let status =
+            "NATS/1.0 423 Nats-Wrong-Pin-Id\r\nNats-Pending-Messages: 4\r\nNats-Pending-Bytes: 0\r\n\r\n";
+        assert_eq!((&*told.sid, &*told.headers), ("2", status), "{program}");
+        assert_eq!(client.next_message().unwrap().sid, "3", "{program}");
+    });
+}
+
+/// JC-140
+#[test]
+fn who_says_to_be_pinned_where_nobody_is_waits_for_a_message_to_be_refused() {
+    servers(|program, client| {
+        consumer(client, json!({"priority_policy": "pinned_client", "priority_groups": ["A"]}));
+        let reply = client.reply();
+        pull(client, &reply, json!({"group": "A", "id": "unknown"}));
+        assert!(waiting(client, 1), "{program}");
+        client.publish("s", "", b"x").unwrap();
+        let told = client.next_message().unwrap();
+        let status =
+            "NATS/1.0 423 Nats-Wrong-Pin-Id\r\nNats-Pending-Messages: 1\r\nNats-Pending-Bytes: 0\r\n\r\n";
+        assert_eq!(told.headers, status, "{program}");
+    });
+}
+
 #[test]
 fn the_end_of_a_stream_is_that_of_its_consumers() {
     servers(|program, client| {

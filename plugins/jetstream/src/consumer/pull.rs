@@ -361,8 +361,8 @@ impl Consumer {
         if let Some(pin) = self.pulls.pin.as_mut().filter(|pin| pin.id == body.id) {
             pin.used_ns = now_ns;
         }
-        if policy == PriorityPolicy::PinnedClient && !body.id.is_empty() && body.id != self.pulls.pinned_id()
-        {
+        // Who waits for nobody to be pinned any more is told when there is a message (JC-140).
+        if !body.id.is_empty() && self.pulls.pin.as_ref().is_some_and(|pin| pin.id != body.id) {
             return Err("423 Nats-Pin-Id mismatch".to_owned());
         }
         Ok(())

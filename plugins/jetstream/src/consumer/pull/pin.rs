@@ -5,7 +5,6 @@ use crate::consumer::Consumer;
 use crate::context::{Context, unique_id};
 use crate::wire::{ApiError, error};
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
 
 pub(super) struct Pin {
     pub id: String,
@@ -14,25 +13,43 @@ pub(super) struct Pin {
 }
 
 impl Consumer {
-    /// The pinned client's request; the first that waits becomes the pinned one when there is none (JC-162).
+    /// The pinned client's request; the first that waits becomes the pinned one when there is none (JC-162). Requests
+    /// on the way to it that say to be of another pinned client end, and only here: when there is a message for them
+    /// (JC-140).
     pub(super) fn pinned_request(&mut self, ctx: &mut Context<'_>) -> Option<usize> {
         if self.pulls.pin.is_none() {
             // Nobody else would get anything until the pin of one who is gone ends.
             self.pulls.end_unheard(ctx);
-            let first = self.pulls.waiting.iter().position(|request| request.body.id.is_empty())?;
-            let id = unique_id(ctx.random);
-            if let Some(request) = self.pulls.waiting.get_mut(first) {
-                request.body.id = id.clone();
-            }
-            let mut fields = self.group_fields(ctx);
-            fields.insert("pinned_id".to_owned(), id.clone().into());
-            self.pulls.pin = Some(Box::new(Pin { id, since_ns: ctx.now_ns, used_ns: ctx.now_ns }));
-            self.advise("PINNED", "consumer_group_pinned", fields, ctx);
         }
-        let pin = self.pulls.pin.as_mut()?;
-        let at = self.pulls.waiting.iter().position(|request| request.body.id == pin.id)?;
-        pin.used_ns = ctx.now_ns;
-        Some(at)
+        let mut at = 0;
+        while let Some(request) = self.pulls.waiting.get(at) {
+            match &mut self.pulls.pin {
+                Some(pin) if request.body.id == pin.id => {
+                    pin.used_ns = ctx.now_ns;
+                    return Some(at);
+                }
+                _ if !request.body.id.is_empty() => {
+                    end(&request.reply, "423 Nats-Wrong-Pin-Id", Some(request), ctx);
+                    self.pulls.waiting.remove(at);
+                    self.pulls.find_deadline();
+                }
+                Some(_) => at += 1,
+                None => self.pin(at, ctx),
+            }
+        }
+        None
+    }
+
+    /// From now on its client is the pinned one.
+    fn pin(&mut self, at: usize, ctx: &mut Context<'_>) {
+        let id = unique_id(ctx.random);
+        if let Some(request) = self.pulls.waiting.get_mut(at) {
+            request.body.id = id.clone();
+        }
+        let mut fields = self.group_fields(ctx);
+        fields.insert("pinned_id".to_owned(), id.clone().into());
+        self.pulls.pin = Some(Box::new(Pin { id, since_ns: ctx.now_ns, used_ns: ctx.now_ns }));
+        self.advise("PINNED", "consumer_group_pinned", fields, ctx);
     }
 
     /// When a pinned client that asks for nothing is one no more.
@@ -50,17 +67,7 @@ impl Consumer {
     }
 
     fn drop_pin(&mut self, reason: &str, ctx: &mut Context<'_>) {
-        let pin = self.pulls.pin.take();
-        let mut kept = VecDeque::new();
-        for request in std::mem::take(&mut self.pulls.waiting) {
-            if pin.as_ref().is_some_and(|pin| request.body.id == pin.id) {
-                end(&request.reply, "423 Nats-Wrong-Pin-Id", Some(&request), ctx);
-            } else {
-                kept.push_back(request);
-            }
-        }
-        self.pulls.waiting = kept;
-        self.pulls.find_deadline();
+        self.pulls.pin = None;
         let mut fields = self.group_fields(ctx);
         fields.insert("reason".to_owned(), reason.into());
         self.advise("UNPINNED", "consumer_group_unpinned", fields, ctx);
