@@ -4,9 +4,10 @@
 
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::server::{self, Folder};
-use natsd_tests::{Launch, Server};
+use natsd_tests::{Launch, PATIENCE, Server};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Instant;
 
 #[test]
 fn natsd_serves_jetstream_to_another_account() {
@@ -152,6 +153,42 @@ fn accounts_without_jetstream_are_told_so_unless_they_import_it() {
         for subject in ["INFO", "STREAM.NAMES"] {
             let answer = none.api(subject, &Value::Null).unwrap();
             assert_eq!(answer["error"]["err_code"], 10039, "{program}: {answer}");
+        }
+    }
+}
+
+/// JC-121, JC-128
+#[test]
+fn pulls_of_another_account_end_when_nobody_listens_there_any_more() {
+    for program in [Some(server::natsd()), server::reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let server = start(&program, &store);
+        let program = server.program().display();
+        let (mut app, mut owner) = (join(&server, "app"), join(&server, "js"));
+        create_stream(&mut app);
+        let config = json!({"durable_name": "C", "ack_policy": "explicit"});
+        api(&mut app, "CONSUMER.CREATE.ORDERS.C", &json!({"stream_name": "ORDERS", "config": config}));
+        app.listen("left").unwrap();
+        app.listen("stays").unwrap();
+        for reply in ["left", "left", "stays"] {
+            app.publish("$JS.API.CONSUMER.MSG.NEXT.ORDERS.C", reply, b"{\"batch\":2}").unwrap();
+        }
+        assert_eq!(waiting(&mut owner, 3), 3, "{program}");
+        app.send(b"UNSUB 2\r\n").unwrap();
+        assert_eq!(waiting(&mut owner, 1), 1, "{program}");
+        app.publish("shop.1", "", b"one order").unwrap();
+        assert_eq!(app.next_message().unwrap().sid, "3", "{program}");
+    }
+}
+
+/// How many pulls wait, at last: so many if that comes to be.
+fn waiting(owner: &mut JetStream, count: u64) -> u64 {
+    let since = Instant::now();
+    loop {
+        let info = api(owner, "CONSUMER.INFO.ORDERS.C", &Value::Null);
+        let seen = info["num_waiting"].as_u64().unwrap();
+        if seen == count || since.elapsed() > PATIENCE {
+            return seen;
         }
     }
 }

@@ -157,6 +157,16 @@ impl Context {
         responses
     }
 
+    /// Whether the account that a request came from still waits for its response; `None`: the request came from the
+    /// account itself.
+    pub fn is_awaited(&self, account: &Account, reply: &[u8]) -> Option<bool> {
+        if !reply.starts_with(response::PREFIX) {
+            return None;
+        }
+        let responses = self.crossing.responses.lock().get(&account.id).cloned();
+        responses?.is_awaited(reply)
+    }
+
     fn subscribe_gate(&self, gate: Arc<dyn Gate>, account: &Account, subject: &[u8]) -> Arc<Receiver> {
         let (id, cid) = self.registry.new_internal_ids();
         let receiver = Arc::new(Receiver::gate(id, cid, gate));

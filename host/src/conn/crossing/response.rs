@@ -15,7 +15,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-const PREFIX: &[u8] = b"_R_.";
+pub(super) const PREFIX: &[u8] = b"_R_.";
 const TOKEN_LETTERS: usize = 6;
 /// Behind the token of requests that are measured stands a server's mark.
 const MARK_LETTERS: usize = 8;
@@ -115,6 +115,16 @@ impl Responses {
             context.crossing.opened.notify_one();
         }
         [&self.prefix, &key[..]].concat()
+    }
+
+    /// Whether somebody waits for the response to a request; `None`: none of its requests has this reply.
+    pub fn is_awaited(&self, reply: &[u8]) -> Option<bool> {
+        let key = reply.strip_prefix(&*self.prefix)?;
+        let way = self.open.lock().get(key).map(|response| (response.to.clone(), response.reply.clone()));
+        let Some((to, reply)) = way else { return Some(false) };
+        // The request may have come from one account more.
+        let further = to.is_awaited(&reply);
+        Some(further.unwrap_or_else(|| to.account.sublist.read().has_interest(&reply)))
     }
 
     /// Forgets a request.
