@@ -1,8 +1,9 @@
 //! What consumers count and keep when messages are not acknowledged in time (JC-111, JC-180, JC-201).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::PATIENCE;
 use natsd_tests::jetstream::{JetStream, Received, on_each_server};
+use natsd_tests::server::{self, Folder};
+use natsd_tests::{Launch, PATIENCE};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -262,4 +263,40 @@ fn a_time_to_start_at_means_the_first_message_of_the_filter() {
             client.api("CONSUMER.DELETE.S.C", &Value::Null).unwrap();
         }
     });
+}
+
+/// JC-082, JC-150: with the flag domain and account stand in what clients answer to.
+#[test]
+fn answers_say_where_they_belong_if_the_server_wants_that() {
+    let mut accounts = Vec::new();
+    for program in [Some(server::natsd()), server::reference()].into_iter().flatten() {
+        let store = Folder::new();
+        let jetstream = format!("jetstream {{ store_dir: \"{}\", domain: hub }}", store.path().display());
+        let config = format!("{jetstream}\nfeature_flags {{ js_ack_fc_v2: true }}\n");
+        let server = Launch::new(program).config(config).start();
+        let mut client = JetStream::join(server.address(), "test").unwrap();
+        let program = server.program().display();
+        client.api("STREAM.CREATE.S", &json!({"name": "S", "subjects": ["s"]})).unwrap();
+        client.listen("there").unwrap();
+        let config = json!({
+            "deliver_subject": "there", "flow_control": true, "idle_heartbeat": 60_000_000_000_u64,
+        });
+        consumer(&mut client, "C", config);
+        for _ in 0..3 {
+            client.publish("s", "", &[b'x'; 500_000]).unwrap();
+        }
+        let mut messages = (0..4).map(|_| client.next_message().unwrap());
+        let flow = messages.find(|message| message.headers.contains("FlowControl Request")).unwrap();
+        let tokens: Vec<&str> = flow.reply.split('.').collect();
+        assert!(matches!(tokens[..], ["$JS", "FC", "hub", _, "S", "C", _]), "{program}: {flow:?}");
+        accounts.push(tokens[3].to_owned());
+
+        client.send(b"UNSUB 2\r\n").unwrap();
+        consumer(&mut client, "P", json!({}));
+        let message = pull(&mut client, "P", 1).remove(0);
+        let start = format!("$JS.ACK.hub.{}.S.P.1.1.1.", accounts[0]);
+        assert!(message.reply.starts_with(&start), "{program}: {}", message.reply);
+        client.double_ack(&message).unwrap();
+        assert_eq!(place(&info(&mut client, "P"), "ack_floor"), [1, 1], "{program}");
+    }
 }

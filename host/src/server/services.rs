@@ -21,7 +21,7 @@ use natsd_plugin_api::{
     AccountDefinition, AccountFacts, BoxFuture, CloseReason, ConnectionFacts, Error, ErrorKind, Event,
     ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
@@ -383,6 +383,7 @@ impl HostServices for Services {
             extra: Map::from_iter([
                 ("max_payload".to_owned(), options.limits.max_payload_bytes.into()),
                 ("xkey".to_owned(), server.facts.xkey.clone().into()),
+                ("feature_flags".to_owned(), json!(options.shown_feature_flags())),
             ]),
         }
     }

@@ -23,6 +23,9 @@ pub struct StreamFacts {
     pub name: String,
     /// Empty: none.
     pub domain: String,
+    /// Before the stream's name in the subjects of acknowledgements and of flow control: nothing, or with
+    /// `js_ack_fc_v2` domain and account, with a dot behind each (JC-082, JC-150).
+    pub reply_space: String,
     pub retention: Retention,
     /// The largest message that there can be.
     pub message_bytes_max: u64,

@@ -59,8 +59,9 @@ pub struct AckWriter {
 }
 
 impl AckWriter {
-    pub fn new(stream: &str, consumer: &str) -> Self {
-        let text = format!("$JS.ACK.{stream}.{consumer}.").into_bytes();
+    /// `space` stands before the stream.
+    pub fn new(space: &str, stream: &str, consumer: &str) -> Self {
+        let text = format!("$JS.ACK.{space}{stream}.{consumer}.").into_bytes();
         Self { prefix_len: text.len(), text, time_ns: 0, time: b".0.".to_vec() }
     }
 
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn subjects_go_both_ways() {
-        let mut writer = AckWriter::new("S", "C");
+        let mut writer = AckWriter::new("", "S", "C");
         let subject = writer.write(1, 22, 3, 1_700_000_000_000_000_000, 5).to_vec();
         assert_eq!(subject, b"$JS.ACK.S.C.1.22.3.1700000000000000000.5");
         assert_eq!(writer.write(10, 1, 2, 0, 0), b"$JS.ACK.S.C.10.1.2.0.0");
@@ -163,7 +164,9 @@ mod tests {
             pending: 5,
         };
         assert_eq!(ack, Some(expected));
-        let long = AckSubject::parse(b"$JS.ACK._.hash.S.C.1.22.3.7.5");
+        let long = b"$JS.ACK._.hash.S.C.1.22.3.7.5";
+        assert_eq!(AckWriter::new("_.hash.", "S", "C").write(1, 22, 3, 7, 5), long);
+        let long = AckSubject::parse(long);
         assert_eq!(long, Some(AckSubject { time_ns: 7, ..expected }));
         assert_eq!(AckSubject::parse(b"$JS.ACK.x.S.C.1.22.3.7.5"), None);
         assert_eq!(AckSubject::parse(b"$JS.ACK.S.C.x.22.3.7.5"), None);

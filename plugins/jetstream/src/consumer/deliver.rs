@@ -173,8 +173,9 @@ impl Consumer {
 
     /// Puts a delivery into the outbox; its size.
     fn post(&mut self, message: &Loaded, deliveries: u64, target: Target, ctx: &mut Context<'_>) -> usize {
-        let writer =
-            self.ack.get_or_insert_with(|| Box::new(AckWriter::new(&ctx.stream.name, &self.config.name)));
+        let new_writer =
+            || Box::new(AckWriter::new(&ctx.stream.reply_space, &ctx.stream.name, &self.config.name));
+        let writer = self.ack.get_or_insert_with(new_writer);
         let consumer_seq = self.delivered.consumer_seq;
         let reply = writer.write(deliveries, message.seq, consumer_seq, message.time_ns, self.num_pending);
         let (subject, request) = match target {

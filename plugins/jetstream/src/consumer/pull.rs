@@ -449,7 +449,8 @@ impl Consumer {
             message.time_ns.unsigned_abs(),
             self.num_pending.saturating_sub(u64::from(!due.again)),
         ];
-        let reply = "$JS.ACK...".len() + ctx.stream.name.len() + self.config.name.len() + 4;
+        let names = ctx.stream.reply_space.len() + ctx.stream.name.len() + self.config.name.len();
+        let reply = "$JS.ACK...".len() + names + 4;
         let reply: usize = reply + numbers.into_iter().map(digits).sum::<usize>();
         (reply + message.size()) as u64
     }

@@ -136,7 +136,9 @@ impl Consumer {
             return;
         }
         let id = unique_id(ctx.random);
-        let reply = format!("$JS.FC.{}.{}.{}", ctx.stream.name, self.config.name, &id[..4]).into_bytes();
+        let stream = ctx.stream;
+        let reply = format!("$JS.FC.{}{}.{}.{}", stream.reply_space, stream.name, self.config.name, &id[..4]);
+        let reply = reply.into_bytes();
         ctx.out.push(Post {
             subject: self.config.deliver_subject.as_bytes(),
             reply: &reply,

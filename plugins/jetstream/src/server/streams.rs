@@ -150,9 +150,21 @@ impl Server {
         Home {
             account: account.name.to_string(),
             domain: self.config().domain.clone(),
+            reply_space: self.reply_space(account),
             batches: self.batches.clone(),
             payload_bytes_max: self.identity.extra.get("max_payload").and_then(Value::as_u64).unwrap_or(0),
         }
+    }
+
+    /// JC-082: the flag cannot change while the server runs.
+    fn reply_space(&self, account: &Account) -> String {
+        let flags = self.identity.extra.get("feature_flags");
+        if flags.and_then(|flags| flags["js_ack_fc_v2"].as_bool()) != Some(true) {
+            return String::new();
+        }
+        let config = self.config();
+        let domain = if config.domain.is_empty() { "_" } else { &config.domain };
+        format!("{domain}.{}.", stream::hash(&account.name))
     }
 
     /// Makes a stream of a checked configuration, and runs it. Answers with what is told of it (JS-064).

@@ -40,6 +40,7 @@ pub use consumers::Consumers;
 pub use get::GetRequest;
 pub use info::{Info, InfoOptions};
 pub use meta::is_unfinished;
+pub use origin::hash;
 pub use publish::Inbound;
 pub use restoring::{is_subject, restored_flags};
 
@@ -91,6 +92,8 @@ pub struct Home {
     pub account: String,
     /// Empty: none.
     pub domain: String,
+    /// As in [`StreamFacts`].
+    pub reply_space: String,
     pub batches: Arc<BatchLimits>,
     /// `max_payload` of the server.
     pub payload_bytes_max: u64,
@@ -168,6 +171,7 @@ impl Stream {
             account: home.account.clone(),
             name: config.name.clone(),
             domain: home.domain.clone(),
+            reply_space: home.reply_space.clone(),
             retention: config.retention,
             message_bytes_max: message_bytes_max(&config, home.payload_bytes_max),
         };

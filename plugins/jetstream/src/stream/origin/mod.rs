@@ -9,6 +9,7 @@ mod reader;
 mod take;
 
 pub(super) use position::RECORD as POSITIONS_RECORD;
+pub use reader::hash;
 
 use super::publish::Inbound;
 use super::{Call, Stream};
