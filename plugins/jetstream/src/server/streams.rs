@@ -277,7 +277,10 @@ impl Server {
     pub(super) async fn delete(&self, account: &Account, stream: &Arc<StreamHandle>) -> Result<(), ApiError> {
         account.streams.write().remove(&stream.name);
         account.assets.write().remove(&stream.name);
-        stream.inbox.command(|worker: &mut Worker| worker.call(Stream::tell_consumers_deleted));
+        stream.inbox.command(|worker: &mut Worker| {
+            worker.call(Stream::leave_origins);
+            worker.call(Stream::tell_consumers_deleted);
+        });
         let store = stream.stop("Consumer Deleted").await;
         let Some(mut store) = store else { return Err(error::STREAM_NOT_FOUND) };
         let destroyed = self.on_disk(move || store.destroy()).await;

@@ -208,7 +208,7 @@ impl Stream {
         self.store.configure(&rules::store_settings(&config)).map_err(failed)?;
         let before = std::mem::replace(&mut self.config, config);
         self.rules = rules;
-        self.origins.configure(&self.config)?;
+        self.configure_origins(call)?;
         self.changed = true;
         self.facts.retention = self.config.retention;
         self.facts.message_bytes_max = message_bytes_max(&self.config, self.payload_bytes_max);

@@ -37,8 +37,8 @@ impl Origins {
         Ok(origins)
     }
 
-    /// Keeps the readers of origins that stay.
-    pub fn configure(&mut self, config: &StreamConfig) -> Result<(), ApiError> {
+    /// Keeps the readers of origins that stay. Those whose consumers nobody needs any more are the answer.
+    fn configure(&mut self, config: &StreamConfig) -> Result<Vec<Reader>, ApiError> {
         let mirror = config.mirror.iter().map(|source| (source, true));
         let wanted = mirror.chain(config.sources.iter().map(|source| (source, false)));
         let mut before = std::mem::take(&mut self.readers);
@@ -50,7 +50,8 @@ impl Origins {
             });
         }
         self.inboxes_changed |= !before.is_empty();
-        Ok(())
+        before.retain(|left| !self.readers.iter().any(|reader| reader.shares_consumer(left)));
+        Ok(before)
     }
 
     fn deadline_ns(&self) -> i64 {
@@ -85,6 +86,21 @@ impl Stream {
                 reader.stalled(call);
                 *inboxes_changed = true;
             }
+        }
+    }
+
+    /// Reads what the configuration says now.
+    pub(super) fn configure_origins(&mut self, call: &mut Call<'_>) -> Result<(), ApiError> {
+        let left = self.origins.configure(&self.config)?;
+        left.iter().for_each(|reader| reader.leave(&self.facts, call));
+        Ok(())
+    }
+
+    /// The stream is about to be deleted: nothing is read any more, and no origin keeps anything for it.
+    pub fn leave_origins(&mut self, call: &mut Call<'_>) {
+        for reader in std::mem::take(&mut self.origins.readers) {
+            reader.leave(&self.facts, call);
+            self.origins.inboxes_changed = true;
         }
     }
 

@@ -120,6 +120,16 @@ impl Reader {
         self.source == *source && self.is_mirror == is_mirror
     }
 
+    /// Whether both read by the same consumer, which the stream has made.
+    pub fn shares_consumer(&self, other: &Self) -> bool {
+        self.is_mine() && self.is_mirror == other.is_mirror && self.index_name == other.index_name
+    }
+
+    /// The consumer is made here, and not by whoever runs the origin.
+    fn is_mine(&self) -> bool {
+        self.source.consumer.is_none()
+    }
+
     pub fn is_mirror(&self) -> bool {
         self.is_mirror
     }
@@ -252,6 +262,7 @@ impl Reader {
     }
 
     fn answered<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
+        let is_mine = self.is_mine();
         let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
         let Ok(Answer { error: why, info }) = serde_json::from_slice(message.payload) else {
             return Arrival::Nothing;
@@ -269,7 +280,6 @@ impl Reader {
         self.lag = info.num_pending;
         self.last_seen_ns = call.now_ns;
         self.error = None;
-        let is_mine = self.source.consumer.is_none();
         if !is_mine && !attempt.acknowledges {
             self.failed(error::MIRROR_CONSUMER_REQUIRES_ACK_FC, call);
             return Arrival::Nothing;

@@ -33,7 +33,7 @@ impl Reader {
         let attempt = Attempt {
             number,
             deliver,
-            answers: format!("$JSC.R.{}", unique_id(call.random)),
+            answers: answers_subject(call),
             until_ns: call.now_ns + REQUEST_TIMEOUT_NS,
             is_answered: false,
             acknowledges: durable.is_some(),
@@ -49,15 +49,33 @@ impl Reader {
 
     /// A consumer that is there goes on after what is here (JS-246).
     pub(super) fn reset(&self, name: &str, attempt: &Attempt, call: &mut Call<'_>) {
-        let body = json!({"seq": attempt.copied_seq + 1});
+        let body = json!({"seq": attempt.copied_seq + 1}).to_string();
         let subject = format!("CONSUMER.RESET.{}.{name}", self.source.name);
-        self.ask(&subject, b"", &body, attempt, call);
+        self.ask(&subject, b"", &body, &attempt.answers, call);
+    }
+
+    /// Nothing is read any more. Where messages wait for their readers the consumer is durable (JS-245), and they
+    /// would wait for ever; elsewhere there is none of that name.
+    pub fn leave(&self, facts: &StreamFacts, call: &mut Call<'_>) {
+        if !self.is_mine() {
+            return;
+        }
+        let subject = format!("CONSUMER.DELETE.{}.{}", self.source.name, self.consumer_name(facts));
+        let answers = answers_subject(call);
+        // An origin that forgets what is not read yet must not do so for one who reads on after a crash.
+        call.out.promise();
+        self.ask(&subject, b"", "", &answers, call);
+    }
+
+    /// The same over restarts, so that a durable one is found again.
+    fn consumer_name(&self, facts: &StreamFacts) -> String {
+        let place = format!("{} {} {}", facts.account, facts.name, self.index_name);
+        let kind = if self.is_mirror { "MIRROR" } else { "SRC" };
+        format!("JS_{kind}_{}", hash(&place))
     }
 
     fn create(&self, attempt: &Attempt, identity: &str, facts: &StreamFacts, call: &mut Call<'_>) {
-        let place = format!("{} {} {}", facts.account, facts.name, self.index_name);
-        let kind = if self.is_mirror { "MIRROR" } else { "SRC" };
-        let mut name = format!("JS_{kind}_{}", hash(&place));
+        let mut name = self.consumer_name(facts);
         if self.is_plain {
             name = format!("{name}-{}", &unique_id(call.random)[..8]);
         }
@@ -94,8 +112,8 @@ impl Reader {
             headers.add(STREAM_IDENTITY, identity);
         }
         let headers = headers.finish();
-        let body = json!({"stream_name": self.source.name, "config": config});
-        self.ask(&subject, &headers, &body, attempt, call);
+        let body = json!({"stream_name": self.source.name, "config": config}).to_string();
+        self.ask(&subject, &headers, &body, &attempt.answers, call);
     }
 
     fn set_start(&self, config: &mut ConsumerConfig, copied_seq: u64) {
@@ -130,26 +148,23 @@ impl Reader {
         }
     }
 
-    fn ask(
-        &self,
-        subject: &str,
-        headers: &[u8],
-        body: &serde_json::Value,
-        attempt: &Attempt,
-        call: &mut Call<'_>,
-    ) {
+    fn ask(&self, subject: &str, headers: &[u8], body: &str, answers: &str, call: &mut Call<'_>) {
         let api = match &self.source.external {
             Some(external) if !external.api.is_empty() => external.api.trim_end_matches('.'),
             _ => "$JS.API",
         };
         call.out.push(Post {
             subject: format!("{api}.{subject}").as_bytes(),
-            reply: attempt.answers.as_bytes(),
+            reply: answers.as_bytes(),
             headers: Content::Copied(headers),
-            payload: Content::Copied(body.to_string().as_bytes()),
+            payload: Content::Copied(body.as_bytes()),
             ..Post::default()
         });
     }
+}
+
+fn answers_subject(call: &mut Call<'_>) -> String {
+    format!("$JSC.R.{}", unique_id(call.random))
 }
 
 /// JS-247: `<stream>[:<hash of the API prefix>] <filters> <destinations>`.
