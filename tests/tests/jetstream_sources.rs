@@ -424,6 +424,24 @@ fn a_source_that_is_taken_out_leaves_nothing_behind_in_the_origin() {
     });
 }
 
+/// JC-009, JC-048: who reads for a mirror takes no place of a client's consumer.
+#[test]
+fn a_mirror_takes_no_place_among_the_consumers_of_its_origin() {
+    on_each_server(|_, js| {
+        let origin = json!({"name": "O", "subjects": ["o"], "retention": "workqueue", "max_consumers": 1});
+        make(js, &origin);
+        make(js, &json!({"name": "M", "mirror": {"name": "O"}}));
+        wait_for_consumers(js, 1);
+        let mut add = |name: &str| {
+            let config = json!({"durable_name": name, "ack_policy": "explicit"});
+            let request = json!({"stream_name": "O", "config": config});
+            js.api(&format!("CONSUMER.CREATE.O.{name}"), &request).unwrap()["error"]["err_code"].clone()
+        };
+        assert_eq!((add("c"), add("d")), (Value::Null, json!(10026)));
+        wait_for_consumers(js, 2);
+    });
+}
+
 #[test]
 fn kills_neither_lose_nor_double_anything() {
     let store = Folder::new();

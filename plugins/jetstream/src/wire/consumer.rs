@@ -84,6 +84,11 @@ impl ConsumerConfig {
         !self.deliver_subject.is_empty()
     }
 
+    /// It reads for a mirror or a source, and not for a client.
+    pub fn is_internal(&self) -> bool {
+        self.direct || self.sourcing
+    }
+
     pub fn is_durable(&self) -> bool {
         !self.durable_name.is_empty()
     }

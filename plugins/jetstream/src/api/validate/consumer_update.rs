@@ -117,7 +117,7 @@ pub fn plan(
         return Ok(Plan::Update(Box::new(config)));
     }
     ensure(request.action != Action::Update, || error::CONSUMER_DOES_NOT_EXIST)?;
-    if !config.direct && !config.sourcing {
+    if !config.is_internal() {
         room(rules, present)?;
         work_queue(&config, rules, present)?;
     }
@@ -195,7 +195,7 @@ fn work_queue(
 fn is_apart(config: &ConsumerConfig, present: &Present<'_>) -> bool {
     let mut is_apart = true;
     (present.others)(&mut |name, other| {
-        if name == config.name || other.direct || other.sourcing {
+        if name == config.name || other.is_internal() {
             return;
         }
         let meets =

@@ -32,7 +32,7 @@ impl Call<'_> {
         let limits = self.server.config().limits.clone();
         let account = self.account.clone();
         let host = self.server.host.clone();
-        let is_internal = request.config.direct || request.config.sourcing;
+        let is_internal = request.config.is_internal();
         let known = headers::value(&self.request.headers, headers::STREAM_IDENTITY).unwrap_or_default();
         let known = known.to_vec();
         let make = move |worker: &mut Worker| {
@@ -197,7 +197,7 @@ fn planned(
         };
         let present = Present {
             existing: consumers.get(&name).map(|consumer| consumer.config()),
-            counted: consumers.visible() as i64,
+            counted: consumers.limited() as i64,
             others: &others,
             has_interest: &|subject| call.interest.has(subject.as_bytes(), b""),
         };

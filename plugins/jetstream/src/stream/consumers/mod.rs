@@ -38,6 +38,8 @@ pub struct Consumers {
     push: HashMap<u32, Box<[u8]>>,
     /// Those that only mirrors and sources know of.
     hidden: usize,
+    /// Those and others that read for mirrors and sources.
+    internal: usize,
     /// Those that have changes to record.
     changed: Vec<u32>,
     /// Groups of the subject at hand.
@@ -126,6 +128,7 @@ impl Consumers {
         self.by_name.remove(name);
         self.push.remove(&id);
         self.hidden -= usize::from(slot.consumer.config().direct);
+        self.internal -= usize::from(slot.consumer.config().is_internal());
         self.index.remove(slot.group, id);
         slot.consumer.close(status, ctx);
         ctx.store.remove_consumer(name).map_err(|why| error::CONSUMER_STORE_FAILED.with(why))?;
@@ -182,6 +185,7 @@ impl Consumers {
             deadline_ns: i64::MAX,
         };
         self.hidden += usize::from(slot.consumer.config().direct);
+        self.internal += usize::from(slot.consumer.config().is_internal());
         self.slots.insert(id, Box::new(slot));
         self.watch(id);
         self.wake(id, ctx);
@@ -202,6 +206,11 @@ impl Consumers {
     /// How many there are, as clients see it.
     pub fn visible(&self) -> usize {
         self.slots.len() - self.hidden
+    }
+
+    /// How many count against limits (JC-009).
+    pub fn limited(&self) -> usize {
+        self.slots.len() - self.internal
     }
 
     pub fn deliver_subjects(&self) -> impl Iterator<Item = &[u8]> {
