@@ -1,7 +1,7 @@
 //! Mirrors and sources over the wire: what they copy, how it looks, and that a restart goes on where it was.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::jetstream::{JetStream, on_each_server};
+use natsd_tests::jetstream::JetStream;
 use natsd_tests::server::{Folder, natsd};
 use natsd_tests::{Launch, Server};
 use serde_json::{Value, json};
@@ -369,77 +369,6 @@ fn a_full_stream_takes_the_rest_when_it_has_room() {
     js.api("STREAM.PURGE.S", &Value::Null).unwrap();
     wait_for_messages(&mut js, "S", 2);
     assert_eq!((get(&mut js, "S", 4).2, get(&mut js, "S", 5).2), ("4".to_owned(), "5".to_owned()));
-}
-
-/// A stream on either server whose messages wait for their readers, with one that reads it.
-fn waiting(js: &mut JetStream, retention: &str, reader: &Value) {
-    make(js, &json!({"name": "O", "subjects": ["o.*"], "retention": retention}));
-    make(js, reader);
-    wait_for_consumers(js, 1);
-}
-
-fn wait_for_consumers(js: &mut JetStream, count: u64) {
-    wait_for(js, "O", |info| info["state"]["consumer_count"] == json!(count));
-}
-
-/// JS-245: the consumer of the one who leaves would keep the messages for ever.
-#[test]
-fn who_reads_no_more_leaves_nothing_behind_in_the_origin() {
-    on_each_server(|_, js| {
-        for retention in ["workqueue", "interest"] {
-            waiting(js, retention, &json!({"name": "M", "mirror": {"name": "O"}}));
-            assert_eq!(js.api("STREAM.DELETE.M", &Value::Null).unwrap()["success"], json!(true));
-            wait_for_consumers(js, 0);
-            make(js, &json!({"name": "M", "mirror": {"name": "O"}}));
-            wait_for_consumers(js, 1);
-            let updated = js.api("STREAM.UPDATE.M", &json!({"name": "M"})).unwrap();
-            assert!(updated["error"].is_null(), "{updated}");
-            wait_for_consumers(js, 0);
-            for name in ["M", "O"] {
-                assert_eq!(
-                    js.api(&format!("STREAM.DELETE.{name}"), &Value::Null).unwrap()["success"],
-                    json!(true)
-                );
-            }
-        }
-    });
-}
-
-#[test]
-fn a_source_that_is_taken_out_leaves_nothing_behind_in_the_origin() {
-    on_each_server(|_, js| {
-        waiting(js, "interest", &json!({"name": "A", "subjects": ["a"], "sources": [{"name": "O"}]}));
-        let filtered =
-            json!([{"name": "O", "filter_subject": "o.1"}, {"name": "O", "filter_subject": "o.2"}]);
-        for (sources, consumers) in
-            [(filtered, 2), (json!([{"name": "O", "filter_subject": "o.1"}]), 1), (json!([]), 0)]
-        {
-            let config = json!({"name": "A", "subjects": ["a"], "sources": sources});
-            let updated = js.api("STREAM.UPDATE.A", &config).unwrap();
-            assert!(updated["error"].is_null(), "{updated}");
-            wait_for_consumers(js, consumers);
-        }
-        js.store("o.1", b"nobody reads it").unwrap();
-        assert_eq!(info(js, "O")["state"]["messages"], json!(0));
-    });
-}
-
-/// JC-009, JC-048: who reads for a mirror takes no place of a client's consumer.
-#[test]
-fn a_mirror_takes_no_place_among_the_consumers_of_its_origin() {
-    on_each_server(|_, js| {
-        let origin = json!({"name": "O", "subjects": ["o"], "retention": "workqueue", "max_consumers": 1});
-        make(js, &origin);
-        make(js, &json!({"name": "M", "mirror": {"name": "O"}}));
-        wait_for_consumers(js, 1);
-        let mut add = |name: &str| {
-            let config = json!({"durable_name": name, "ack_policy": "explicit"});
-            let request = json!({"stream_name": "O", "config": config});
-            js.api(&format!("CONSUMER.CREATE.O.{name}"), &request).unwrap()["error"]["err_code"].clone()
-        };
-        assert_eq!((add("c"), add("d")), (Value::Null, json!(10026)));
-        wait_for_consumers(js, 2);
-    });
 }
 
 #[test]

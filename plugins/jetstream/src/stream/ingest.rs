@@ -79,7 +79,7 @@ impl Stream {
         self.changed = true;
         self.note(record, stored);
         self.consumers.stored(stored.seq, record.subject);
-        self.expiry.stored(stored, record.ttl, &self.rules);
+        self.expiry.stored(stored, record.ttl.filter(|_| self.config.allow_msg_ttl), &self.rules);
         if let Some(due_ns) = record.runs_ns {
             self.schedules.insert(due_ns, stored.seq);
         }

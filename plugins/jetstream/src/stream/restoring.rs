@@ -84,7 +84,7 @@ impl Stream {
 /// What a restart has to know of a message.
 pub fn restored_flags(config: &StreamConfig, block: &[u8]) -> Flags {
     let mut flags = Flags::default();
-    if config.allow_msg_ttl && headers::value(block, TTL).and_then(Ttl::parse).is_some() {
+    if headers::value(block, TTL).and_then(Ttl::parse).is_some() {
         flags = flags.union(Flags::TTL);
     }
     if config.allow_msg_schedules && headers::value(block, SCHEDULE).is_some() {

@@ -101,9 +101,8 @@ impl Stream {
             return record;
         }
         let known = PublishHeaders::read(block);
-        if self.config.allow_msg_ttl {
-            record.ttl = known.ttl.and_then(Ttl::parse);
-        }
+        // Also where it is not allowed: it is in force once it is.
+        record.ttl = known.ttl.and_then(Ttl::parse);
         if self.config.allow_rollup_hdrs && !self.config.deny_purge {
             record.rollup = match known.rollup {
                 Some(rollup) if rollup.eq_ignore_ascii_case(b"sub") => Some(Rollup::Subject),
