@@ -53,12 +53,12 @@ fn who_reads_no_more_leaves_nothing_behind_in_the_origin() {
             waiting(js, retention, &json!({"name": "M", "mirror": {"name": "O"}}));
             assert_eq!(js.api("STREAM.DELETE.M", &Value::Null).unwrap()["success"], json!(true));
             wait_for_consumers(js, 0);
-            make(js, &json!({"name": "M", "mirror": {"name": "O"}}));
+            make(js, &json!({"name": "N", "mirror": {"name": "O"}}));
             wait_for_consumers(js, 1);
-            let updated = js.api("STREAM.UPDATE.M", &json!({"name": "M"})).unwrap();
+            let updated = js.api("STREAM.UPDATE.N", &json!({"name": "N"})).unwrap();
             assert!(updated["error"].is_null(), "{updated}");
             wait_for_consumers(js, 0);
-            for name in ["M", "O"] {
+            for name in ["N", "O"] {
                 assert_eq!(
                     js.api(&format!("STREAM.DELETE.{name}"), &Value::Null).unwrap()["success"],
                     json!(true)
@@ -74,9 +74,7 @@ fn a_source_that_is_taken_out_leaves_nothing_behind_in_the_origin() {
         waiting(js, "interest", &json!({"name": "A", "subjects": ["a"], "sources": [{"name": "O"}]}));
         let filtered =
             json!([{"name": "O", "filter_subject": "o.1"}, {"name": "O", "filter_subject": "o.2"}]);
-        for (sources, consumers) in
-            [(filtered, 2), (json!([{"name": "O", "filter_subject": "o.1"}]), 1), (json!([]), 0)]
-        {
+        for (sources, consumers) in [(filtered, 2), (json!([]), 0)] {
             let config = json!({"name": "A", "subjects": ["a"], "sources": sources});
             let updated = js.api("STREAM.UPDATE.A", &config).unwrap();
             assert!(updated["error"].is_null(), "{updated}");
@@ -136,6 +134,30 @@ fn a_time_to_live_that_was_copied_holds_when_the_stream_allows_it() {
             let updated = js.api(&format!("STREAM.UPDATE.{name}"), copy).unwrap();
             assert!(updated["error"].is_null(), "{updated}");
             wait_for_messages(js, &name, 2);
+        }
+    });
+}
+
+/// JS-241
+#[test]
+fn a_consumer_that_does_not_acknowledge_by_flow_control_is_not_read() {
+    on_each_server(|_, js| {
+        make(js, &json!({"name": "O", "subjects": ["o"]}));
+        let config = json!({"durable_name": "C", "ack_policy": "explicit", "deliver_subject": "d"});
+        let request = json!({"stream_name": "O", "config": config});
+        let made = js.api("CONSUMER.CREATE.O.C", &request).unwrap();
+        assert!(made["error"].is_null(), "{made}");
+        let origin = json!({"name": "O", "consumer": {"name": "C", "deliver_subject": "d"}});
+        make(js, &json!({"name": "M", "mirror": origin}));
+        make(js, &json!({"name": "A", "sources": [origin]}));
+        for (stream, place, code, what) in
+            [("M", "/mirror", 10214, "mirror"), ("A", "/sources/0", 10217, "source")]
+        {
+            let told = wait_for(js, stream, |info| !info.pointer(place).unwrap()["error"].is_null());
+            let told = told.pointer(place).unwrap();
+            let text = format!("stream {what} consumer requires flow control ack policy");
+            assert_eq!(told["error"], json!({"code": 400, "err_code": code, "description": text}));
+            assert_eq!(told["active"], json!(-1));
         }
     });
 }

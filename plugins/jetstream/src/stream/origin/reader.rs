@@ -277,13 +277,17 @@ impl Reader {
         attempt.is_answered = true;
         attempt.until_ns = call.now_ns + STALL_NS;
         attempt.acknowledges = info.config.ack_policy == AckPolicy::FlowControl;
+        if !is_mine && !attempt.acknowledges {
+            let why = match self.is_mirror {
+                true => error::MIRROR_CONSUMER_REQUIRES_ACK_FC,
+                false => error::SOURCE_CONSUMER_REQUIRES_ACK_FC,
+            };
+            self.failed(why, call);
+            return Arrival::Nothing;
+        }
         self.lag = info.num_pending;
         self.last_seen_ns = call.now_ns;
         self.error = None;
-        if !is_mine && !attempt.acknowledges {
-            self.failed(error::MIRROR_CONSUMER_REQUIRES_ACK_FC, call);
-            return Arrival::Nothing;
-        }
         // A durable one of an earlier life knows only what was acknowledged.
         if is_mine && attempt.acknowledges && info.delivered.consumer_seq > 0 {
             let State::Attempting(attempt) = &self.state else { return Arrival::Nothing };
