@@ -326,6 +326,40 @@ fn a_full_directory_keeps_claims() {
     });
 }
 
+/// JWT-060
+#[test]
+fn users_of_a_system_account_without_claims_bring_them() {
+    let (realm, account, user) = (Realm::default(), Key::account("A"), Key::user("u"));
+    let (admin, second) = (Key::user("admin"), Key::user("second"));
+    let config = format!(
+        "operator: {}\nresolver {{ type: full, dir: \"{{{{dir}}}}/jwt\" }}\n",
+        realm.operator_token(json!({}))
+    );
+    on_both(&config, |server| {
+        let forged = user_token(&account, &admin, json!({"nats": {"issuer_account": realm.system.public()}}));
+        assert_eq!(attempt(server, &forged, Some(&admin), ""), REFUSED);
+        let admins = user_token(&realm.system, &admin, json!({}));
+        let mut system = join(server, &admins, &admin);
+        let mut push = |token: &str| {
+            let answer = outcome(&request(&mut system, "$SYS.REQ.CLAIMS.UPDATE", token));
+            assert_eq!(answer["data"]["message"], "jwt updated", "{answer}");
+        };
+        push(&realm.account_token(&account, json!({})));
+        join(server, &user_token(&account, &user, json!({})), &user);
+        // Its own claims hold for who is connected, too.
+        let mut other = join(server, &user_token(&realm.system, &second, json!({})), &second);
+        let revoked = json!({"nats": {"revocations": {second.public(): unix_s() + 5}}});
+        push(&realm.account_token(&realm.system, revoked));
+        let last = other.until_closed().concat();
+        assert!(last.ends_with(b"-ERR 'User Authentication Revoked'\r\n"), "{}", last.escape_ascii());
+        assert_eq!(
+            attempt(server, &user_token(&realm.system, &second, json!({})), Some(&second), ""),
+            REFUSED
+        );
+        join(server, &admins, &admin);
+    });
+}
+
 #[test]
 fn a_reload_brings_new_preloaded_claims() {
     let (realm, account, user) = (Realm::default(), Key::account("A"), Key::user("u"));

@@ -3,7 +3,7 @@
 //! New claims take effect here, for clients that are connected too (JWT-057). Not here: who may connect (`admit`).
 
 use crate::claims::account::Import;
-use crate::claims::{Account, SigningKey, UserLimits};
+use crate::claims::{Account, Common, SigningKey, UserLimits};
 use crate::config::Config;
 use crate::resolver::Resolver;
 use crate::{borders, callout, definition, permissions, token};
@@ -14,7 +14,7 @@ use natsd_plugin_api::{
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 const NS_PER_S: i64 = 1_000_000_000;
@@ -27,6 +27,8 @@ pub struct Realm {
     pub config: RwLock<Arc<Config>>,
     pub resolver: Resolver,
     accounts: Mutex<HashMap<String, Arc<Known>>>,
+    /// What the system account is until its claims are found (JWT-060).
+    bootstrap: OnceLock<Arc<Known>>,
     /// Who imports from an account by an activation token.
     activated: Mutex<HashMap<String, BTreeSet<String>>>,
     /// One definition after the other, so that the last is of the claims in force.
@@ -47,6 +49,11 @@ pub struct Known {
 }
 
 impl Known {
+    fn new(token: String, claims: Account, updated_ns: u64) -> Self {
+        let (expired, removed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { token, claims: Arc::new(claims), expired, removed, updated_ns }
+    }
+
     pub fn is_expired(&self) -> bool {
         self.expired.load(Acquire)
     }
@@ -82,6 +89,7 @@ impl Realm {
             config: RwLock::new(config),
             resolver,
             accounts: Mutex::default(),
+            bootstrap: OnceLock::new(),
             activated: Mutex::default(),
             defining: Mutex::default(),
             members: Mutex::default(),
@@ -185,7 +193,7 @@ impl Realm {
 
     /// New claims for an account that is in use; `false`: it is not.
     pub fn update(&self, key: &str, token: &str) -> Result<bool> {
-        let Some(known) = self.known(key) else { return Ok(false) };
+        let Some(known) = self.known(key).or_else(|| self.bootstrapping(key)) else { return Ok(false) };
         if known.token == token && !known.is_expired() {
             return Ok(true);
         }
@@ -203,16 +211,9 @@ impl Realm {
     }
 
     fn install(&self, key: &str, token: String, claims: Account) -> Arc<Known> {
-        let updated_ns = self.host.monotonic_ns();
-        let claims = Arc::new(claims);
-        let known = Arc::new(Known {
-            token,
-            claims,
-            expired: AtomicBool::new(false),
-            removed: AtomicBool::new(false),
-            updated_ns,
-        });
-        let before = self.accounts.lock().insert(key.to_owned(), known.clone());
+        let bootstrap = self.bootstrapping(key);
+        let known = Arc::new(Known::new(token, claims, self.host.monotonic_ns()));
+        let before = self.accounts.lock().insert(key.to_owned(), known.clone()).or(bootstrap);
         self.note_activated(key, before.as_deref().map(|before| &*before.claims), &known.claims);
         self.define(key);
         // Their tokens may be good now, or not any more.
@@ -282,9 +283,27 @@ impl Realm {
         self.config().system_account.as_deref() == Some(key)
     }
 
-    /// The system account while its claims cannot be found (JWT-060).
+    /// The system account while its claims cannot be found (JWT-060). Users that are signed by its own key can bring
+    /// them, if one operator alone may have issued it.
     pub fn define_bootstrap(&self, key: &str) -> Result<()> {
-        self.host.define_account(key, &AccountDefinition { is_system: true, ..AccountDefinition::default() })
+        let definition = AccountDefinition { is_system: true, ..AccountDefinition::default() };
+        self.host.define_account(key, &definition)?;
+        if let [operator] = &*self.config().operators
+            && !matches!(self.resolver, Resolver::Memory(_))
+        {
+            let (iss, sub) = (operator.common.iss.clone(), key.to_owned());
+            let common = Common { iss, sub, ..Common::default() };
+            let claims = Account { common, ..Account::default() };
+            // The system account is opened once.
+            let _ = self.bootstrap.set(Arc::new(Known::new(String::new(), claims, 0)));
+        }
+        Ok(())
+    }
+
+    /// The account if it is there without claims.
+    pub fn bootstrapping(&self, key: &str) -> Option<Arc<Known>> {
+        let known = self.bootstrap.get().filter(|known| known.claims.common.sub == key)?;
+        self.known(key).is_none().then(|| known.clone())
     }
 
     /// Closes who does not fit the new claims.

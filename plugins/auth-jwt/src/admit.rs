@@ -77,8 +77,13 @@ impl Realm {
         if config.pinned.as_ref().is_some_and(|pinned| !pinned.contains(account_key)) {
             return Err(Refusal::NotPinned(account_key.to_owned()));
         }
-        let account =
-            self.lookup(account_key).await.map_err(|error| Refusal::Account(error.message().to_owned()))?;
+        let account = match self.bootstrapping(account_key) {
+            Some(account) => account,
+            None => {
+                let found = self.lookup(account_key).await;
+                found.map_err(|error| Refusal::Account(error.message().to_owned()))?
+            }
+        };
         if !config.trusted.contains(&account.claims.common.iss) {
             return Err(Refusal::Operator);
         }
