@@ -161,3 +161,87 @@ fn a_consumer_that_does_not_acknowledge_by_flow_control_is_not_read() {
         }
     });
 }
+
+/// What comes on the subjects where consumers are asked for, for a while: subject and headers.
+fn asked(listener: &mut JetStream, patience: Duration) -> Vec<(String, String)> {
+    listener.set_patience(patience);
+    let asked = std::iter::from_fn(|| listener.next_message().ok());
+    asked.map(|message| (message.subject, message.headers.replace("\r\n", "|"))).collect()
+}
+
+/// JS-244: who imports the API of another account has permissions for these subjects.
+#[test]
+fn origins_are_asked_with_their_filter_and_for_what_is_needed() {
+    on_each_server(|server, js| {
+        let mut listener = JetStream::join(server.address(), "listener").unwrap();
+        listener.listen("$JS.API.CONSUMER.CREATE.>").unwrap();
+        listener.request("$JS.API.INFO", b"").unwrap();
+        make(js, &json!({"name": "O", "subjects": ["o.*"]}));
+        let two = json!([{"src": "o.a", "dest": "a"}, {"src": "o.b", "dest": "b"}]);
+        let mirror = "NATS/1.0|Nats-Required-Api-Level: 4||";
+        let source = "NATS/1.0|Nats-Required-Api-Level: 5|Nats-Stream-Identity: ||";
+        for (config, place, headers) in [
+            (json!({"name": "A", "mirror": {"name": "O"}}), "O", mirror),
+            (json!({"name": "B", "sources": [{"name": "O"}]}), "O", source),
+            (json!({"name": "C", "sources": [{"name": "O", "subject_transforms": two}]}), "O", source),
+            (
+                json!({"name": "D", "mirror": {"name": "O", "filter_subject": "o.a"}}),
+                "O.JS_MIRROR_ID.o.a",
+                mirror,
+            ),
+            (
+                json!({"name": "E", "sources": [{"name": "O", "filter_subject": "o.a"}]}),
+                "O.JS_SRC_ID.o.a",
+                source,
+            ),
+        ] {
+            make(js, &config);
+            let found = asked(&mut listener, Duration::from_millis(500));
+            let [(subject, found)] = &found[..] else { panic!("{config}: {found:?}") };
+            let mut tokens: Vec<&str> = subject.split('.').skip(4).collect();
+            let name = tokens.get(1).and_then(|name| name.rsplit_once('_'));
+            let name = name.map(|(kind, id)| (format!("{kind}_ID"), id.len()));
+            if let Some((name, len)) = &name {
+                assert_eq!(*len, 8, "{subject}");
+                tokens[1] = name;
+            }
+            assert_eq!((tokens.join("."), found.as_str()), (place.to_owned(), headers), "{config}");
+        }
+    });
+}
+
+/// JS-246
+#[test]
+fn an_origin_that_is_not_there_is_not_asked_all_the_time() {
+    on_each_server(|server, js| {
+        let mut listener = JetStream::join(server.address(), "listener").unwrap();
+        listener.listen("$JS.API.CONSUMER.CREATE.>").unwrap();
+        listener.request("$JS.API.INFO", b"").unwrap();
+        make(js, &json!({"name": "A", "sources": [{"name": "O"}]}));
+        assert_eq!(asked(&mut listener, Duration::from_secs(3)).len(), 1);
+    });
+}
+
+/// JS-250, for a consumer that was made before.
+#[test]
+fn an_origin_made_again_with_its_consumer_is_read_from_its_beginning() {
+    on_each_server(|_, js| {
+        let config = json!({"durable_name": "C", "ack_policy": "flow_control", "deliver_subject": "d",
+            "deliver_policy": "by_start_sequence", "opt_start_seq": 2});
+        // Other than nats-server natsd sees it also when there are as many messages again, or more.
+        for (life, count, copied) in [(1, 3, 2), (2, 2, 3)] {
+            make(js, &json!({"name": "O", "subjects": ["o"]}));
+            let made = js.api("CONSUMER.CREATE.O.C", &json!({"stream_name": "O", "config": config})).unwrap();
+            assert!(made["error"].is_null(), "{made}");
+            if life == 1 {
+                let origin = json!({"name": "O", "consumer": {"name": "C", "deliver_subject": "d"}});
+                make(js, &json!({"name": "A", "sources": [origin]}));
+            }
+            for n in 1..=count {
+                js.store("o", n.to_string().as_bytes()).unwrap();
+            }
+            wait_for_messages(js, "A", copied);
+            assert_eq!(js.api("STREAM.DELETE.O", &Value::Null).unwrap()["success"], json!(true));
+        }
+    });
+}

@@ -75,7 +75,7 @@ impl Call<'_> {
             }
             let body = make(worker);
             let headers = match body {
-                Ok(_) => headers::Block::copy(b"").add_and_finish(headers::STREAM_IDENTITY, identity),
+                Ok(_) => identity_header(identity),
                 Err(_) => Vec::new(),
             };
             (headers, body)
@@ -166,6 +166,7 @@ impl Call<'_> {
         let Ok(handle) = self.stream(stream) else { return };
         let (kind, name, version) = (self.kind, name.to_owned(), self.server.identity.version.clone());
         let (request, reply) = (self.input.reset(), self.request.reply.clone());
+        let wants_identity = headers::value(&self.request.headers, headers::STREAM_IDENTITY).is_some();
         handle.inbox.command(move |worker: &mut Worker| {
             if worker.stream.consumers().get(&name).is_none() {
                 return;
@@ -176,9 +177,17 @@ impl Call<'_> {
                 let info = worker.call(|stream, call| stream.consumer_info(&name, call))?;
                 ok(kind, &Reset { info: &shown(info, &version), reset_seq })
             });
-            worker.out.answer(&reply, b"", &reply::text(kind, body));
+            let headers = match wants_identity && body.is_ok() {
+                true => identity_header(worker.stream.identity()),
+                false => Vec::new(),
+            };
+            worker.out.answer(&reply, &headers, &reply::text(kind, body));
         });
     }
+}
+
+fn identity_header(identity: String) -> Vec<u8> {
+    headers::Block::copy(b"").add_and_finish(headers::STREAM_IDENTITY, identity)
 }
 
 /// What to do for a request, given the consumers that the stream has.

@@ -126,7 +126,11 @@ impl Stream {
             match reader.receive(message, call) {
                 Arrival::Nothing => {}
                 Arrival::Identity(_) if reader.is_mirror() => {}
-                Arrival::Identity(identity) => origins.positions.identify(reader.index_name(), identity),
+                Arrival::Identity(identity) => {
+                    if origins.positions.identify(reader.index_name(), identity) {
+                        reader.retry(call);
+                    }
+                }
                 Arrival::Recreated => origins.positions.forget(reader.index_name()),
                 Arrival::Message(place) => {
                     let taken = if reader.is_mirror() {
@@ -136,7 +140,7 @@ impl Stream {
                     };
                     match taken {
                         Ok(()) => reader.copied(&place, call.now_ns),
-                        Err(why) => reader.failed(why, call),
+                        Err(why) => reader.refused(why, call),
                     }
                 }
             }

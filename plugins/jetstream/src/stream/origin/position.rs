@@ -46,10 +46,17 @@ impl Positions {
         self.place(index_name).seq = seq;
     }
 
-    pub fn identify(&mut self, index_name: &str, identity: &str) {
-        if self.of(index_name).is_none_or(|copied| copied.identity != identity) {
-            identity.clone_into(&mut self.place(index_name).identity);
+    /// Whether the origin is another one than before, of which nothing is here.
+    pub fn identify(&mut self, index_name: &str, identity: &str) -> bool {
+        let before = self.of(index_name).map_or("", |copied| &copied.identity);
+        if before == identity {
+            return false;
         }
+        let is_other = !before.is_empty() && !identity.is_empty();
+        let seq = self.of(index_name).map_or(0, |copied| copied.seq);
+        *self.place(index_name) =
+            Copied { seq: if is_other { 0 } else { seq }, identity: identity.to_owned() };
+        is_other
     }
 
     /// The origin is another one now, of which nothing is here.

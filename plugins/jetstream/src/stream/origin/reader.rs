@@ -20,8 +20,16 @@ use serde::Deserialize;
 const SECOND_NS: i64 = 1_000_000_000;
 /// JS-246.
 const STALL_NS: i64 = 10 * SECOND_NS;
-const RETRY_MIN_NS: i64 = SECOND_NS / 2;
-const RETRY_MAX_NS: i64 = 30 * SECOND_NS;
+/// From one request to the next.
+const SPACING_NS: i64 = 2 * SECOND_NS;
+/// More for each time that the origin said no.
+const REFUSED_NS: i64 = 10 * SECOND_NS;
+const REFUSED_MAX_NS: i64 = 120 * SECOND_NS;
+/// An origin that nobody answers for is back with its connection: the first wait, which doubles, and the longest.
+const UNHEARD_NS: i64 = SECOND_NS / 2;
+const UNHEARD_MAX_NS: i64 = 30 * SECOND_NS;
+/// Readers of one origin do not ask all at once.
+const JITTER_MIN_NS: i64 = SECOND_NS / 10;
 /// JS-230.
 const CAUGHT_UP_LAG: u64 = 10;
 
@@ -35,12 +43,24 @@ pub struct Reader {
     state: State,
     /// Failures since something came.
     fails: u32,
-    /// The origin does not know consumers of kind `sourcing`.
-    is_plain: bool,
+    /// What the origin knows.
+    level: Level,
+    /// When it was last asked; 0: never.
+    asked_ns: i64,
     lag: u64,
     /// 0: never.
     last_seen_ns: i64,
     error: Option<ApiError>,
+}
+
+/// What may be asked of an origin, which may be older (JS-244).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Newest,
+    /// It cannot say whether it is another one than before.
+    Anonymous,
+    /// It knows no consumers of kind `sourcing`.
+    Plain,
 }
 
 enum State {
@@ -59,6 +79,8 @@ struct Attempt {
     /// When it is given up, unless something comes.
     until_ns: i64,
     is_answered: bool,
+    /// A message came.
+    is_heard: bool,
     /// The consumer acknowledges by flow control.
     acknowledges: bool,
     /// The origin's sequence up to which everything is here.
@@ -109,7 +131,8 @@ impl Reader {
             transforms,
             state: State::Waiting { until_ns: 0 },
             fails: 0,
-            is_plain: false,
+            level: Level::Newest,
+            asked_ns: 0,
             lag: 0,
             last_seen_ns: 0,
             error: None,
@@ -232,14 +255,25 @@ impl Reader {
 /// What comes.
 impl Reader {
     pub fn receive<'a>(&mut self, message: &Inbound<'a>, call: &mut Call<'_>) -> Arrival<'a> {
+        let is_mine = self.is_mine();
         let State::Attempting(attempt) = &mut self.state else { return Arrival::Nothing };
-        if let Some(ack) = AckSubject::parse(message.reply) {
-            let expected = attempt.consumer_seq + 1;
-            if attempt.consumer_seq > 0 && ack.consumer_seq < expected {
+        let ack = AckSubject::parse(message.reply);
+        let is_control = message.headers.starts_with(b"NATS/1.0 100");
+        if !is_mine && !attempt.is_answered && (ack.is_some() || is_control) {
+            // What it sends before it is set back is from where it was. If it was made only now it is asked again.
+            if call.now_ns >= self.asked_ns + SPACING_NS {
+                self.retry(call);
+            }
+            return Arrival::Nothing;
+        }
+        if let Some(ack) = ack {
+            let (is_first, expected) = (attempt.consumer_seq == 0, attempt.consumer_seq + 1);
+            if !is_first && ack.consumer_seq < expected {
                 // Sent again, or to an earlier attempt on the same subject.
                 return Arrival::Nothing;
             }
-            if attempt.consumer_seq > 0 && ack.consumer_seq != expected {
+            // One that was set back counts from 1.
+            if ack.consumer_seq != expected && (!is_first || !is_mine) {
                 self.retry(call);
                 return Arrival::Nothing;
             }
@@ -250,11 +284,11 @@ impl Reader {
                 pending: ack.pending,
             });
         }
-        if message.headers.starts_with(b"NATS/1.0 100") {
+        if is_control {
             self.control(message, call);
         } else if message.headers.starts_with(b"NATS/1.0 ") && !message.headers.starts_with(b"NATS/1.0 2") {
             // Nobody there, or the consumer is gone.
-            self.failed(error::STREAM_NOT_FOUND, call);
+            self.unheard(call);
         } else if !attempt.is_answered && !message.payload.is_empty() {
             return self.answered(message, call);
         }
@@ -268,11 +302,7 @@ impl Reader {
             return Arrival::Nothing;
         };
         if let Some(why) = why {
-            let is_unknown = [error::REQUIRED_API_LEVEL.err_code, error::INVALID_JSON.err_code];
-            self.is_plain |= is_unknown.contains(&why.err_code);
-            let is_other = why.err_code == error::CONSUMER_STREAM_IDENTITY_MISMATCH.err_code;
-            self.failed(why, call);
-            return if is_other { Arrival::Recreated } else { Arrival::Nothing };
+            return self.denied(why, call);
         }
         attempt.is_answered = true;
         attempt.until_ns = call.now_ns + STALL_NS;
@@ -287,14 +317,31 @@ impl Reader {
         }
         self.lag = info.num_pending;
         self.last_seen_ns = call.now_ns;
+        self.fails = 0;
         self.error = None;
         // A durable one of an earlier life knows only what was acknowledged.
         if is_mine && attempt.acknowledges && info.delivered.consumer_seq > 0 {
             let State::Attempting(attempt) = &self.state else { return Arrival::Nothing };
-            self.reset(&info.name, attempt, call);
+            self.reset(&info.name, b"", attempt, call);
         }
         let identity = value(message.headers, STREAM_IDENTITY).unwrap_or_default();
         std::str::from_utf8(identity).map_or(Arrival::Nothing, Arrival::Identity)
+    }
+
+    fn denied<'a>(&mut self, why: ApiError, call: &mut Call<'_>) -> Arrival<'a> {
+        if why.err_code == error::CONSUMER_STREAM_IDENTITY_MISMATCH.err_code {
+            self.retry(call);
+            return Arrival::Recreated;
+        }
+        let is_too_new = [error::REQUIRED_API_LEVEL.err_code, error::INVALID_JSON.err_code];
+        if is_too_new.contains(&why.err_code) && self.level != Level::Plain {
+            let is_anonymous = self.is_mirror || self.level == Level::Anonymous;
+            self.level = if is_anonymous { Level::Plain } else { Level::Anonymous };
+            self.state = State::Waiting { until_ns: call.now_ns };
+        } else {
+            self.failed(why, call);
+        }
+        Arrival::Nothing
     }
 
     /// Heartbeats and flow control.
@@ -307,8 +354,10 @@ impl Reader {
         if message.reply.is_empty()
             && let Some(last) = last
             && attempt.consumer_seq > 0
-            && last > attempt.consumer_seq
+            && last > 0
+            && last != attempt.consumer_seq
         {
+            // Something is missing, or the consumer is another one of the same name.
             return self.retry(call);
         }
         let reply = match message.reply {
@@ -343,7 +392,7 @@ impl Reader {
         attempt.consumer_seq = place.consumer_seq;
         attempt.copied_seq = place.seq;
         attempt.until_ns = now_ns + STALL_NS;
-        attempt.is_answered = true;
+        attempt.is_heard = true;
         self.last_seen_ns = now_ns;
         self.lag = place.pending;
         self.fails = 0;
@@ -352,22 +401,43 @@ impl Reader {
 
     /// Nothing came in time.
     pub fn stalled(&mut self, call: &mut Call<'_>) {
-        let is_answered = matches!(&self.state, State::Attempting(attempt) if attempt.is_answered);
-        if is_answered {
+        if matches!(&self.state, State::Attempting(attempt) if attempt.is_answered || attempt.is_heard) {
             return self.retry(call);
         }
-        self.failed(error::STREAM_NOT_FOUND, call);
+        self.unheard(call);
     }
 
-    pub fn failed(&mut self, why: ApiError, call: &mut Call<'_>) {
+    /// The stream could not store what came.
+    pub fn refused(&mut self, why: ApiError, call: &mut Call<'_>) {
         self.error = Some(why);
         self.retry(call);
     }
 
-    fn retry(&mut self, call: &mut Call<'_>) {
-        let wait_ns = (RETRY_MIN_NS << self.fails.min(8)).min(RETRY_MAX_NS);
+    fn unheard(&mut self, call: &mut Call<'_>) {
+        self.error = Some(error::STREAM_NOT_FOUND);
+        let wait_ns = (UNHEARD_NS << self.fails.min(8)).min(UNHEARD_MAX_NS);
         self.fails = self.fails.saturating_add(1);
+        self.wait(wait_ns, call);
+    }
+
+    fn failed(&mut self, why: ApiError, call: &mut Call<'_>) {
+        self.error = Some(why);
+        self.fails = self.fails.saturating_add(1);
+        let wait_ns = REFUSED_NS.saturating_mul(self.fails.into()).min(REFUSED_MAX_NS);
+        self.wait(self.spacing_ns(call.now_ns) + wait_ns, call);
+    }
+
+    /// As soon as may be.
+    pub fn retry(&mut self, call: &mut Call<'_>) {
+        self.wait(self.spacing_ns(call.now_ns), call);
+    }
+
+    fn spacing_ns(&self, now_ns: i64) -> i64 {
+        self.asked_ns.saturating_add(SPACING_NS).saturating_sub(now_ns).clamp(0, SPACING_NS)
+    }
+
+    fn wait(&mut self, wait_ns: i64, call: &mut Call<'_>) {
         let jitter_ns = ((call.random)() % 100_000_000) as i64;
-        self.state = State::Waiting { until_ns: call.now_ns + wait_ns + jitter_ns };
+        self.state = State::Waiting { until_ns: call.now_ns + wait_ns + JITTER_MIN_NS + jitter_ns };
     }
 }

@@ -17,7 +17,7 @@ fn mirror() -> Rig {
 fn attempt(rig: &mut Rig) -> (u32, u64) {
     rig.call(|stream, call| stream.tick(call));
     let said = rig.said();
-    let asked = said.iter().find(|said| said.0.starts_with("$JS.API.CONSUMER.CREATE.O.")).expect("asks");
+    let asked = said.iter().find(|said| said.0.starts_with("$JS.API.CONSUMER.CREATE.O")).expect("asks");
     let body: Value = serde_json::from_str(&asked.2).expect("is JSON");
     let number = rig.stream.origin_inboxes().next().expect("listens").0;
     (number, body["config"]["opt_start_seq"].as_u64().unwrap_or(0))
@@ -40,7 +40,7 @@ fn a_gap_in_what_comes_is_asked_for_again() {
     deliver(&mut rig, first, 4, 4);
     assert_eq!(rig.seqs(), [1, 2]);
     assert_eq!(rig.stream.origin_inboxes().count(), 0);
-    rig.now_ns += SECOND_NS;
+    rig.now_ns += 3 * SECOND_NS;
     let (second, from) = attempt(&mut rig);
     assert_eq!(from, 3);
     // What is late from before is dropped.
@@ -61,4 +61,31 @@ fn an_origin_that_is_silent_is_asked_again() {
     rig.now_ns += SECOND_NS;
     let (second, from) = attempt(&mut rig);
     assert!(second != first && from == 2);
+}
+
+/// JS-244: each is asked at once for less.
+#[test]
+fn an_older_origin_is_asked_for_what_it_knows() {
+    let source = StreamSource { name: "O".to_owned(), ..StreamSource::default() };
+    let mut rig = Rig::new(|config| config.sources = vec![source]);
+    let mut levels = Vec::new();
+    for _ in 0..3 {
+        rig.call(|stream, call| stream.tick(call));
+        let said = rig.said();
+        let body: Value = serde_json::from_str(&said[0].2).expect("is JSON");
+        let is_sourcing = body["config"]["sourcing"].as_bool().unwrap_or(false);
+        levels.push((said[0].1.replace("\r\n", "|"), is_sourcing));
+        let number = rig.stream.origin_inboxes().next().expect("listens").0;
+        let payload = br#"{"error":{"code":412,"err_code":10185,"description":"api level not supported"}}"#;
+        let answer = Inbound { subject: b"answers", reply: b"", headers: b"", payload };
+        rig.call(|stream, call| stream.from_origin(number, &answer, call));
+    }
+    let level = |text: &str| format!("NATS/1.0|Nats-Required-Api-Level: {text}||");
+    assert_eq!(
+        levels,
+        [(level("5|Nats-Stream-Identity: "), true), (level("4"), true), (String::new(), false)]
+    );
+    // There is no less: it waits.
+    rig.call(|stream, call| stream.tick(call));
+    assert_eq!(rig.said().len(), 0);
 }

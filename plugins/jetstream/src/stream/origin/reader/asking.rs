@@ -1,6 +1,6 @@
 //! Asks an origin for the consumer that reads it (JS-244), and how the origin is named (JS-247).
 
-use super::{Attempt, Reader, SECOND_NS, State};
+use super::{Attempt, Level, Reader, SECOND_NS, State};
 use crate::context::{StreamFacts, unique_id};
 use crate::filter::is_literal;
 use crate::outbox::{Content, Post};
@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 const REQUEST_TIMEOUT_NS: i64 = 10 * SECOND_NS;
 /// Of the API that consumers for mirrors and sources belong to.
 const SOURCING_API_LEVEL: u64 = 4;
+/// Of the API that says which of several streams of one name it is.
+const IDENTITY_API_LEVEL: u64 = 5;
 
 impl Reader {
     /// `copied`: what is here already.
@@ -36,22 +38,31 @@ impl Reader {
             answers: answers_subject(call),
             until_ns: call.now_ns + REQUEST_TIMEOUT_NS,
             is_answered: false,
+            is_heard: false,
             acknowledges: durable.is_some(),
             copied_seq: copied.seq,
             consumer_seq: 0,
         };
+        self.asked_ns = call.now_ns;
         match durable {
-            Some(consumer) => self.reset(&consumer.name, &attempt, call),
+            Some(consumer) => {
+                let headers = if self.is_mirror { Vec::new() } else { self.headers(&copied.identity) };
+                self.reset(&consumer.name, &headers, &attempt, call);
+            }
             None => self.create(&attempt, &copied.identity, facts, call),
         }
         self.state = State::Attempting(attempt);
     }
 
-    /// A consumer that is there goes on after what is here (JS-246).
-    pub(super) fn reset(&self, name: &str, attempt: &Attempt, call: &mut Call<'_>) {
-        let body = json!({"seq": attempt.copied_seq + 1}).to_string();
+    /// A consumer that is there goes on after what is here (JS-246), and one of somebody else's where it was: what it
+    /// acknowledged is here, and what it may go back to is not for this one to say.
+    pub(super) fn reset(&self, name: &str, headers: &[u8], attempt: &Attempt, call: &mut Call<'_>) {
+        let body = match self.is_mine() {
+            true => json!({"seq": attempt.copied_seq + 1}).to_string(),
+            false => String::new(),
+        };
         let subject = format!("CONSUMER.RESET.{}.{name}", self.source.name);
-        self.ask(&subject, b"", &body, &attempt.answers, call);
+        self.ask(&subject, headers, &body, &attempt.answers, call);
     }
 
     /// Nothing is read any more. Where messages wait for their readers the consumer is durable (JS-245), and they
@@ -76,7 +87,8 @@ impl Reader {
 
     fn create(&self, attempt: &Attempt, identity: &str, facts: &StreamFacts, call: &mut Call<'_>) {
         let mut name = self.consumer_name(facts);
-        if self.is_plain {
+        let is_plain = self.level == Level::Plain;
+        if is_plain {
             name = format!("{name}-{}", &unique_id(call.random)[..8]);
         }
         let mut config = ConsumerConfig {
@@ -88,7 +100,7 @@ impl Reader {
             idle_heartbeat: SECOND_NS,
             inactive_threshold: 10 * SECOND_NS,
             direct: true,
-            sourcing: !self.is_plain,
+            sourcing: !is_plain,
             ..ConsumerConfig::default()
         };
         let what = if self.is_mirror { "mirror" } else { "src" };
@@ -99,21 +111,30 @@ impl Reader {
         }
         self.set_start(&mut config, attempt.copied_seq);
         self.set_filter(&mut config);
-        let mut subject = format!("CONSUMER.CREATE.{}.{}", self.source.name, config.name);
-        // The server publishes to no wildcard; the body says it anyway.
-        if !config.filter_subject.is_empty() && is_literal(config.filter_subject.as_bytes()) {
-            subject = format!("{subject}.{}", config.filter_subject);
+        let mut subject = format!("CONSUMER.CREATE.{}", self.source.name);
+        if !config.filter_subject.is_empty() {
+            subject = format!("{subject}.{}", config.name);
+            // The server publishes to no wildcard; the body says it anyway.
+            if is_literal(config.filter_subject.as_bytes()) {
+                subject = format!("{subject}.{}", config.filter_subject);
+            }
         }
-        let mut headers = Block::copy(b"");
-        if !self.is_plain {
-            headers.add_number(REQUIRED_API_LEVEL, SOURCING_API_LEVEL);
-        }
-        if !identity.is_empty() {
-            headers.add(STREAM_IDENTITY, identity);
-        }
-        let headers = headers.finish();
+        let headers = self.headers(identity);
         let body = json!({"stream_name": self.source.name, "config": config}).to_string();
         self.ask(&subject, &headers, &body, &attempt.answers, call);
+    }
+
+    /// What the origin must know, and which one it was before.
+    fn headers(&self, identity: &str) -> Vec<u8> {
+        let mut headers = Block::copy(b"");
+        match self.level {
+            Level::Newest if !self.is_mirror => {
+                headers.add_number(REQUIRED_API_LEVEL, IDENTITY_API_LEVEL).add(STREAM_IDENTITY, identity)
+            }
+            Level::Newest | Level::Anonymous => headers.add_number(REQUIRED_API_LEVEL, SOURCING_API_LEVEL),
+            Level::Plain => return Vec::new(),
+        };
+        headers.finish()
     }
 
     fn set_start(&self, config: &mut ConsumerConfig, copied_seq: u64) {
