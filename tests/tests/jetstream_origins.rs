@@ -245,3 +245,28 @@ fn an_origin_made_again_with_its_consumer_is_read_from_its_beginning() {
         }
     });
 }
+
+/// JS-249
+#[test]
+fn a_full_stream_has_no_error_and_goes_on_as_soon_as_it_is_read() {
+    on_each_server(|_, js| {
+        make(js, &json!({"name": "O", "subjects": ["o"]}));
+        for n in 1..=6 {
+            js.store("o", n.to_string().as_bytes()).unwrap();
+        }
+        let queue = json!({"name": "Q", "sources": [{"name": "O"}], "max_msgs": 3, "discard": "new"});
+        make(js, &queue);
+        for seq in 1..=3 {
+            // Long enough that a wait that grows would be longer than the one that is allowed.
+            let full = Instant::now();
+            while full.elapsed() < Duration::from_millis(1200) {
+                let told = wait_for_messages(js, "Q", 3);
+                assert!(told["sources"][0]["error"].is_null(), "{told}");
+            }
+            js.api("STREAM.MSG.DELETE.Q", &json!({"seq": seq})).unwrap();
+            let read = Instant::now();
+            wait_for_messages(js, "Q", 3);
+            assert!(read.elapsed() < Duration::from_secs(3), "{:?}", read.elapsed());
+        }
+    });
+}

@@ -409,7 +409,9 @@ impl Reader {
 
     /// The stream could not store what came.
     pub fn refused(&mut self, why: ApiError, call: &mut Call<'_>) {
-        self.error = Some(why);
+        // A full stream is nothing unusual: there is room again when its consumers have read (JS-249).
+        let is_full = why.err_code == error::STREAM_STORE_FAILED.err_code;
+        self.error = (!is_full).then_some(why);
         self.retry(call);
     }
 
