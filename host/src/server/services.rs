@@ -4,6 +4,7 @@ use super::Server;
 use super::hooks::{all_facts_of, permissions_of};
 use super::plugin_listeners::PluginListeners;
 use crate::account::Account;
+use crate::conn::crossing;
 use crate::conn::registry::Signal;
 use crate::conn::session::ListenerFacts as SessionListener;
 use crate::plugins::points::{Subscriber, TransportPoint};
@@ -225,8 +226,13 @@ impl HostServices for Services {
         let account = self.account_named(account)?;
         let count = account.sublist.read().count_interest(subject, queue);
         // All responses to another account go through one gate, which listens for ever.
-        let is_over = count > 0 && self.server()?.context.is_awaited(&account, subject) == Some(false);
-        Ok(if is_over { 0 } else { count as u64 })
+        if count > 0
+            && crossing::is_response(subject)
+            && self.server()?.context.is_awaited(&account, subject) == Some(false)
+        {
+            return Ok(0);
+        }
+        Ok(count as u64)
     }
 
     fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {

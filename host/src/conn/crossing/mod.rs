@@ -72,6 +72,11 @@ impl Default for Crossing {
     }
 }
 
+/// Whether it is a reply that an import made.
+pub fn is_response(subject: &[u8]) -> bool {
+    subject.starts_with(response::PREFIX)
+}
+
 impl Context {
     /// Makes the accounts of a configuration, with what they import, at start and on reload.
     pub fn configure_accounts(self: &Arc<Self>, options: &AccountsOptions) {
@@ -160,9 +165,6 @@ impl Context {
     /// Whether the account that a request came from still waits for its response; `None`: the request came from the
     /// account itself.
     pub fn is_awaited(&self, account: &Account, reply: &[u8]) -> Option<bool> {
-        if !reply.starts_with(response::PREFIX) {
-            return None;
-        }
         let responses = self.crossing.responses.lock().get(&account.id).cloned();
         responses?.is_awaited(reply)
     }
