@@ -270,3 +270,32 @@ fn a_full_stream_has_no_error_and_goes_on_as_soon_as_it_is_read() {
         }
     });
 }
+
+fn consumers(js: &mut JetStream) -> Value {
+    js.api("CONSUMER.NAMES.O", &Value::Null).unwrap()["consumers"].clone()
+}
+
+/// JS-243: an origin elsewhere goes on with the consumer that it has, whichever server reads it, and whatever of it.
+#[test]
+fn the_consumers_of_an_origin_keep_their_names_and_what_was_not_read() {
+    on_each_server(|_, js| {
+        waiting(js, "interest", &json!({"name": "M", "mirror": {"name": "O"}}));
+        make(js, &json!({"name": "A", "sources": [{"name": "O"}], "max_msgs": 1, "discard": "new"}));
+        wait_for_consumers(js, 2);
+        for n in 1..=3 {
+            js.store("o.1", n.to_string().as_bytes()).unwrap();
+        }
+        wait_for_messages(js, "M", 3);
+        wait_for_messages(js, "A", 1);
+        let names = json!(["JS_MIRROR_ih8eMwqr", "JS_SRC_LTl3xeTE"]);
+        assert_eq!(consumers(js), names);
+        let filtered =
+            json!({"name": "A", "sources": [{"name": "O", "filter_subject": "o.1"}], "discard": "new"});
+        let updated = js.api("STREAM.UPDATE.A", &filtered).unwrap();
+        assert!(updated["error"].is_null(), "{updated}");
+        // nats-server brings the first one once more.
+        wait_for(js, "A", |info| info["state"]["messages"].as_u64() >= Some(3));
+        wait_for_messages(js, "O", 0);
+        assert_eq!(consumers(js), names);
+    });
+}

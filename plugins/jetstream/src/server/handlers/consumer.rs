@@ -13,7 +13,7 @@ use crate::context::unique_id;
 use crate::server::worker::Worker;
 use crate::stream::headers;
 use crate::wire::requests::ConsumerCreateRequest;
-use crate::wire::{ApiError, ConsumerInfo, error};
+use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
 
 /// Of a name that the server makes up (JC-013).
 const NAME_LEN: usize = 8;
@@ -51,15 +51,7 @@ impl Call<'_> {
                     }
                     worker.call(|stream, call| stream.create_consumer(*config, call))?
                 }
-                Plan::Update(config) => {
-                    let name = config.name.clone();
-                    let existing = worker.stream.consumers().get(&name);
-                    if existing.is_some_and(|consumer| *consumer.config() == *config) {
-                        worker.call(|stream, call| stream.consumer_info(&name, call))?
-                    } else {
-                        worker.call(|stream, call| stream.update_consumer(&name, *config, call))?
-                    }
-                }
+                Plan::Update(config) => updated(worker, *config)?,
             };
             worker.refresh_watches();
             ok(kind, &shown(info, &version))
@@ -184,6 +176,19 @@ impl Call<'_> {
             worker.out.answer(&reply, &headers, &reply::text(kind, body));
         });
     }
+}
+
+/// Who reads for a mirror or a source begins anew: what it did not acknowledge comes once more.
+fn updated(worker: &mut Worker, config: ConsumerConfig) -> Result<ConsumerInfo, ApiError> {
+    let (name, is_sourcing) = (config.name.clone(), config.sourcing);
+    let existing = worker.stream.consumers().get(&name);
+    if existing.is_none_or(|consumer| *consumer.config() != config) {
+        worker.call(|stream, call| stream.update_consumer(&name, config, call))?;
+    }
+    if is_sourcing {
+        worker.call(|stream, call| stream.reset_consumer(&name, 0, call))?;
+    }
+    worker.call(|stream, call| stream.consumer_info(&name, call))
 }
 
 fn identity_header(identity: String) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::store::StoreError;
 use crate::wire::stream::StreamSourceInfo;
 use crate::wire::{ApiError, StreamConfig};
 use position::{Copied, Positions};
-use reader::{Arrival, Reader};
+use reader::{Arrival, Kind, Reader};
 
 /// What a stream reads from others.
 #[derive(Default)]
@@ -43,10 +43,15 @@ impl Origins {
         let wanted = mirror.chain(config.sources.iter().map(|source| (source, false)));
         let mut before = std::mem::take(&mut self.readers);
         for (source, is_mirror) in wanted {
-            let kept = before.iter().position(|reader| reader.reads(source, is_mirror));
+            let kind = match config.sources.iter().filter(|other| other.name == source.name).count() {
+                _ if is_mirror => Kind::Mirror,
+                0 | 1 => Kind::Source,
+                _ => Kind::OneOfMany,
+            };
+            let kept = before.iter().position(|reader| reader.reads(source, kind));
             self.readers.push(match kept {
                 Some(place) => before.swap_remove(place),
-                None => Reader::new(source, is_mirror)?,
+                None => Reader::new(source, kind)?,
             });
         }
         self.inboxes_changed |= !before.is_empty();

@@ -36,7 +36,7 @@ const CAUGHT_UP_LAG: u64 = 10;
 /// An origin and the consumer on it.
 pub struct Reader {
     source: StreamSource,
-    is_mirror: bool,
+    kind: Kind,
     /// Origin, filters and destinations: by this a source is known in headers of stored messages (JS-247).
     index_name: String,
     transforms: Vec<(Box<[u8]>, Option<Transform>)>,
@@ -61,6 +61,15 @@ enum Level {
     Anonymous,
     /// It knows no consumers of kind `sourcing`.
     Plain,
+}
+
+/// By this its consumer has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Mirror,
+    Source,
+    /// Of several sources with the same origin.
+    OneOfMany,
 }
 
 enum State {
@@ -117,7 +126,7 @@ struct Answer {
 }
 
 impl Reader {
-    pub fn new(source: &StreamSource, is_mirror: bool) -> Result<Self, ApiError> {
+    pub fn new(source: &StreamSource, kind: Kind) -> Result<Self, ApiError> {
         let mut transforms = Vec::new();
         for transform in &source.subject_transforms {
             let compiled = transform::compile(&transform.src, &transform.dest)
@@ -126,7 +135,7 @@ impl Reader {
         }
         Ok(Self {
             source: source.clone(),
-            is_mirror,
+            kind,
             index_name: index_name(source),
             transforms,
             state: State::Waiting { until_ns: 0 },
@@ -139,13 +148,17 @@ impl Reader {
         })
     }
 
-    pub fn reads(&self, source: &StreamSource, is_mirror: bool) -> bool {
-        self.source == *source && self.is_mirror == is_mirror
+    pub fn reads(&self, source: &StreamSource, kind: Kind) -> bool {
+        self.source == *source && self.kind == kind
     }
 
     /// Whether both read by the same consumer, which the stream has made.
     pub fn shares_consumer(&self, other: &Self) -> bool {
-        self.is_mine() && self.is_mirror == other.is_mirror && self.index_name == other.index_name
+        let origin = |reader: &Self| reader.index_name.split(' ').next().map(str::to_owned);
+        self.is_mine()
+            && self.kind == other.kind
+            && origin(self) == origin(other)
+            && (self.kind != Kind::OneOfMany || self.index_name == other.index_name)
     }
 
     /// The consumer is made here, and not by whoever runs the origin.
@@ -154,7 +167,7 @@ impl Reader {
     }
 
     pub fn is_mirror(&self) -> bool {
-        self.is_mirror
+        self.kind == Kind::Mirror
     }
 
     pub fn name(&self) -> &str {
@@ -272,8 +285,11 @@ impl Reader {
                 // Sent again, or to an earlier attempt on the same subject.
                 return Arrival::Nothing;
             }
-            // One that was set back counts from 1.
-            if ack.consumer_seq != expected && (!is_first || !is_mine) {
+            if is_first && is_mine && ack.consumer_seq != expected {
+                // From before the consumer was set back: it counts from 1, or else a heartbeat tells.
+                return Arrival::Nothing;
+            }
+            if ack.consumer_seq != expected {
                 self.retry(call);
                 return Arrival::Nothing;
             }
@@ -308,7 +324,7 @@ impl Reader {
         attempt.until_ns = call.now_ns + STALL_NS;
         attempt.acknowledges = info.config.ack_policy == AckPolicy::FlowControl;
         if !is_mine && !attempt.acknowledges {
-            let why = match self.is_mirror {
+            let why = match self.is_mirror() {
                 true => error::MIRROR_CONSUMER_REQUIRES_ACK_FC,
                 false => error::SOURCE_CONSUMER_REQUIRES_ACK_FC,
             };
@@ -335,7 +351,7 @@ impl Reader {
         }
         let is_too_new = [error::REQUIRED_API_LEVEL.err_code, error::INVALID_JSON.err_code];
         if is_too_new.contains(&why.err_code) && self.level != Level::Plain {
-            let is_anonymous = self.is_mirror || self.level == Level::Anonymous;
+            let is_anonymous = self.is_mirror() || self.level == Level::Anonymous;
             self.level = if is_anonymous { Level::Plain } else { Level::Anonymous };
             self.state = State::Waiting { until_ns: call.now_ns };
         } else {
@@ -353,7 +369,7 @@ impl Reader {
             .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
         if message.reply.is_empty()
             && let Some(last) = last
-            && attempt.consumer_seq > 0
+            && (attempt.consumer_seq > 0 || attempt.is_answered)
             && last > 0
             && last != attempt.consumer_seq
         {

@@ -1,6 +1,6 @@
 //! Asks an origin for the consumer that reads it (JS-244), and how the origin is named (JS-247).
 
-use super::{Attempt, Level, Reader, SECOND_NS, State};
+use super::{Attempt, Kind, Level, Reader, SECOND_NS, State};
 use crate::context::{StreamFacts, unique_id};
 use crate::filter::is_literal;
 use crate::outbox::{Content, Post};
@@ -22,7 +22,7 @@ const IDENTITY_API_LEVEL: u64 = 5;
 impl Reader {
     /// `copied`: what is here already.
     pub fn start(&mut self, number: u32, copied: &Copied, facts: &StreamFacts, call: &mut Call<'_>) {
-        let kind = if self.is_mirror { "M" } else { "S" };
+        let kind = if self.is_mirror() { "M" } else { "S" };
         let prefix = match &self.source.external {
             Some(external) if !external.deliver.is_empty() => external.deliver.as_str(),
             _ => "$JS",
@@ -46,7 +46,7 @@ impl Reader {
         self.asked_ns = call.now_ns;
         match durable {
             Some(consumer) => {
-                let headers = if self.is_mirror { Vec::new() } else { self.headers(&copied.identity) };
+                let headers = if self.is_mirror() { Vec::new() } else { self.headers(&copied.identity) };
                 self.reset(&consumer.name, &headers, &attempt, call);
             }
             None => self.create(&attempt, &copied.identity, facts, call),
@@ -78,11 +78,19 @@ impl Reader {
         self.ask(&subject, b"", "", &answers, call);
     }
 
-    /// The same over restarts, so that a durable one is found again.
+    /// The same over restarts and changes of filters, so that a durable one is found again: the name that nats-server
+    /// would give it.
     fn consumer_name(&self, facts: &StreamFacts) -> String {
-        let place = format!("{} {} {}", facts.account, facts.name, self.index_name);
-        let kind = if self.is_mirror { "MIRROR" } else { "SRC" };
-        format!("JS_{kind}_{}", hash(&place))
+        let mut place = format!("{} {}", facts.name, facts.account);
+        if !facts.domain.is_empty() {
+            place = format!("{place} {}", facts.domain);
+        }
+        let place = hash(&place);
+        match self.kind {
+            Kind::Mirror => format!("JS_MIRROR_{place}"),
+            Kind::Source => format!("JS_SRC_{}", hash(&place)),
+            Kind::OneOfMany => format!("JS_SRC_{}", hash(&format!("{place} {}", self.index_name))),
+        }
     }
 
     fn create(&self, attempt: &Attempt, identity: &str, facts: &StreamFacts, call: &mut Call<'_>) {
@@ -103,7 +111,7 @@ impl Reader {
             sourcing: !is_plain,
             ..ConsumerConfig::default()
         };
-        let what = if self.is_mirror { "mirror" } else { "src" };
+        let what = if self.is_mirror() { "mirror" } else { "src" };
         for (key, value) in [("stream", &facts.name), ("acc", &facts.account), ("domain", &facts.domain)] {
             if !value.is_empty() {
                 config.metadata.insert(format!("_nats.{what}.{key}"), value.clone());
@@ -128,7 +136,7 @@ impl Reader {
     fn headers(&self, identity: &str) -> Vec<u8> {
         let mut headers = Block::copy(b"");
         match self.level {
-            Level::Newest if !self.is_mirror => {
+            Level::Newest if !self.is_mirror() => {
                 headers.add_number(REQUIRED_API_LEVEL, IDENTITY_API_LEVEL).add(STREAM_IDENTITY, identity)
             }
             Level::Newest | Level::Anonymous => headers.add_number(REQUIRED_API_LEVEL, SOURCING_API_LEVEL),
