@@ -226,13 +226,9 @@ impl HostServices for Services {
         let account = self.account_named(account)?;
         let count = account.sublist.read().count_interest(subject, queue);
         // All responses to another account go through one gate, which listens for ever.
-        if count > 0
-            && crossing::is_response(subject)
-            && self.server()?.context.is_awaited(&account, subject) == Some(false)
-        {
-            return Ok(0);
-        }
-        Ok(count as u64)
+        let may_be_over = count > 0 && crossing::is_response(subject);
+        let is_over = may_be_over && self.server()?.context.is_awaited(&account, subject) == Some(false);
+        Ok(if is_over { 0 } else { count as u64 })
     }
 
     fn count_exact_interest(&self, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {

@@ -4,6 +4,7 @@
 //! counts, and it catches up with the counts when something is next asked of it.
 
 mod index;
+mod looking;
 mod purging;
 mod retention;
 
@@ -11,7 +12,7 @@ use crate::consumer::{Consumer, Delivery, Tick};
 use crate::context::Context;
 use crate::filter::Filter;
 use crate::store::{Loaded, StoredConsumer, StreamStore};
-use crate::wire::{ApiError, ConsumerConfig, ConsumerInfo, error};
+use crate::wire::{ApiError, ConsumerConfig, error};
 use hashbrown::HashMap;
 use index::Index;
 use serde_json::{Map, Value};
@@ -198,44 +199,6 @@ impl Consumers {
             Some(config) => drop(self.push.insert(id, config.deliver_subject.as_bytes().into())),
             None => drop(self.push.remove(&id)),
         }
-    }
-}
-
-/// Looking.
-impl Consumers {
-    /// How many there are, as clients see it.
-    pub fn visible(&self) -> usize {
-        self.slots.len() - self.hidden
-    }
-
-    /// How many count against limits (JC-009).
-    pub fn limited(&self) -> usize {
-        self.slots.len() - self.internal
-    }
-
-    pub fn deliver_subjects(&self) -> impl Iterator<Item = &[u8]> {
-        self.push.values().map(|subject| &**subject)
-    }
-
-    pub fn get(&self, name: &str) -> Option<&Consumer> {
-        self.by_name.get(name).and_then(|id| self.slots.get(id)).map(|slot| &slot.consumer)
-    }
-
-    /// In the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Consumer> {
-        self.by_name.values().filter_map(|id| self.slots.get(id)).map(|slot| &slot.consumer)
-    }
-
-    pub fn info(&mut self, name: &str, ctx: &mut Context<'_>) -> Result<ConsumerInfo, ApiError> {
-        let id = self.id(name)?;
-        self.catch_up(id, ctx);
-        let slot = self.slots.get_mut(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
-        slot.consumer.end_the_gone(ctx);
-        Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx.now_ns) })
-    }
-
-    fn id(&self, name: &str) -> Result<u32, ApiError> {
-        self.by_name.get(name).copied().ok_or(error::CONSUMER_NOT_FOUND)
     }
 }
 
