@@ -2,7 +2,6 @@
 
 use super::{Attempt, Kind, Level, Reader, SECOND_NS, State};
 use crate::context::{StreamFacts, unique_id};
-use crate::filter::is_literal;
 use crate::outbox::{Content, Post};
 use crate::stream::Call;
 use crate::stream::headers::{Block, REQUIRED_API_LEVEL, STREAM_IDENTITY};
@@ -121,11 +120,7 @@ impl Reader {
         self.set_filter(&mut config);
         let mut subject = format!("CONSUMER.CREATE.{}", self.source.name);
         if !config.filter_subject.is_empty() {
-            subject = format!("{subject}.{}", config.name);
-            // The server publishes to no wildcard; the body says it anyway.
-            if is_literal(config.filter_subject.as_bytes()) {
-                subject = format!("{subject}.{}", config.filter_subject);
-            }
+            subject = format!("{subject}.{}.{}", config.name, config.filter_subject);
         }
         let headers = self.headers(identity);
         let body = json!({"stream_name": self.source.name, "config": config}).to_string();
