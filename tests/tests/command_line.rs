@@ -4,8 +4,9 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use natsd_tests::server::{Folder, natsd};
+use natsd_tests::server::{Folder, natsd, reference};
 use natsd_tests::{Client, Launch, PATIENCE};
+use rustix::process::Signal;
 
 #[test]
 fn output_that_nobody_reads_is_no_reason_to_fail() {
@@ -42,5 +43,17 @@ fn the_ports_file_has_the_name_that_the_server_was_started_by() {
     while !file.exists() {
         assert!(Instant::now() < deadline, "no {}", file.display());
         std::thread::yield_now();
+    }
+}
+
+/// CFG-320: also where nobody debugs.
+#[test]
+fn the_log_says_which_signal_came() {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let mut server = Launch::new(&program).start();
+        server.signal(Signal::TERM);
+        server.wait_for_exit(PATIENCE).unwrap();
+        let log = server.log().text();
+        assert!(log.contains("[INF] Trapped \"terminated\" signal"), "{}: {log}", program.display());
     }
 }

@@ -90,7 +90,7 @@ impl Server {
                 self.shut_down().await;
                 return 0;
             };
-            crate::log::debug!("Trapped {:?} signal", signal.name());
+            crate::log::notice!("Trapped {:?} signal", signal.name());
             match signal {
                 // It is logged why, if it fails.
                 Signal::Hangup => drop(self.reload().await),
