@@ -127,6 +127,32 @@ fn users_are_let_in_by_their_token() {
     });
 }
 
+/// JWT-032
+#[test]
+fn a_strict_operator_lets_in_users_of_signing_keys_alone() {
+    let realm = Realm::default();
+    let (operator_key, account) = (Key::operator("O signing"), Key::account("A"));
+    let (signing, user) = (Key::account("A signing"), Key::user("u"));
+    let keys = json!({"nats": {"signing_keys": [operator_key.public()], "strict_signing_key_usage": true}});
+    // The operator's own key signs no accounts then.
+    let signer = Realm { operator: operator_key, ..Realm::default() };
+    let system = signer.account_token(&realm.system, json!({}));
+    let token = signer.account_token(&account, json!({"nats": {"signing_keys": [signing.public()]}}));
+    let config = format!(
+        "operator: {}\nresolver: MEMORY\nresolver_preload {{\n{}: {system}\n{}: {token}\n}}\n",
+        realm.operator_token(keys),
+        realm.system.public(),
+        account.public()
+    );
+    let named = json!({"nats": {"issuer_account": account.public()}});
+    on_both(&config, |server| {
+        let told = |token: &str| attempt(server, token, Some(&user), "");
+        assert_eq!(told(&user_token(&signing, &user, named.clone())), "PONG");
+        assert_eq!(told(&user_token(&account, &user, json!({}))), REFUSED);
+        assert_eq!(told(&user_token(&account, &user, named.clone())), REFUSED);
+    });
+}
+
 #[test]
 fn permissions_and_limits_of_claims_hold() {
     let (realm, account, user) = (Realm::default(), Key::account("A"), Key::user("u"));

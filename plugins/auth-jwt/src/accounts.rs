@@ -180,8 +180,10 @@ impl Realm {
 
     /// Claims that may be used: signed by a trusted operator, valid and in force.
     fn verified(&self, key: &str, token: &str) -> Result<Account> {
-        let claims = token::decode_account(token).map_err(Error::other)?;
-        let trusted = self.config().trusted.contains(&claims.common.iss);
+        let mut claims = token::decode_account(token).map_err(Error::other)?;
+        let config = self.config();
+        let trusted = config.trusted.contains(&claims.common.iss);
+        claims.is_strict = config.is_strict_about(&claims.common.iss);
         let untimely = claims.common.untimely(self.unix_s());
         let problems = claims.problems();
         if claims.common.sub != key || !trusted || untimely.is_some() || !problems.is_empty() {

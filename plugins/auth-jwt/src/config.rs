@@ -81,6 +81,14 @@ impl Config {
         Some(&operator.common.sub)
     }
 
+    /// Whether users of an account that this key issued need one of the account's signing keys (JWT-032).
+    pub fn is_strict_about(&self, issuer: &str) -> bool {
+        self.operators
+            .iter()
+            .map(|operator| &operator.nats)
+            .any(|nats| nats.strict_signing_key_usage && nats.signing_keys.iter().any(|key| key == issuer))
+    }
+
     /// CFG-192, CFG-193
     fn check(&mut self, section: &Section) -> Result<()> {
         let core = |name: &str| section.core.get(name).filter(|value| !value.is_null());

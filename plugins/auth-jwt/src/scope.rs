@@ -147,7 +147,8 @@ mod tests {
 
     fn account() -> Account {
         let common = Common { name: "acme".to_owned(), ..Common::default() };
-        Account { common, nats: AccountData { tags: vec!["zone:eu".to_owned()], ..AccountData::default() } }
+        let nats = AccountData { tags: vec!["zone:eu".to_owned()], ..AccountData::default() };
+        Account { common, nats, ..Account::default() }
     }
 
     fn allow(entry: &str, tags: &[&str]) -> Result<(Vec<String>, Vec<String>), ScopeError> {

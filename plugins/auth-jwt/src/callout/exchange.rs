@@ -1,6 +1,7 @@
 //! Asks a service about one client, and judges what it answers (CALL-003 to CALL-010).
 
 use super::{Callout, Rules, SUBJECT, request, seal};
+use crate::accounts::Known;
 use crate::admit::{self, Granted, Refusal};
 use crate::claims::{Account, Common, User};
 use crate::keys::{self, KeyPair, Role};
@@ -169,7 +170,9 @@ impl Question<'_> {
                         "Auth callout response issuer account {issuer_account:?} is not the callout account"
                     )));
                 }
-                realm.known(account).is_some_and(|known| known.claims.signer(signer).is_some())
+                // Its own key may answer, even where it may not sign users.
+                let of_account = |known: &Known| known.claims.signer(signer).is_some();
+                signer == account || realm.known(account).is_some_and(|known| of_account(&known))
             }
         };
         if is_known { Ok(()) } else { Err(Failure::new("Auth callout signing key is unknown")) }

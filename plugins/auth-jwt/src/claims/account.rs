@@ -14,6 +14,9 @@ pub struct Account {
     #[serde(flatten)]
     pub common: Common,
     pub nats: AccountData,
+    /// Its own key signs no users: the operator that issued it is strict (JWT-032).
+    #[serde(skip)]
+    pub is_strict: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -195,9 +198,9 @@ impl Account {
         problems
     }
 
-    /// How a signing key (or the account's own) may sign; `None` if it is none of them.
+    /// How a signing key (or the account's own, unless that is not to be used) may sign; `None` if it is none of them.
     pub fn signer(&self, key: &str) -> Option<SigningKey> {
-        if key == self.common.sub {
+        if key == self.common.sub && !self.is_strict {
             return Some(SigningKey::default());
         }
         self.nats.signing_keys.get(key).cloned()
