@@ -30,6 +30,8 @@ pub struct AuthRequest {
     pub peer_certificates: Vec<String>,
     pub server_id: String,
     pub server_name: String,
+    /// A trusted proxy vouches for it. Since 1.5.
+    pub through_proxy: bool,
     /// What the host's own authentication says, for an authenticator at [`AuthStage::Last`]. Since 1.4.
     pub decided: Option<Decided>,
 }
@@ -42,6 +44,8 @@ pub struct Decided {
     /// Of one who is allowed.
     pub account: String,
     pub user: String,
+    /// Of one who is not allowed: because no trusted proxy vouches for it, as for its user one has to. Since 1.5.
+    pub lacks_proxy: bool,
 }
 
 /// When an authenticator is asked, and what it needs. Since 1.4.

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use natsd_tests::jwt::{Key, Realm, login, merged, unix_s, user_token};
+use natsd_tests::jwt::{Key, Realm, login, merged, nonce, unix_s, user_token};
 use natsd_tests::monitored::programs;
 use natsd_tests::sealed::CurveKey;
 use natsd_tests::{Client, Launch, Server};
@@ -301,6 +301,49 @@ fn in_operator_mode_an_account_has_the_service() {
             let body = service.response(&asked, json!({"jwt": jwt}), json!({}));
             service.answer(&asked, body.as_bytes());
             assert_eq!(outcome(&mut client), told);
+        }
+    }
+}
+
+#[test]
+fn who_needs_a_proxy_is_not_let_in_without_one() {
+    let (issuer, proxy) = (Key::account("issuer"), Key::user("proxy"));
+    let config = format!(
+        "proxies {{ trusted: [ {{ key: {} }} ] }}\n\
+         accounts {{ AUTH {{ users: [ {{user: auth, password: pwd}} ] }}, APP {{}}, SYS {{}} }}\nsystem_account: SYS\n\
+         authorization {{ timeout: 1, users: [ {{user: behind, password: pwd, proxy_required: true}} ]\n\
+         auth_callout {{ issuer: {}, account: AUTH, auth_users: [ auth ] }} }}\n",
+        proxy.public(),
+        issuer.public()
+    );
+    let required = json!({"aud": "APP", "nats": {"proxy_required": true}});
+    let plain = json!({"aud": "APP"});
+    for program in programs() {
+        let server = Launch::new(program).config(&config).start();
+        let mut client = Client::join(server.address(), r#""user":"auth","pass":"pwd""#).unwrap();
+        client.send(b"SUB $SYS.ACCOUNT.CLIENT.AUTH.ERR 9\r\n").unwrap();
+        let mut service = Service::of(client, &issuer, None);
+        let cases = [("joe", &required, REFUSED), ("behind", &plain, REFUSED), ("joe", &plain, "PONG")];
+        for (user, rights, told) in cases {
+            for through_proxy in [false, true] {
+                let mut client = server.connect();
+                let nonce = nonce(&client.expect_op("INFO "));
+                let signed = if through_proxy { proxy.sign(nonce.as_bytes()) } else { String::new() };
+                let connect = format!(
+                    "CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"pwd\",\"proxy_sig\":\"{signed}\"}}\r\nPING\r\n"
+                );
+                client.send(connect.as_bytes()).unwrap();
+                let asked = service.asked();
+                let jwt = service.user(&asked, rights.clone());
+                let body = service.response(&asked, json!({"jwt": jwt}), json!({}));
+                service.answer(&asked, body.as_bytes());
+                let told = if through_proxy { "PONG" } else { told };
+                assert_eq!(outcome(&mut client), told, "{user} on {}", server.program().display());
+                if told == REFUSED {
+                    let event = String::from_utf8(service.client.expect_op("MSG ")).unwrap();
+                    assert!(event.contains(r#""reason":"Proxy connection required""#), "{event}");
+                }
+            }
         }
     }
 }

@@ -122,8 +122,13 @@ impl Authenticator {
         }
     }
 
+    /// The trusted proxy that vouches for a client, if one does; for plugins, which decide in this place.
+    pub fn trusted_proxy(&self, nonce: &str, signature: &str) -> Option<Arc<str>> {
+        self.proxy_key(nonce, signature).ok().flatten()
+    }
+
     fn admit(&self, facts: &ConnectFacts<'_>) -> Result<Decision, Refusal> {
-        let proxy_key = self.proxy_key(facts)?;
+        let proxy_key = self.proxy_key(facts.nonce, facts.credentials.proxy_signature)?;
         let listener = facts.listener.filter(|listener| listener.overrides());
         if !self.required && listener.is_none() {
             return Ok(Decision::Allow(self.open_identity(facts, proxy_key)));
@@ -226,15 +231,14 @@ impl Authenticator {
     }
 
     /// The trusted proxy that signed the nonce (AUTH-030).
-    fn proxy_key(&self, facts: &ConnectFacts<'_>) -> Result<Option<Arc<str>>, Refusal> {
-        let signature = facts.credentials.proxy_signature;
+    fn proxy_key(&self, nonce: &str, signature: &str) -> Result<Option<Arc<str>>, Refusal> {
         if signature.is_empty() || self.trusted_proxies.is_empty() {
             return Ok(None);
         }
         let signature = decode_signature(signature).ok_or(PROXY_SIGNATURE)?;
         self.trusted_proxies
             .iter()
-            .find(|(key, _)| key.verifies(facts.nonce.as_bytes(), &signature))
+            .find(|(key, _)| key.verifies(nonce.as_bytes(), &signature))
             .map(|(_, name)| Some(Arc::clone(name)))
             .ok_or(PROXY_NOT_TRUSTED)
     }

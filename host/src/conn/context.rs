@@ -6,6 +6,7 @@ use crate::account::Accounts;
 use crate::auth::{Authenticator, CertificateFacts, ConnectionType, Identity};
 use crate::config::options::Options;
 use crate::proto::connect::Connect;
+use crate::proto::error::ClosedReason;
 use crate::proto::info::InfoTemplate;
 use crate::runtime::Mutex;
 use crate::tls::peers::CheckPeer;
@@ -55,6 +56,8 @@ pub struct LoginFacts {
     pub client_type: String,
     pub remote: String,
     pub peer_certificates: Vec<Vec<u8>>,
+    /// The trusted proxy that it came through (AUTH-030).
+    pub proxy_key: Option<Arc<str>>,
 }
 
 impl LoginFacts {
@@ -77,8 +80,8 @@ pub enum PluginVerdict {
     },
 }
 
-/// How the server itself decided: let in, or not.
-pub type OwnDecision<'a> = Option<&'a Identity>;
+/// How the server itself decided: let in, or not and why.
+pub type OwnDecision<'a> = Result<&'a Identity, ClosedReason>;
 
 /// What plugins add to connections; set once when they are loaded.
 pub trait Hooks: Send + Sync {
@@ -98,10 +101,10 @@ pub trait Hooks: Send + Sync {
     /// `before`: the account that it was in until now, if this is not its first CONNECT.
     fn connected(&self, connection: &super::Connection, before: Option<&str>);
 
-    fn disconnected(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+    fn disconnected(&self, connection: &super::Connection, reason: ClosedReason);
 
     /// Who the client is did not count, at CONNECT or after a reload; it is about to be disconnected.
-    fn refused(&self, connection: &super::Connection, reason: crate::proto::error::ClosedReason);
+    fn refused(&self, connection: &super::Connection, reason: ClosedReason);
 }
 
 impl Context {

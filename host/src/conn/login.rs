@@ -109,13 +109,16 @@ impl Session {
         }
         let own = self.decide(&facts).await;
         match hooks.filter(|h| h.has_authenticators(AuthStage::Last)) {
-            Some(hooks) => match hooks.authenticate(&facts, Some(own.as_ref().ok())).await {
+            Some(hooks) => match hooks.authenticate(&facts, Some(own.as_ref().map_err(|f| f.reason))).await {
                 PluginVerdict::Abstain => own,
                 PluginVerdict::Allow(identity, expires_unix_ns) => {
                     self.expires_unix_ns = expires_unix_ns;
                     Ok(identity)
                 }
-                PluginVerdict::Deny(log) => Err(denied(ClosedReason::AuthenticationFailure, Some(log))),
+                PluginVerdict::Deny(log) => {
+                    let reason = own.err().map_or(ClosedReason::AuthenticationFailure, |f| f.reason);
+                    Err(denied(reason, Some(log)))
+                }
                 PluginVerdict::Keep { deny_publish } => {
                     own.map(|identity| identity.denying_publish(deny_publish.into()))
                 }
@@ -173,9 +176,12 @@ impl Session {
                 }
             }
         }
+        let nonce = self.nonce.as_deref().unwrap_or_default();
+        let proxy_key = self.context.authenticator().trusted_proxy(nonce, &connect.proxy_sig);
         let facts = self.connection.facts.lock();
         LoginFacts {
             connect,
+            proxy_key,
             cid: self.connection.receiver.cid,
             nonce: self.nonce.clone(),
             connection_type: facts.connection_type,

@@ -93,11 +93,15 @@ impl PluginHooks {
 }
 
 fn decided_of(decision: OwnDecision<'_>) -> Decided {
-    decision.map_or_else(Decided::default, |identity| Decided {
-        allowed: true,
-        account: identity.account.to_string(),
-        user: identity.label.name().unwrap_or_default().to_owned(),
-    })
+    match decision {
+        Ok(identity) => Decided {
+            allowed: true,
+            account: identity.account.to_string(),
+            user: identity.label.name().unwrap_or_default().to_owned(),
+            lacks_proxy: false,
+        },
+        Err(reason) => Decided { lacks_proxy: reason == ClosedReason::ProxyRequired, ..Decided::default() },
+    }
 }
 
 impl PluginHooks {
@@ -135,6 +139,7 @@ impl PluginHooks {
             peer_certificates: facts.peer_certificates.iter().map(|c| base64.encode(c)).collect(),
             server_id: self.server_id.clone(),
             server_name: self.server_name.clone(),
+            through_proxy: facts.proxy_key.is_some(),
             decided: None,
         }
     }
@@ -167,6 +172,7 @@ impl PluginHooks {
         });
         let mut made = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
         made.token = token;
+        made.proxy_key.clone_from(&facts.proxy_key);
         Ok(PluginVerdict::Allow(made, expires))
     }
 }

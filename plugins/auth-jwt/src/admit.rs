@@ -48,7 +48,7 @@ pub enum Refusal {
     Source(String),
     #[error("Outside connect times")]
     Time,
-    #[error("User requires a trusted proxy, which JWTs cannot be checked against")]
+    #[error("Proxy connection required")]
     Proxy,
 }
 
@@ -175,7 +175,7 @@ impl<'a> Granted<'a> {
 
     /// What is left to check, and who the client is then.
     pub fn identity(&self, request: &AuthRequest, now_unix_s: i64) -> Result<Identity, Refusal> {
-        if self.limits.proxy_required {
+        if self.limits.proxy_required && !request.through_proxy {
             return Err(Refusal::Proxy);
         }
         let common = &self.user.common;

@@ -43,6 +43,7 @@ impl Callout {
         let question = Question { callout: self, request, server, user, unix_s };
         let answer = question.send().await?;
         let user = question.user_in(&answer)?;
+        question.check_proxy(&user)?;
         question.identity(&user).await
     }
 }
@@ -158,6 +159,17 @@ impl Question<'_> {
             )));
         }
         Ok(user)
+    }
+
+    /// The user that the client asked to be may need a trusted proxy, or the one that it is to become; templates of
+    /// signing keys do not count, as with nats-server.
+    fn check_proxy(&self, user: &User) -> Result<(), Failure> {
+        let lacks_proxy = self.request.decided.as_ref().is_some_and(|decided| decided.lacks_proxy);
+        let is_required = lacks_proxy || user.nats.limits.proxy_required;
+        match is_required && !self.request.through_proxy {
+            true => Err(Failure::new("Proxy connection required")),
+            false => Ok(()),
+        }
     }
 
     fn check_signer(&self, signer: &str, issuer_account: &str) -> Result<(), Failure> {
