@@ -132,6 +132,8 @@ pub struct Identity {
     pub max_payload_bytes: Option<u32>,
     /// The token that proved who it is; shown where nats-server shows it. Since 1.5.
     pub jwt: String,
+    /// Whoever has the token can log in with it, so that nobody is shown it. Since 1.5.
+    pub bearer: bool,
     /// The key that signed it. Since 1.5.
     pub issuer_key: String,
     /// What the user is called beside its key. Since 1.5.

@@ -133,3 +133,43 @@ fn accounts_of_jwts_show_their_claims() {
         assert_eq!(detail["mappings"]["old"][0]["weight"], 100);
     }
 }
+
+#[test]
+fn who_reads_connz_cannot_log_in_with_what_is_there() {
+    let names = Names::new();
+    for on in servers(&names.config()) {
+        let clients =
+            [("joe", json!({ "name": "nm" })), ("sue", json!({ "nats": { "bearer_token": true } }))]
+                .map(|(name, more)| join(&on.server, &names.shop, &Key::user(name), more));
+        let row = |path: &str, name: &str| {
+            let rows = on.wait(path, |page| page["num_connections"] == 2)["connections"].clone();
+            let key = Key::user(name).public();
+            // Without `auth` no names are shown; the first that came is joe.
+            let is_row = |(at, row): &(usize, &Value)| match row["authorized_user"].as_str() {
+                Some(user) => user == key,
+                None => *at == usize::from(name != "joe"),
+            };
+            rows.as_array().unwrap().iter().enumerate().find(is_row).unwrap().1.clone()
+        };
+        let check = |path: &str, tags: [&str; 2]| {
+            let (joe, sue) = (row(path, "joe"), row(path, "sue"));
+            assert_eq!(joe["jwt"].as_str().unwrap().split('.').count(), 3);
+            assert_eq!(sue["jwt"], Value::Null, "{sue}");
+            for (row, tag) in [(joe, tags[0]), (sue, tags[1])] {
+                assert_eq!(
+                    (&row["issuer_key"], &row["name_tag"]),
+                    (&json!(names.shop.public()), &json!(tag))
+                );
+            }
+        };
+        check("/connz?auth=1", ["shop", "shop"]);
+        let open = row("/connz", "joe");
+        assert_eq!(
+            (&open["jwt"], &open["issuer_key"], &open["name_tag"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        drop(clients);
+        check("/connz?state=closed&auth=1", ["shop", "shop"]);
+        check("/connz?state=closed", ["nm", "u"]);
+    }
+}

@@ -131,6 +131,13 @@ impl Account {
         self.notes.read().clone()
     }
 
+    /// What the plugin that defined it calls it, else its name.
+    pub fn name_tag(&self) -> Arc<str> {
+        let notes = self.notes();
+        let tag = notes.get("name_tag").and_then(Value::as_str).filter(|tag| !tag.is_empty());
+        tag.map_or_else(|| self.name.clone(), Arc::from)
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }

@@ -164,6 +164,8 @@ pub struct Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenFacts {
     pub jwt: String,
+    /// The token alone lets in whoever has it.
+    pub is_bearer: bool,
     pub issuer_key: String,
     pub name_tag: String,
 }

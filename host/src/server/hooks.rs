@@ -167,8 +167,8 @@ impl PluginHooks {
         };
         let label = UserLabel::of_kind(&identity.user_kind, &identity.user);
         let token = (!identity.jwt.is_empty() || !identity.name_tag.is_empty()).then(|| {
-            let natsd_plugin_api::Identity { jwt, issuer_key, name_tag, .. } = identity;
-            Arc::new(TokenFacts { jwt, issuer_key, name_tag })
+            let natsd_plugin_api::Identity { jwt, bearer: is_bearer, issuer_key, name_tag, .. } = identity;
+            Arc::new(TokenFacts { jwt, is_bearer, issuer_key, name_tag })
         });
         let mut made = Identity::by_plugin(account.into(), label, permissions, kind, identity.tags, limits);
         made.token = token;

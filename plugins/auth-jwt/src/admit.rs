@@ -100,6 +100,8 @@ impl Realm {
         }
         let mut identity = granted.identity(request, now_s)?;
         token.clone_into(&mut identity.jwt);
+        // What the scope of a signing key says does not count, as with nats-server.
+        identity.bearer = user.nats.limits.bearer_token;
         identity.issuer_key.clone_from(&user.common.iss);
         identity.name_tag.clone_from(&user.common.name);
         let member = granted.member();

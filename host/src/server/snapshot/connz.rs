@@ -51,11 +51,12 @@ struct Shown<'a> {
     rows: &'a [Row],
     params: &'a Params,
     now_unix_ns: u64,
+    context: &'a Context,
 }
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.rows.iter().map(|row| info(row, self.params, self.now_unix_ns)))
+        serializer.collect_seq(self.rows.iter().map(|row| info(row, self)))
     }
 }
 
@@ -186,7 +187,7 @@ pub fn connz(server_id: &str, context: &Context, params: &Value) -> Result<Strin
     let rows = &rows[page.offset.min(rows.len())..];
     let rows = &rows[..page.limit.min(rows.len())];
     page.num_connections = rows.len();
-    page.connections = Some(Shown { rows, params: &params, now_unix_ns });
+    page.connections = Some(Shown { rows, params: &params, now_unix_ns, context });
     let mut text = Vec::with_capacity((rows.len() + 1) * ROW_BYTES);
     serde_json::to_writer(&mut text, &page).map_err(|error| error.to_string())?;
     String::from_utf8(text).map_err(|error| error.to_string())
@@ -239,8 +240,9 @@ fn narrow(
     }
 }
 
-fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
-    let end_unix_ns = row.stop_unix_ns().unwrap_or(now_unix_ns);
+fn info(row: &Row, shown: &Shown<'_>) -> ConnInfo {
+    let params = shown.params;
+    let end_unix_ns = row.stop_unix_ns().unwrap_or(shown.now_unix_ns);
     let views = match params.subscriptions || params.subscriptions_detail {
         true => row.subs(),
         false => Vec::new(),
@@ -253,12 +255,19 @@ fn info(row: &Row, params: &Params, now_unix_ns: u64) -> ConnInfo {
         ),
     };
     let account = row.account();
+    let account_tag = match params.auth {
+        true => shown.context.accounts.get(&account).map_or_else(|| account.clone(), |a| a.name_tag()),
+        false => account.clone(),
+    };
     row.with_facts(|facts| {
         let mut info = about(row, facts, end_unix_ns);
         info.subscriptions_list = subscriptions_list;
         info.subscriptions_list_detail = subscriptions_list_detail;
+        if params.auth || row.stop_unix_ns().is_some() {
+            add_token(&mut info, facts);
+        }
         if params.auth {
-            add_auth(&mut info, row, facts, &account);
+            add_auth(&mut info, row, facts, &account, &account_tag);
         }
         info
     })
@@ -316,24 +325,27 @@ fn sub_detail(view: &SubView, row: &Row) -> SubDetail {
     detail
 }
 
+/// What the user's token says; of closed connections always shown. A token that lets in whoever has it is not.
+fn add_token(info: &mut ConnInfo, facts: &Facts) {
+    info.tags = facts.tags.to_vec();
+    let Some(token) = &facts.token else { return };
+    if !token.is_bearer {
+        info.jwt.clone_from(&token.jwt);
+    }
+    info.issuer_key.clone_from(&token.issuer_key);
+    info.name_tag.clone_from(&token.name_tag);
+}
+
 /// MON-047, MON-061: the global account is the tag of open connections only.
-fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str) {
+fn add_auth(info: &mut ConnInfo, row: &Row, facts: &Facts, account: &str, account_tag: &str) {
     let is_global = account == crate::account::GLOBAL;
     if !(is_global && row.stop_unix_ns().is_some()) {
-        info.name_tag = account.to_string();
+        info.name_tag = account_tag.to_owned();
     }
     if !is_global {
         info.account = account.to_string();
     }
-    if let Some(token) = &facts.token {
-        info.jwt.clone_from(&token.jwt);
-        info.issuer_key.clone_from(&token.issuer_key);
-        if !token.name_tag.is_empty() {
-            info.name_tag.clone_from(&token.name_tag);
-        }
-    }
     info.authorized_user = facts.authorized_user().to_owned();
-    info.tags = facts.tags.to_vec();
     info.tls_peer_certs = facts
         .tls_peer_certs
         .iter()
