@@ -5,6 +5,7 @@
 
 use natsd_tests::Client;
 use natsd_tests::jetstream::JetStream;
+use natsd_tests::jwt::{Key, request};
 use natsd_tests::monitored::{Monitored, servers};
 use natsd_tests::server::natsd;
 use serde_json::{Value, json};
@@ -43,6 +44,21 @@ fn who_sends_no_user_is_shown_as_the_no_auth_user() {
         // CONNECT may still be under way.
         let connz = server.wait("/connz?auth=1&user=a", |connz| connz["num_connections"] == 1);
         assert_eq!(connz["connections"][0]["authorized_user"], "a");
+    }
+}
+
+#[test]
+fn who_sends_nothing_is_shown_as_the_no_auth_user_by_its_nkey() {
+    let nkey = Key::user("u").public();
+    let config = format!(
+        "http: \"127.0.0.1:-1\"\naccounts {{ A {{ users: [ {{ nkey: {nkey} }} ] }} }}\nno_auth_user: {nkey}\n"
+    );
+    for server in servers(&config) {
+        let mut client = Client::join(server.server.address(), "\"name\":\"w\"").unwrap();
+        let told: Value = serde_json::from_str(&request(&mut client, "$SYS.REQ.USER.INFO", "")).unwrap();
+        assert_eq!((&told["data"]["user"], &told["data"]["account"]), (&nkey.as_str().into(), &"A".into()));
+        let connz = server.json("/connz?auth=1");
+        assert_eq!(connz["connections"][0]["authorized_user"], nkey.as_str());
     }
 }
 

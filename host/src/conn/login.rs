@@ -237,7 +237,9 @@ impl Session {
             facts.account = identity.account.to_string();
             facts.user_label = identity.label.to_string();
             facts.user = identity.label.name().unwrap_or_default().to_owned();
-            if let (UserLabel::User(assumed), true) = (&identity.label, facts.auth_user.is_empty()) {
+            if let (UserLabel::User(assumed) | UserLabel::Nkey(assumed), true) =
+                (&identity.label, facts.auth_user.is_empty())
+            {
                 // By its certificate, or as the `no_auth_user`.
                 facts.auth_user = assumed.to_string();
             }
