@@ -119,7 +119,8 @@ fn config(issuer: &Key, more: &str) -> String {
 fn a_service_decides_who_a_client_is() {
     let issuer = Key::account("issuer");
     for program in programs() {
-        let server = Launch::new(program).config(config(&issuer, "")).start();
+        let config = format!("server_tags: [foo, bar]\n{}", config(&issuer, ""));
+        let server = Launch::new(program).config(config).start();
         let client = Client::join(server.address(), r#""user":"auth","pass":"pwd""#).unwrap();
         let mut service = Service::of(client, &issuer, None);
 
@@ -157,7 +158,8 @@ fn check_request(asked: &Asked, issuer: &Key) {
     let nats = &claims["nats"];
     assert_eq!(claims["iss"], nats["server_id"]["id"]);
     assert_eq!(fields(nats), "client_info connect_opts server_id type user_nkey version");
-    assert_eq!(fields(&nats["server_id"]), "host id name version");
+    assert_eq!(fields(&nats["server_id"]), "host id name tags version");
+    assert_eq!(nats["server_id"]["tags"], json!(["foo", "bar"]));
     assert_eq!(fields(&nats["client_info"]), "host id kind name type user");
     assert_eq!(nats["client_info"]["kind"], "Client");
     assert_eq!(nats["client_info"]["user"], "joe");

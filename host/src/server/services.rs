@@ -386,6 +386,7 @@ impl HostServices for Services {
                 ("max_payload".to_owned(), options.limits.max_payload_bytes.into()),
                 ("xkey".to_owned(), server.facts.xkey.clone().into()),
                 ("feature_flags".to_owned(), json!(options.shown_feature_flags())),
+                ("tags".to_owned(), json!(options.server_tags)),
             ]),
         }
     }

@@ -17,6 +17,10 @@ pub fn claims(
     let host = server.client_address.rsplit_once(':').map_or("", |(host, _)| host);
     let mut server_id =
         json!({"name": server.name, "host": host, "id": server.id, "version": server.version});
+    if let Some(tags) = server.extra.get("tags").filter(|tags| tags.as_array().is_some_and(|t| !t.is_empty()))
+    {
+        server_id["tags"] = tags.clone();
+    }
     if !callout.xkey.is_empty() {
         server_id["xkey"] = server.extra.get("xkey").cloned().unwrap_or_default();
     }
