@@ -173,3 +173,14 @@ fn who_reads_connz_cannot_log_in_with_what_is_there() {
         check("/connz?state=closed", ["nm", "u"]);
     }
 }
+
+#[test]
+fn users_are_told_the_name_of_their_account_or_its_key() {
+    let (realm, account) = (Realm::default(), Key::account("nameless"));
+    let config = realm.config(&[(&account, json!({ "name": "" }))]);
+    for on in servers(&format!("http: \"127.0.0.1:-1\"\n{config}")) {
+        let mut user = join(&on.server, &account, &Key::user("joe"), json!({}));
+        let told = request(&mut user, "$SYS.REQ.USER.INFO", "").unwrap();
+        assert_eq!(told["data"]["account_name"], account.public(), "{told}");
+    }
+}

@@ -31,7 +31,7 @@ pub fn of(claims: &Account, imports: Vec<AccountImport>, is_system: bool) -> Acc
 fn notes(claims: &Account) -> Map<String, Value> {
     let data = &claims.nats;
     let mut notes = Map::new();
-    notes.insert("name_tag".to_owned(), claims.common.name.clone().into());
+    notes.insert("name_tag".to_owned(), claims.name_tag().into());
     notes.insert("tags".to_owned(), json!(data.tags));
     notes.insert("issuer".to_owned(), claims.common.iss.clone().into());
     let tiers = &data.limits.tiered_limits;

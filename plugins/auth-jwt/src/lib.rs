@@ -282,10 +282,7 @@ fn callout_of(realm: &Arc<Realm>, admitted: &Admitted) -> Option<Callout> {
         xkey: external.xkey.clone(),
         timeout: realm.config().auth_timeout,
         rules: Rules::Operator { realm: realm.clone(), allowed: external.allowed_accounts.clone() },
-        client_account: match claims.common.name.as_str() {
-            "" => claims.common.sub.clone(),
-            name => name.to_owned(),
-        },
+        client_account: claims.name_tag().to_owned(),
         token: Some(ClientToken {
             jwt: admitted.identity.jwt.clone(),
             user: admitted.identity.user.clone(),

@@ -23,7 +23,7 @@ pub fn account(known: &Known) -> Value {
         "expired": known.is_expired(),
         "jwt": known.token,
         "issuer_key": claims.common.iss,
-        "name_tag": if claims.common.name.is_empty() { &claims.common.sub } else { &claims.common.name },
+        "name_tag": claims.name_tag(),
     });
     if !claims.nats.tags.is_empty() {
         shown["tags"] = json!(claims.nats.tags);

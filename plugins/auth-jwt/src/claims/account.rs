@@ -198,6 +198,11 @@ impl Account {
         problems
     }
 
+    /// What it is called, else its key.
+    pub fn name_tag(&self) -> &str {
+        if self.common.name.is_empty() { &self.common.sub } else { &self.common.name }
+    }
+
     /// How a signing key (or the account's own, unless that is not to be used) may sign; `None` if it is none of them.
     pub fn signer(&self, key: &str) -> Option<SigningKey> {
         if key == self.common.sub && !self.is_strict {
