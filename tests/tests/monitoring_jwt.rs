@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use natsd_tests::events::{Seen, message, request, same_as_the_reference};
-use natsd_tests::jwt::{Key, Realm, login, unix_s, user_token};
+use natsd_tests::jwt::{Key, Realm, attempt, login, unix_s, user_token};
 use natsd_tests::monitored::{Monitored, servers};
 use natsd_tests::{Client, Server};
 use serde_json::{Value, json};
@@ -171,6 +171,23 @@ fn who_reads_connz_cannot_log_in_with_what_is_there() {
         drop(clients);
         check("/connz?state=closed&auth=1", ["shop", "shop"]);
         check("/connz?state=closed", ["nm", "u"]);
+    }
+}
+
+#[test]
+fn logins_to_accounts_that_are_not_pinned_are_counted() {
+    let names = Names::new();
+    let config = format!("{}\nresolver_pinned_accounts: [ {} ]\n", names.config(), names.shop.public());
+    for on in servers(&config) {
+        let user = Key::user("joe");
+        for (account, told, count) in [
+            (&names.shop, "PONG", Value::Null),
+            (&names.other, "-ERR 'Authorization Violation'", json!(1)),
+            (&names.other, "-ERR 'Authorization Violation'", json!(2)),
+        ] {
+            assert_eq!(attempt(&on.server, &user_token(account, &user, json!({})), Some(&user), ""), told);
+            assert_eq!(on.json("/varz")["pinned_account_fails"], count);
+        }
     }
 }
 

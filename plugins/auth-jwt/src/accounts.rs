@@ -13,7 +13,7 @@ use natsd_plugin_api::{
 };
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Realm {
     defining: Mutex<()>,
     /// Clients that were let in, by connection id, which is their age.
     members: Mutex<BTreeMap<u64, Member>>,
+    /// Logins of users whose account is none of the pinned ones, for `/varz`.
+    pub unpinned_logins: AtomicU64,
     this: Weak<Realm>,
 }
 
@@ -93,6 +95,7 @@ impl Realm {
             activated: Mutex::default(),
             defining: Mutex::default(),
             members: Mutex::default(),
+            unpinned_logins: AtomicU64::new(0),
             this: this.clone(),
         })
     }

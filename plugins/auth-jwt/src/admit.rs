@@ -7,6 +7,7 @@ use crate::{keys, permissions, scope, times, token};
 use natsd_plugin_api::{AuthRequest, Identity};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use thiserror::Error;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -75,6 +76,7 @@ impl Realm {
         check_validity(&user, now_s)?;
         let account_key = account_of(&user);
         if config.pinned.as_ref().is_some_and(|pinned| !pinned.contains(account_key)) {
+            self.unpinned_logins.fetch_add(1, Relaxed);
             return Err(Refusal::NotPinned(account_key.to_owned()));
         }
         let account = match self.bootstrapping(account_key) {

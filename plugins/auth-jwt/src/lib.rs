@@ -37,6 +37,7 @@ use natsd_plugin_api::{
 use parking_lot::Mutex;
 use requests::Requests;
 use resolver::Resolver;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -150,8 +151,10 @@ impl Plugin for AuthJwt {
         let Some(config) = &self.config else { return Ok(Value::Null) };
         if let Some(kind) = query.get("kind").and_then(Value::as_str) {
             let account = query.pointer("/params/account").and_then(Value::as_str).unwrap_or_default();
-            return Ok(match (kind, self.realm.get().and_then(|realm| realm.known(account))) {
-                ("varz", _) => json!({ "varz": report::operators(config) }),
+            let realm = self.realm.get();
+            let unpinned_logins = realm.map_or(0, |realm| realm.unpinned_logins.load(Relaxed));
+            return Ok(match (kind, realm.and_then(|realm| realm.known(account))) {
+                ("varz", _) => json!({ "varz": report::operators(config, unpinned_logins) }),
                 ("accountz", Some(known)) => json!({ "accountz": report::account(&known) }),
                 _ => Value::Null,
             });

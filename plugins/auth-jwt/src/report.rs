@@ -7,8 +7,11 @@ use crate::config::Config;
 use crate::token;
 use natsd_plugin_api::serde_json::{Map, Value, json};
 
-pub fn operators(config: &Config) -> Value {
+pub fn operators(config: &Config, unpinned_logins: u64) -> Value {
     let mut shown = json!({ "auth_required": true });
+    if unpinned_logins > 0 {
+        shown["pinned_account_fails"] = unpinned_logins.into();
+    }
     if !config.operator_tokens.is_empty() {
         let claims: Vec<Value> = config.operator_tokens.iter().filter_map(|t| token::claims_of(t)).collect();
         shown["trusted_operators_jwt"] = json!(config.operator_tokens);
