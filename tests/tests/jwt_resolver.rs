@@ -199,3 +199,29 @@ fn a_server_whose_resolver_does_not_answer_does_not_start() {
         }
     }
 }
+
+#[test]
+fn a_reload_brings_another_resolver() {
+    let (realm, user) = (Realm::default(), Key::user("u"));
+    let [first, second] = ["first", "second"].map(Key::account);
+    let served = |account: &Key| {
+        let tokens =
+            [account, &realm.system].map(|key| (key.public(), ok(&realm.account_token(key, json!({})))));
+        resolver(HashMap::from(tokens))
+    };
+    for program in programs() {
+        let operator = realm.operator_token(json!({}));
+        let config = |url: String| format!("operator: {operator}\nresolver: URL({url})\n");
+        let server = Launch::new(program).config(config(served(&first))).start();
+        let logins = || {
+            [&first, &second].map(|key| attempt(&server, &user_token(key, &user, json!({})), Some(&user), ""))
+        };
+        let mut client = join(&server, &user_token(&first, &user, json!({})), &user);
+        assert_eq!(logins(), ["PONG", REFUSED]);
+        let told = server.reload(&config(served(&second)));
+        assert!(told.starts_with("Reloaded"), "{told}");
+        // What is known already is not asked for again.
+        assert_eq!(logins(), ["PONG", "PONG"]);
+        client.sync();
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::claims::{Operator, UserLimits};
 use crate::keys::{self, Role};
-use crate::resolver::{DirectoryOptions, ResolverOptions};
+use crate::resolver::{Address, DirectoryOptions, ResolverOptions};
 use crate::token;
 use natsd_plugin_api::files::Files;
 use natsd_plugin_api::serde_json::Value;
@@ -130,7 +130,7 @@ impl Config {
             }
             pinned.extend(self.system_account.clone());
         }
-        if !self.preload.is_empty() && matches!(self.resolver, ResolverOptions::Url { .. }) {
+        if !self.preload.is_empty() && matches!(self.resolver, ResolverOptions::Url(_)) {
             let text = "resolver preloads only available for writeable resolver types MEM/DIR/CACHE_DIR";
             return Err(wrong("resolver_preload", text));
         }
@@ -332,7 +332,7 @@ fn resolver(section: &Section, operators: &[Operator]) -> Result<ResolverOptions
         None => match operators {
             [operator] if !operator.nats.account_server_url.is_empty() => {
                 let url = format!("{}/accounts", operator.nats.account_server_url);
-                Ok(ResolverOptions::Url { url: url_with_slash(&url)?, tls })
+                Ok(ResolverOptions::Url(Address { url: url_with_slash(&url)?, tls }))
             }
             _ => Ok(ResolverOptions::None),
         },
@@ -345,7 +345,7 @@ fn resolver(section: &Section, operators: &[Operator]) -> Result<ResolverOptions
             match inner {
                 Some(url) => {
                     let url = url_with_slash(url.trim().trim_matches('"'))?;
-                    Ok(ResolverOptions::Url { url, tls })
+                    Ok(ResolverOptions::Url(Address { url, tls }))
                 }
                 None => Err(bad_resolver()),
             }

@@ -36,7 +36,7 @@ use natsd_plugin_api::{
 };
 use parking_lot::Mutex;
 use requests::Requests;
-use resolver::Resolver;
+use resolver::{Resolver, ResolverOptions};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -129,11 +129,14 @@ impl Plugin for AuthJwt {
         if keys(config) != keys(&next) {
             return Err(Error::unsupported("config reload not supported for Operator or trusted keys"));
         }
-        if config.resolver != next.resolver {
+        let moves =
+            matches!((&config.resolver, &next.resolver), (ResolverOptions::Url(_), ResolverOptions::Url(_)));
+        if config.resolver != next.resolver && !moves {
             return Err(Error::unsupported("config reload not supported for AccountResolver"));
         }
         let (realm, next) = (realm.clone(), Arc::new(next));
         Ok(Box::new(move || {
+            realm.resolver.move_to(&next.resolver);
             realm.resolver.replace_preload(next.preload.clone());
             *realm.config.write() = next.clone();
             realm.preload_changed(&next.preload);

@@ -24,12 +24,16 @@ pub enum ResolverOptions {
     #[default]
     None,
     Memory,
-    Url {
-        /// Ends with a slash.
-        url: String,
-        tls: Option<Value>,
-    },
+    Url(Address),
     Directory(DirectoryOptions),
+}
+
+/// Where claims are served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Address {
+    /// Ends with a slash.
+    pub url: String,
+    pub tls: Option<Value>,
 }
 
 /// Of the types `full` and `cache` (CFG-191).
@@ -47,7 +51,8 @@ pub struct DirectoryOptions {
 
 pub enum Resolver {
     Memory(Mutex<BTreeMap<String, String>>),
-    Url { url: String, tls: Option<Value> },
+    /// A reload may bring another.
+    Url(Mutex<Address>),
     Directory(Arc<Directory>),
 }
 
@@ -60,10 +65,10 @@ impl Resolver {
     ) -> Result<Self> {
         let resolver = match options {
             ResolverOptions::None | ResolverOptions::Memory => Self::Memory(Mutex::new(preload.clone())),
-            ResolverOptions::Url { url, tls } => {
+            ResolverOptions::Url(address) => {
                 // It has to answer before the server takes clients.
-                fetch_url(host, url, tls.as_ref()).await?;
-                Self::Url { url: url.clone(), tls: tls.clone() }
+                fetch_url(host, &address.url, address.tls.as_ref()).await?;
+                Self::Url(Mutex::new(address.clone()))
             }
             ResolverOptions::Directory(options) => {
                 let directory = Arc::new(Directory::new(host.clone(), options.clone()));
@@ -84,7 +89,10 @@ impl Resolver {
         let not_found = || Error::not_found("account jwt not found");
         match self {
             Self::Memory(known) => known.lock().get(key).cloned().ok_or_else(not_found),
-            Self::Url { url, tls } => fetch_url(host, &format!("{url}{key}"), tls.as_ref()).await,
+            Self::Url(address) => {
+                let Address { url, tls } = address.lock().clone();
+                fetch_url(host, &format!("{url}{key}"), tls.as_ref()).await
+            }
             Self::Directory(directory) => {
                 let (store, wanted) = (directory.clone(), key.to_owned());
                 let stored = host.blocking(move || store.load(&wanted)).await??;
@@ -96,6 +104,13 @@ impl Resolver {
                 host.blocking(move || store.save_newer(&named, &kept)).await??;
                 Ok(token)
             }
+        }
+    }
+
+    /// Asks elsewhere from now on, unless it is another kind of resolver.
+    pub fn move_to(&self, options: &ResolverOptions) {
+        if let (Self::Url(address), ResolverOptions::Url(next)) = (self, options) {
+            *address.lock() = next.clone();
         }
     }
 
