@@ -404,6 +404,21 @@ fn a_reload_brings_new_preloaded_claims() {
     });
 }
 
+#[test]
+fn trusted_keys_without_a_resolver_let_nobody_in() {
+    let (realm, account, user) = (Realm::default(), Key::account("A"), Key::user("u"));
+    let config = format!(
+        "trusted: {}\nresolver_preload {{ {}: {} }}\n",
+        realm.operator.public(),
+        account.public(),
+        realm.account_token(&account, json!({}))
+    );
+    on_both(&config, |server| {
+        assert_eq!(attempt(server, &user_token(&account, &user, json!({})), Some(&user), ""), REFUSED);
+        assert_eq!(attempt(server, "", None, ""), REFUSED);
+    });
+}
+
 /// A server that cannot read what decides about logins does not serve everybody instead.
 #[test]
 fn without_its_operator_the_server_does_not_start() {

@@ -50,6 +50,8 @@ pub struct DirectoryOptions {
 }
 
 pub enum Resolver {
+    /// Nothing is found.
+    None,
     Memory(Mutex<BTreeMap<String, String>>),
     /// A reload may bring another.
     Url(Mutex<Address>),
@@ -64,7 +66,8 @@ impl Resolver {
         preload: &BTreeMap<String, String>,
     ) -> Result<Self> {
         let resolver = match options {
-            ResolverOptions::None | ResolverOptions::Memory => Self::Memory(Mutex::new(preload.clone())),
+            ResolverOptions::None => Self::None,
+            ResolverOptions::Memory => Self::Memory(Mutex::new(preload.clone())),
             ResolverOptions::Url(address) => {
                 // It has to answer before the server takes clients.
                 fetch_url(host, &address.url, address.tls.as_ref()).await?;
@@ -88,6 +91,7 @@ impl Resolver {
     pub async fn fetch(&self, host: &Host, key: &str) -> Result<String> {
         let not_found = || Error::not_found("account jwt not found");
         match self {
+            Self::None => Err(not_found()),
             Self::Memory(known) => known.lock().get(key).cloned().ok_or_else(not_found),
             Self::Url(address) => {
                 let Address { url, tls } = address.lock().clone();
