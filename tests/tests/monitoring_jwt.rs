@@ -174,6 +174,50 @@ fn who_reads_connz_cannot_log_in_with_what_is_there() {
     }
 }
 
+/// SYS-013
+#[test]
+fn accounts_import_from_the_system_account_what_its_claims_do_not_export() {
+    let realm = Realm::default();
+    let [own, other] = ["own", "other"].map(Key::account);
+    let asked = |kind: &str, of: &Key| format!("$SYS.REQ.ACCOUNT.{}.{kind}", of.public());
+    let import = |subject: String, local: &str| {
+        json!({ "name": local, "subject": subject, "local_subject": local, "account": realm.system.public(),
+            "type": "service" })
+    };
+    let imports = [
+        import(asked("CONNZ", &own), "connz"),
+        import(asked("STATZ", &own), "statz"),
+        import("$SYS.DEBUG.SUBSCRIBERS".to_owned(), "subscribers"),
+        import(asked("INFO", &own), "info"),
+        import(asked("CONNZ", &other), "foreign"),
+    ];
+    let config = realm.config(&[(&own, json!({ "nats": { "imports": imports } })), (&other, json!({}))]);
+    for on in servers(&format!("http: \"127.0.0.1:-1\"\n{config}")) {
+        let mut client = join(&on.server, &own, &Key::user("joe"), json!({}));
+        let told = request(&mut client, "connz", "").unwrap();
+        assert_eq!(told["data"]["num_connections"], 1, "{told}");
+        let told = request(&mut client, "statz", "").unwrap();
+        assert_eq!(told["data"]["account_statz"][0]["acc"], own.public(), "{told}");
+        assert_eq!(request(&mut client, "subscribers", "_INBOX.x"), Some(json!(1)));
+        assert_eq!(request(&mut client, "info", ""), None);
+        assert_eq!(request(&mut client, "foreign", ""), None);
+        let system = on.json(&format!("/accountz?acc={}", realm.system.public()));
+        let exports = system["account_detail"]["exports"].as_array().unwrap();
+        let mut subjects: Vec<&str> =
+            exports.iter().map(|export| export["subject"].as_str().unwrap()).collect();
+        subjects.sort_unstable();
+        assert_eq!(
+            subjects,
+            [
+                "$SYS.DEBUG.SUBSCRIBERS",
+                "$SYS.REQ.ACCOUNT.*.CONNZ",
+                "$SYS.REQ.ACCOUNT.*.STATZ",
+                "$SYS.REQ.USER.*.INFO"
+            ]
+        );
+    }
+}
+
 #[test]
 fn logins_to_accounts_that_are_not_pinned_are_counted() {
     let names = Names::new();

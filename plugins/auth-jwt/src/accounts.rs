@@ -291,7 +291,8 @@ impl Realm {
     /// The system account while its claims cannot be found (JWT-060). Users that are signed by its own key can bring
     /// them, if one operator alone may have issued it.
     pub fn define_bootstrap(&self, key: &str) -> Result<()> {
-        let definition = AccountDefinition { is_system: true, ..AccountDefinition::default() };
+        let exports = borders::exports(&Account::default(), true);
+        let definition = AccountDefinition { is_system: true, exports, ..AccountDefinition::default() };
         self.host.define_account(key, &definition)?;
         if let [operator] = &*self.config().operators
             && !matches!(self.resolver, Resolver::Memory(_))

@@ -87,8 +87,32 @@ fn import_of(import: &Import) -> AccountImport {
     }
 }
 
-pub fn exports(account: &Account) -> Vec<AccountExport> {
-    account.nats.exports.iter().map(export_of).collect()
+/// What nats-server lets every account ask the system account about itself, beside what its claims export (SYS-013):
+/// how that is answered, and which token of the subject is the account.
+const OF_SYSTEM_ACCOUNT: [(&str, AccountResponse, u32); 3] = [
+    ("$SYS.REQ.ACCOUNT.*.CONNZ", AccountResponse::Stream, 4),
+    ("$SYS.REQ.ACCOUNT.*.STATZ", AccountResponse::Stream, 4),
+    ("$SYS.DEBUG.SUBSCRIBERS", AccountResponse::Singleton, 0),
+];
+
+pub fn exports(account: &Account, is_system: bool) -> Vec<AccountExport> {
+    let mut exports: Vec<AccountExport> = account.nats.exports.iter().map(export_of).collect();
+    if is_system {
+        let is_there = |subject: &str| {
+            exports.iter().any(|export| export.service.is_some() && is_within(subject, &export.subject))
+        };
+        let missing: Vec<_> =
+            OF_SYSTEM_ACCOUNT.into_iter().filter(|(subject, ..)| !is_there(subject)).collect();
+        exports.extend(missing.into_iter().map(|(subject, response, account_token_position)| {
+            AccountExport {
+                subject: subject.to_owned(),
+                service: Some(AccountService { response, ..AccountService::default() }),
+                account_token_position,
+                ..AccountExport::default()
+            }
+        }));
+    }
+    exports
 }
 
 fn export_of(export: &Export) -> AccountExport {

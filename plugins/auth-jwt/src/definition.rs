@@ -20,7 +20,7 @@ pub fn of(claims: &Account, imports: Vec<AccountImport>, is_system: bool) -> Acc
         max_leafnodes: limit(limits.leaf),
         is_system,
         trace,
-        exports: borders::exports(claims),
+        exports: borders::exports(claims, is_system),
         imports,
         mappings: borders::mappings(claims),
         extra: notes(claims),

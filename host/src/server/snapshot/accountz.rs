@@ -83,9 +83,19 @@ fn add_part(detail: &mut Map<String, Value>, part: Value) {
     let Value::Object(part) = part else { return };
     for (name, value) in part {
         match (detail.get_mut(&name), value) {
-            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
+            (Some(Value::Array(list)), Value::Array(more)) => add_new(list, more),
             (Some(Value::Object(map)), Value::Object(more)) => map.extend(more),
             (_, value) => drop(detail.insert(name, value)),
+        }
+    }
+}
+
+/// What exports and imports of the account's own cover is not there a second time.
+fn add_new(list: &mut Vec<Value>, more: Vec<Value>) {
+    let names = ["subject", "type", "local_subject"];
+    for item in more {
+        if !list.iter().any(|known| names.iter().all(|name| known[*name] == item[*name])) {
+            list.push(item);
         }
     }
 }
