@@ -61,6 +61,10 @@ pub(super) fn add(
     original: &Original<'_>,
     changed: &mut Changed,
 ) {
+    // What came by a stream does not go on by a service (ACC-006).
+    if receiver.leads_to().is_some() {
+        return;
+    }
     for import in imports {
         let Some(wanted) = subject::intersection(original.subject, import.renaming.local()) else { continue };
         let shadows = shadows.get_or_insert_with(|| {
