@@ -4,6 +4,8 @@
 //! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-websocket`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::{Duration, Instant};
+
 use natsd_tests::Launch;
 use natsd_tests::certs::Certs;
 use natsd_tests::server::{natsd, reference};
@@ -128,6 +130,19 @@ fn an_integer_as_ping_interval_is_warned_of_and_counts_as_seconds() {
         socket.upgrade("");
         socket.send_text("CONNECT {\"verbose\":false}\r\n");
         socket.expect("PING\r\n");
+    }
+}
+
+#[test]
+fn the_interval_of_the_block_is_that_of_the_first_ping_as_well() {
+    for program in programs() {
+        let (_server, port) = start(program, "no_tls: true, ping_interval: \"200ms\"", "ping_interval: \"30s\"");
+        let mut socket = Socket::plain(port);
+        socket.upgrade("");
+        let began = Instant::now();
+        socket.send_text("CONNECT {\"verbose\":false}\r\n");
+        socket.expect("PING\r\nPING\r\n");
+        assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     }
 }
 

@@ -26,14 +26,13 @@ pub struct Timers {
 
 impl Timers {
     pub fn new(session: &Session) -> Self {
-        let options = session.context.options.load();
         let now = now_ns();
         let mut timers = Timers {
             deadline: Deadline::default(),
             handshake_ns: None,
             auth_ns: None,
             expires_ns: None,
-            ping_ns: now + ns(options.timing.ping_interval),
+            ping_ns: now + ns(session.pings_every()),
             write: None,
             rtt_measured_ns: now,
         };
@@ -49,7 +48,7 @@ impl Timers {
 
     /// CONNECT was accepted.
     pub fn connected(&mut self, session: &Session) {
-        let interval = session.context.options.load().timing.ping_interval.min(FIRST_PING);
+        let interval = session.pings_every().min(FIRST_PING);
         let jitter = random_u64() % (ns(interval) / 5 + 1);
         self.auth_ns = None;
         let left_ns = |at_unix_ns: u64| at_unix_ns.saturating_sub(unix_ns());
@@ -159,7 +158,7 @@ impl Session {
     /// CORE-201, CORE-202.
     fn on_ping_timer(&mut self, timers: &mut Timers, now: u64) -> Result<(), Failure> {
         let timing = self.context.options.load().timing.clone();
-        timers.ping_ns = now + ns(self.ping_interval.unwrap_or(timing.ping_interval));
+        timers.ping_ns = now + ns(self.pings_every());
         let active = std::mem::take(&mut self.active);
         let rtt_known = self.connection.facts.lock().rtt_ns > 0;
         if active && rtt_known && self.pings_out == 0 && now - timers.rtt_measured_ns < ns(RTT_AGE) {
@@ -174,6 +173,11 @@ impl Session {
         timers.rtt_measured_ns = now;
         self.send_ping();
         Ok(())
+    }
+
+    /// The listener's interval, else the server's.
+    fn pings_every(&self) -> Duration {
+        self.ping_interval.unwrap_or_else(|| self.context.options.load().timing.ping_interval)
     }
 
     pub(super) fn send_ping(&mut self) {
