@@ -136,7 +136,8 @@ fn an_integer_as_ping_interval_is_warned_of_and_counts_as_seconds() {
 #[test]
 fn the_interval_of_the_block_is_that_of_the_first_ping_as_well() {
     for program in programs() {
-        let (_server, port) = start(program, "no_tls: true, ping_interval: \"200ms\"", "ping_interval: \"30s\"");
+        let (_server, port) =
+            start(program, "no_tls: true, ping_interval: \"200ms\"", "ping_interval: \"30s\"");
         let mut socket = Socket::plain(port);
         socket.upgrade("");
         let began = Instant::now();

@@ -15,6 +15,7 @@ use crate::routing::subscriptions;
 use crate::runtime::now_ns;
 use natsd_plugin_api::AuthStage;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// A client that is about to be closed has so long to read why.
@@ -130,8 +131,10 @@ impl Session {
     /// The server's own authentication.
     async fn decide(&self, facts: &LoginFacts) -> Result<Identity, Failure> {
         let decision = {
-            let options = self.context.options.load();
-            let maps_certificates = options.tls.as_ref().is_some_and(|t| t.verify_and_map);
+            let maps_certificates = match &self.listener {
+                Some(listener) => listener.maps_certificates.load(Relaxed),
+                None => self.context.options.load().tls.as_ref().is_some_and(|t| t.verify_and_map),
+            };
             if maps_certificates && !facts.connect.user.is_empty() {
                 crate::log::warn!(
                     "User {} found in connect proto, but user required from cert",
@@ -423,7 +426,7 @@ impl Session {
     /// The same INFO, with the flag that others get when the whole server goes.
     pub(super) fn send_lame_duck_info(&self) {
         let mut line = self.info_line(None);
-        let is_told = self.context.lame_duck.load(std::sync::atomic::Ordering::Relaxed);
+        let is_told = self.context.lame_duck.load(Relaxed);
         if !is_told && let Some(end) = line.iter().rposition(|byte| *byte == b'}') {
             line.splice(end..end, *b",\"ldm\":true");
         }
@@ -469,14 +472,14 @@ impl Session {
         }
         if matches!(reason, ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline)
         {
-            account.slow_consumers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            account.slow_consumers.fetch_add(1, Relaxed);
         }
     }
 
     pub(super) fn log_close(&self, failure: &Failure, reason: ClosedReason) {
         let receiver = &self.connection.receiver;
         if reason == ClosedReason::SlowConsumerPendingBytes {
-            self.context.slow_consumers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.context.slow_consumers.fetch_add(1, Relaxed);
             let max = receiver.out.lock().max_pending_bytes;
             crate::log::notice!(
                 "{} - Slow Consumer Detected: MaxPending of {max} Exceeded",

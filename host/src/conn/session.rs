@@ -16,6 +16,7 @@ use crate::tls::peers::PeerPolicy;
 use arc_swap::ArcSwap;
 use core::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub struct Session {
@@ -81,6 +82,8 @@ pub struct ListenerFacts {
     pub tls: bool,
     pub address: SocketAddr,
     pub auth: ListenerAuth,
+    /// Its own: what the server's block says of certificates is for the server's own port (AUTH-009).
+    pub maps_certificates: AtomicBool,
     pub info: ArcSwap<InfoTemplate>,
 }
 

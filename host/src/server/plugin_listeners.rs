@@ -82,6 +82,7 @@ fn finish(listener: &PluginListener, commit: bool) {
     if let Some(next) = listener.next_tls.lock().take()
         && commit
     {
+        listener.facts.maps_certificates.store(next.maps_certificates, Relaxed);
         listener.tls.store(Some(next));
     }
 }
@@ -114,6 +115,7 @@ impl Server {
             tls: tls.is_some(),
             address,
             auth,
+            maps_certificates: tls.as_ref().is_some_and(|tls| tls.maps_certificates).into(),
             info: ArcSwap::from_pointee(InfoTemplate::new(&ServerInfo::default())),
         });
         let id = self.services.next_id.fetch_add(1, Relaxed) + 1;

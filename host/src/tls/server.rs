@@ -32,6 +32,8 @@ pub struct TlsServer {
     pub certificates: Vec<Arc<Presented>>,
     /// Whose certificates are trusted; `None`: those the system trusts.
     pub ca_file: Option<PathBuf>,
+    /// Users are found by the certificates of their clients.
+    pub maps_certificates: bool,
     /// How peers are checked by OCSP, if they are.
     pub peers: Option<Arc<PeerPolicy>>,
 }
@@ -82,6 +84,7 @@ impl TlsServer {
             cert_not_after_unix_s,
             certificates,
             ca_file: options.ca_file.clone(),
+            maps_certificates: options.verify_and_map,
             peers: options.ocsp_peer.clone().map(|ocsp| {
                 let trusted = files::trusted_certificates(options.ca_file.as_deref(), read_file);
                 Arc::new(PeerPolicy { ocsp, trusted })

@@ -1,0 +1,73 @@
+//! Who gets in over WebSocket, and what INFO says of it: on natsd and, where it is at hand, on the reference.
+//!
+//! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-websocket`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use natsd_tests::Client;
+use natsd_tests::certs::Certs;
+use natsd_tests::websocket::*;
+
+const PONG: &str = "PONG\r\n";
+const REFUSED: &str = "-ERR 'Authorization Violation'\r\n";
+
+/// The files of a `tls` block that asks for the client's certificate and maps it to a user.
+fn mapping(certs: &Certs) -> String {
+    let dir = certs.path().display();
+    format!(
+        "tls {{ cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", ca_file: \"{dir}/ca.pem\", \
+         verify_and_map: true }}"
+    )
+}
+
+fn connect(fields: &str) -> String {
+    let comma = if fields.is_empty() { "" } else { "," };
+    format!("CONNECT {{\"verbose\":false{comma}{fields}}}\r\nPING\r\n")
+}
+
+#[test]
+fn certificates_that_the_clients_port_maps_are_not_asked_of_websocket_clients() {
+    // AUTH-009
+    let certs = Certs::new();
+    let joe = r#""user":"joe","pass":"pw""#;
+    let guest = r#""user":"guest""#;
+    let mapped = r#""user":"CN=client""#;
+    let cases = [
+        ("{user: joe, password: pw}", "", joe, PONG),
+        ("{user: guest}", "no_auth_user: guest", "", PONG),
+        ("{user: guest}", "no_auth_user: guest", guest, PONG),
+        ("{user: guest}", "", guest, REFUSED),
+        ("{user: guest, allowed_connection_types: [WEBSOCKET]}", "", guest, PONG),
+        ("{user: joe, password: pw}", "", mapped, REFUSED),
+    ];
+    for program in programs() {
+        for (user, more, fields, expected) in cases {
+            let rest = format!(
+                "{}\nauthorization {{ users: [ {{user: \"CN=client\"}}, {user} ] }}\n{more}",
+                mapping(&certs)
+            );
+            let (server, port) = start(program.clone(), "no_tls: true", &rest);
+            let mut socket = Socket::plain(port);
+            socket.upgrade("");
+            socket.send_text(&connect(fields));
+            let got = socket.plain_bytes(expected.len());
+            assert_eq!(got, expected, "{} {user} {more} {fields}", server.program().display());
+        }
+    }
+}
+
+#[test]
+fn certificates_that_the_websocket_block_maps_are_asked_of_websocket_clients_only() {
+    // AUTH-009, AUTH-020
+    let certs = Certs::new();
+    let users =
+        "authorization { users: [ {user: \"alice@example.com\"}, {user: joe, password: pw} ] }".to_owned();
+    for program in programs() {
+        let (server, port) = start(program, &mapping(&certs), &users);
+        let mut socket = Socket::tls_showing(port, &certs, Some("client"));
+        socket.upgrade("");
+        socket.send_text(&connect(""));
+        socket.expect(PONG);
+        let mut tcp = Client::join(server.address(), r#""user":"joe","pass":"pw""#).unwrap();
+        tcp.sync();
+    }
+}
