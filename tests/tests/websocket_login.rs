@@ -56,6 +56,39 @@ fn certificates_that_the_clients_port_maps_are_not_asked_of_websocket_clients() 
 }
 
 #[test]
+fn info_says_what_clients_are_asked_for() {
+    // WS-008
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let tls = format!("tls {{ cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\" }}");
+    let own = "no_tls: true, authorization { user: websocket, password: client }";
+    let users = "authorization { users: [ {user: a, password: a} ] }";
+    let named = "no_tls: true, no_auth_user: a";
+    let server_names = format!("{users}\nno_auth_user: a");
+    let verifying = mapping(&certs);
+    let cases = [
+        ("no_tls: true", "", ""),
+        (own, "", "auth_required"),
+        (named, users, "auth_required"),
+        ("no_tls: true", &server_names, "auth_required"),
+        (&tls, "", "tls_required tls_available"),
+        ("no_tls: true", &verifying, "tls_verify"),
+    ];
+    for program in programs() {
+        for (block, rest, expected) in cases {
+            let (server, port) = start(program.clone(), block, rest);
+            let tls = block.starts_with("tls");
+            let mut socket = if tls { Socket::tls(port, &certs) } else { Socket::plain(port) };
+            let info = socket.upgrade("");
+            let says = |flag: &&str| info.contains(&format!("\"{flag}\":true"));
+            let flags = ["auth_required", "tls_required", "tls_verify", "tls_available"];
+            let said: Vec<&str> = flags.into_iter().filter(says).collect();
+            assert_eq!(said.join(" "), expected, "{} {block} {rest}", server.program().display());
+        }
+    }
+}
+
+#[test]
 fn certificates_that_the_websocket_block_maps_are_asked_of_websocket_clients_only() {
     // AUTH-009, AUTH-020
     let certs = Certs::new();

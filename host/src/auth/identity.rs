@@ -134,7 +134,7 @@ pub struct ListenerAuth {
 
 impl ListenerAuth {
     /// A listener that says nothing leaves it to the server.
-    pub(super) fn overrides(&self) -> bool {
+    pub fn overrides(&self) -> bool {
         self.user.is_some() || self.token.is_some() || self.no_auth_user.is_some()
     }
 }

@@ -447,7 +447,10 @@ impl Session {
             client_ip: (!hides_ip).then_some(facts.ip.as_str()),
             nonce: if before_login { self.nonce.as_deref() } else { None },
             max_payload_bytes: self.limits.max_payload_bytes as u64,
-            hide_auth_required: before_login && self.context.authenticator().hides_auth_required(),
+            // Only on the server's own port (CORE-018).
+            hide_auth_required: before_login
+                && self.listener.is_none()
+                && self.context.authenticator().hides_auth_required(),
             connected: connected
                 .map(|(account, is_system_account)| ConnectedInfo { account, is_system_account }),
         };

@@ -105,8 +105,9 @@ impl Services {
         info.host = listener.address.ip().to_string();
         info.port = listener.address.port();
         info.tls_required = listener.tls;
-        info.tls_verify = false;
-        info.tls_available = false;
+        // What clients are asked for is said as on the server's own port (WS-008).
+        info.tls_available = listener.tls;
+        info.auth_required |= listener.auth.overrides();
         info.extra = self.extra_of(&listener.kind);
         InfoTemplate::new(&info)
     }
