@@ -11,9 +11,11 @@ use std::sync::Arc;
 pub struct Facts {
     pub start_unix_ns: u64,
     pub start_ns: u64,
-    /// The peer, or what a PROXY header or a transport says it is.
+    /// The peer, or what a PROXY header says it is.
     pub ip: String,
     pub port: u16,
+    /// The client's own address by the word of a proxy, which anybody may say: for the log only (WS-016).
+    pub forwarded_for: Option<Box<str>>,
     /// `nats`, `websocket`, `mqtt`.
     pub client_type: String,
     pub connection_type: ConnectionType,
@@ -50,6 +52,7 @@ impl Facts {
             start_ns: now_ns,
             ip: peer.ip().to_canonical().to_string(),
             port: peer.port(),
+            forwarded_for: None,
             client_type: "nats".to_owned(),
             connection_type: ConnectionType::Standard,
             name: String::new(),
@@ -81,6 +84,7 @@ impl Facts {
             _ => ClientLabel::Client,
         };
         let name = ClientName {
+            forwarded_for: self.forwarded_for.as_deref().unwrap_or_default(),
             host: &self.ip,
             port: self.port,
             label,

@@ -458,16 +458,6 @@ impl Session {
         line
     }
 
-    /// The handshake of TLS or a transport is over.
-    pub(super) fn layer_opened(&mut self) {
-        self.layer_open = true;
-        self.note_layer();
-        if std::mem::take(&mut self.info_after_handshake) {
-            let line = self.info_line(None);
-            self.connection.receiver.send(&line);
-        }
-    }
-
     /// The connection is gone: out of its account.
     pub(super) fn leave(&mut self, account: &Account, reason: ClosedReason) {
         if std::mem::take(&mut self.entered) {
@@ -492,7 +482,10 @@ impl Session {
         if let Some(error) = &failure.error {
             crate::log::error!("{} - {error}", receiver.label());
         }
-        crate::log::debug!("{} - Client connection closed: {reason}", receiver.label());
+        // Who did not get through a transport's handshake was no client.
+        if self.listener.is_none() || self.layer_open {
+            crate::log::debug!("{} - Client connection closed: {reason}", receiver.label());
+        }
     }
 }
 

@@ -121,7 +121,10 @@ pub fn admit(session: &Session) -> bool {
         return false;
     }
     context.registry.add(session.connection.clone());
-    crate::log::debug!("{} - Client connection created", session.connection.receiver.label());
+    // Who comes through a transport is a client once its handshake is over.
+    if session.listener.is_none() {
+        session.log_created();
+    }
     true
 }
 
@@ -194,8 +197,25 @@ pub fn start_layer(session: &mut Session) -> Result<(), LayerError> {
 }
 
 impl Session {
+    pub(super) fn log_created(&self) {
+        crate::log::debug!("{} - Client connection created", self.connection.receiver.label());
+    }
+
+    /// The handshake of TLS or a transport is over.
+    pub(super) fn layer_opened(&mut self) {
+        self.layer_open = true;
+        self.note_layer();
+        if self.listener.is_some() {
+            self.log_created();
+        }
+        if std::mem::take(&mut self.info_after_handshake) {
+            let line = self.info_line(None);
+            self.connection.receiver.send(&line);
+        }
+    }
+
     /// Takes over what TLS or a transport found out about the client.
-    pub(super) fn note_layer(&mut self) {
+    fn note_layer(&mut self) {
         let receiver = &self.connection.receiver;
         let mut out = receiver.out.lock();
         let Some(layer) = out.layer() else { return };
@@ -217,10 +237,7 @@ impl Session {
             jwt: text("jwt").into(),
             ..Connect::default()
         }));
-        let ip = text("client_ip");
-        if !ip.is_empty() {
-            facts.ip = ip;
-        }
+        facts.forwarded_for = Some(text("client_ip")).filter(|ip| !ip.is_empty()).map(String::into_boxed_str);
         receiver.label.store(Some(Arc::new(facts.label(receiver.cid))));
     }
 }

@@ -33,9 +33,11 @@ impl ClientLabel {
     }
 }
 
-/// Displays `ip:port - cid:N`, and what CONNECT and authentication added since.
+/// Displays `ip:port - cid:N`, before it whom a proxy forwards for (`ip/`), and what CONNECT and authentication added since.
 #[derive(Clone, Debug, Default)]
 pub struct ClientName<'a> {
+    /// The address that a proxy names; empty without one.
+    pub forwarded_for: &'a str,
     pub host: &'a str,
     pub port: u16,
     pub label: ClientLabel,
@@ -51,8 +53,12 @@ pub struct ClientName<'a> {
 
 impl fmt::Display for ClientName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let brackets = self.host.contains(':');
-        let (open, close) = if brackets { ("[", "]") } else { ("", "") };
+        let brackets = |address: &str| if address.contains(':') { ("[", "]") } else { ("", "") };
+        if !self.forwarded_for.is_empty() {
+            let (open, close) = brackets(self.forwarded_for);
+            write!(f, "{open}{}{close}/", self.forwarded_for)?;
+        }
+        let (open, close) = brackets(self.host);
         let label = self.label.id_label();
         write!(f, "{open}{}{close}:{} - {label}:{}", self.host, self.port, self.id)?;
         let version = if self.version.is_empty() { "" } else { "v" };

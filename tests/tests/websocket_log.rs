@@ -1,0 +1,44 @@
+//! What the log says of websocket connections, and what those are told who do not get far: on natsd and, where it is
+//! at hand, on the reference.
+//!
+//! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-websocket`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::PathBuf;
+
+use natsd_tests::monitored::Monitored;
+use natsd_tests::websocket::*;
+use natsd_tests::{Launch, PATIENCE, Server};
+
+fn launch(program: PathBuf, block: &str) -> Server {
+    let config = format!("websocket {{ host: 127.0.0.1, port: -1, {block} }}\nhttp: \"127.0.0.1:-1\"\n");
+    Launch::new(program).config(config).arg("-D").start()
+}
+
+/// The first line from now on, or before, that has all of these texts in it.
+fn line(server: &Server, texts: &[&str]) -> String {
+    let has_all = |line: &str| texts.iter().all(|text| line.contains(text)).then(|| line.to_owned());
+    let found = server.log().wait(0, PATIENCE, has_all);
+    found.unwrap_or_else(|| {
+        panic!("{} logs no {texts:?}:\n{}", server.program().display(), server.log().text())
+    })
+}
+
+#[test]
+fn a_forwarded_address_is_for_the_log_only() {
+    // WS-016
+    for program in programs() {
+        for (header, shown) in [("1.2.3.4", "1.2.3.4/127.0.0.1:"), ("::5", "[::5]/127.0.0.1:")] {
+            let monitored = Monitored::of(launch(program.clone(), "no_tls: true"));
+            let server = &monitored.server;
+            let mut socket = Socket::plain(port_of(server));
+            let info = socket.upgrade(&format!("X-Forwarded-For: {header}\r\n"));
+            assert!(info.contains("\"client_ip\":\"127.0.0.1\""), "{info}");
+            monitored.wait("/connz", |connz| connz["connections"][0]["ip"] == "127.0.0.1");
+            drop(socket);
+            line(server, &[&format!(" {shown}"), " - wid:", "Client connection created"]);
+            line(server, &[&format!(" {shown}"), " - wid:", "Client connection closed"]);
+            assert_eq!(server.log().text().matches(" - Client connection created").count(), 1);
+        }
+    }
+}
