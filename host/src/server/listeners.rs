@@ -141,7 +141,11 @@ fn accept_transport(
     let layer = match tls {
         None => upper,
         Some(tls) => {
-            let lower = TlsSession::server(&tls).map_err(|e| e.to_string())?;
+            let lower = match session.connection.facts.lock().connection_type {
+                ConnectionType::Websocket => TlsSession::http_server(&tls),
+                _ => TlsSession::server(&tls),
+            };
+            let lower = lower.map_err(|e| e.to_string())?;
             session.peer_policy.clone_from(&tls.peers);
             Box::new(Stack::new(Box::new(lower), upper))
         }

@@ -26,6 +26,8 @@ pub struct TlsSession {
     pins: Arc<PinnedCerts>,
     /// Between the handshake and the first plain byte somebody has to say that the peer will do.
     vets: bool,
+    /// What follows is HTTP: who speaks it without TLS is told so.
+    carries_http: bool,
     /// What the peer sent meanwhile: plain bytes that came with the end of the handshake, and whether it has gone.
     early: Vec<u8>,
     closed_early: bool,
@@ -63,6 +65,12 @@ const RECORD_HEADER_BYTES: usize = 5;
 const CONTENT_TYPE_ALERT: u8 = 0x15;
 const CONTENT_TYPE_HANDSHAKE: u8 = 0x16;
 
+/// How requests start, as far as Go looks for them.
+const HTTP_STARTS: [&[u8]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
+/// Go's answer to one that comes without TLS.
+const HTTP_WITHOUT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
 /// Whether the first byte of a stream can only be TLS (CORE-232).
 pub fn looks_like_tls(first_byte: u8) -> bool {
     first_byte == CONTENT_TYPE_HANDSHAKE
@@ -73,6 +81,11 @@ impl TlsSession {
         let conn = UnbufferedServerConnection::new(Arc::clone(&config.config)).map_err(setup_error)?;
         let vets = config.peers.is_some();
         Ok(TlsSession { vets, ..Self::new(Conn::Server(Box::new(conn)), Phase::Fresh, &config.pins) })
+    }
+
+    /// For what speaks HTTP behind TLS.
+    pub fn http_server(config: &TlsServer) -> Result<Self, LayerError> {
+        Ok(TlsSession { carries_http: true, ..Self::server(config)? })
     }
 
     /// Dials `name`. `wire` receives the first bytes to send.
@@ -93,6 +106,7 @@ impl TlsSession {
             phase,
             pins: Arc::clone(pins),
             vets: false,
+            carries_http: false,
             early: Vec::new(),
             closed_early: false,
             partial: Vec::new(),
@@ -230,10 +244,15 @@ impl Layer for TlsSession {
                 Some(&CONTENT_TYPE_HANDSHAKE | &CONTENT_TYPE_ALERT) => self.phase = Phase::Handshaking,
                 Some(_) => {
                     self.phase = Phase::Failed;
-                    return Err(LayerError::new(
-                        LayerErrorKind::NotThisLayer,
-                        "tls: first record does not look like a TLS handshake",
-                    ));
+                    let is_http =
+                        self.carries_http && HTTP_STARTS.iter().any(|start| input.starts_with(start));
+                    let text = if is_http {
+                        wire.extend_from_slice(HTTP_WITHOUT_TLS);
+                        "client sent an HTTP request to an HTTPS server"
+                    } else {
+                        "tls: first record does not look like a TLS handshake"
+                    };
+                    return Err(LayerError::new(LayerErrorKind::NotThisLayer, text));
                 }
             }
         }
