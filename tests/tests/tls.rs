@@ -39,3 +39,54 @@ fn whose_authority_is_unknown_is_told_so() {
         assert!(told.contains("CertificateRequired"), "{program}: {told}");
     }
 }
+
+#[test]
+fn a_handshake_that_fails_is_an_error_and_a_probe_is_not() {
+    // CORE-231
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let config =
+        format!("tls {{ cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\", timeout: 0.3 }}");
+    let cases: [(&[u8], bool, &str, &str); 5] = [
+        (b"", true, "[ERR]", "EOF"),
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            false,
+            "[ERR]",
+            "remote error: tls: protocol version not supported",
+        ),
+        (b"CONNECT {}\r\n", false, "[DBG]", "tls: first record does not look like a TLS handshake"),
+        (b"GET / HTTP/1.1\r\n\r\n", false, "[DBG]", "tls: first record does not look like a TLS handshake"),
+        (b"", false, "[DBG]", "i/o timeout"),
+    ];
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let server = Launch::new(program).config(config.clone()).arg("-D").start();
+        let program = server.program().display();
+        for (sent, closes, level, text) in cases {
+            let mut wire = BufReader::new(TcpStream::connect(server.address()).unwrap());
+            wire.read_line(&mut String::new()).unwrap();
+            let mut wire = wire.into_inner();
+            let local = wire.local_addr().unwrap();
+            wire.set_read_timeout(Some(PATIENCE)).unwrap();
+            wire.write_all(sent).unwrap();
+            if closes {
+                drop(wire);
+            } else {
+                wire.read_to_end(&mut Vec::new()).unwrap();
+            }
+            let find = |what: &str| {
+                let pick = |line: &str| {
+                    (line.contains(&format!(" {local} - cid:")) && line.contains(what))
+                        .then(|| line.to_owned())
+                };
+                server
+                    .log()
+                    .wait(0, PATIENCE, pick)
+                    .unwrap_or_else(|| panic!("{program}: no {what:?} of {local}"))
+            };
+            let line = find(" - TLS handshake error: ");
+            assert!(line.contains(level) && line.ends_with(text), "{program}: {line}");
+            find(" - Client connection closed: TLS Handshake Failure");
+        }
+    }
+}

@@ -4,8 +4,11 @@
 //! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-websocket`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 
+use natsd_tests::certs::Certs;
 use natsd_tests::monitored::Monitored;
 use natsd_tests::websocket::*;
 use natsd_tests::{Launch, PATIENCE, Server};
@@ -40,5 +43,47 @@ fn a_forwarded_address_is_for_the_log_only() {
             line(server, &[&format!(" {shown}"), " - wid:", "Client connection closed"]);
             assert_eq!(server.log().text().matches(" - Client connection created").count(), 1);
         }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_tls_handshake_is_an_error_with_the_address() {
+    // WS-020
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let block = format!(
+        "handshake_timeout: \"300ms\", tls {{ cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\" }}"
+    );
+    let to_https = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let upgrade = get("");
+    let cases = [
+        (upgrade.as_str(), to_https, ": client sent an HTTP request to an HTTPS server"),
+        ("PING\r\n", "", ": tls: first record does not look like a TLS handshake"),
+        ("", "", ": i/o timeout"),
+        ("\u{16}\u{3}\u{1}", "", ": i/o timeout"),
+    ];
+    for program in programs() {
+        let server = launch(program, &block);
+        let port = port_of(&server);
+        for (sent, answer, logged) in cases {
+            let mut tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let local = tcp.local_addr().unwrap();
+            tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+            tcp.write_all(sent.as_bytes()).unwrap();
+            let mut got = String::new();
+            tcp.read_to_string(&mut got).unwrap();
+            assert_eq!(got, answer, "{}", server.program().display());
+            let start = format!("[ERR] websocket: TLS handshake error from {local}: ");
+            let found = line(&server, &[&start]);
+            assert!(found.ends_with(logged), "{found}");
+            assert!(
+                !logged.contains("timeout")
+                    || found.contains(&format!(": read tcp 127.0.0.1:{port}->{local}: "))
+            );
+        }
+        let gone = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let local = gone.local_addr().unwrap();
+        drop(gone);
+        line(&server, &[&format!("[ERR] websocket: TLS handshake error from {local}: EOF")]);
     }
 }

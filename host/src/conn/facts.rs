@@ -76,6 +76,14 @@ impl Facts {
         }
     }
 
+    /// `ip:port`, with brackets around an IPv6 address.
+    pub fn address(&self) -> String {
+        match self.ip.contains(':') {
+            true => format!("[{}]:{}", self.ip, self.port),
+            false => format!("{}:{}", self.ip, self.port),
+        }
+    }
+
     /// The start of log lines (CORE-251).
     pub fn label(&self, cid: u64) -> String {
         let label = match self.client_type.as_str() {

@@ -2,11 +2,12 @@
 //!
 //! `serve` is the task: it reads, writes what is left over, and keeps the timers. `session` is its state
 //! and `process` what it does with a read: parse, record, deliver. `login` handles CONNECT, `vet` a peer whom
-//! somebody has to vouch for.
+//! somebody has to vouch for, `handshake` what goes wrong before either.
 
 pub mod context;
 pub mod crossing;
 pub mod facts;
+mod handshake;
 pub mod login;
 pub mod open;
 pub mod process;

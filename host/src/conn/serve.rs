@@ -9,7 +9,7 @@ use super::session::{End, Failure, Session};
 use super::stall;
 use crate::account::Account;
 use crate::proto::error::{ClosedReason, ErrText};
-use crate::routing::layer::{LayerError, Progress};
+use crate::routing::layer::Progress;
 use crate::routing::publish::with_chunk;
 use crate::routing::receiver::Receiver;
 use crate::runtime::{Deadline, ReadHalf, clock, now_ns};
@@ -229,7 +229,7 @@ fn pump(
                 session.keep(filled, &end);
                 Poll::Ready(end)
             }
-            Poll::Ready(result) => Poll::Ready(End::Fail(ended(result))),
+            Poll::Ready(result) => Poll::Ready(End::Fail(session.ended(result))),
         };
         thread.read = buf;
         end
@@ -250,7 +250,7 @@ fn pump_large(
     let n = match read(&mut thread.read[..room]) {
         Poll::Pending => return Poll::Pending,
         Poll::Ready(Ok(n)) if n > 0 => n,
-        Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
+        Poll::Ready(result) => return Poll::Ready(End::Fail(session.ended(result))),
     };
     session.note_read();
     session.left.extend_from_slice(&thread.read[..n]);
@@ -274,7 +274,7 @@ fn pump_layered(
     let n = match read(&mut thread.read) {
         Poll::Pending => return Poll::Pending,
         Poll::Ready(Ok(n)) if n > 0 => n,
-        Poll::Ready(result) => return Poll::Ready(End::Fail(ended(result))),
+        Poll::Ready(result) => return Poll::Ready(End::Fail(session.ended(result))),
     };
     session.note_read();
     Poll::Ready(decode(session, account, me, thread, n))
@@ -301,9 +301,9 @@ fn decode(
         result
     };
     let end = match result {
-        Err(e) if plain.is_empty() || !was_open => End::Fail(layer_failed(e)),
+        Err(e) if plain.is_empty() || !was_open => End::Fail(session.layer_failed(e)),
         Err(e) => {
-            session.layer_end = Some(Box::new(layer_failed(e)));
+            session.layer_end = Some(Box::new(session.layer_failed(e)));
             with_chunk(|chunk| session.process(chunk, account, me, &plain))
         }
         Ok(Progress::Handshaking) => End::Used(0),
@@ -313,7 +313,7 @@ fn decode(
                 session.layer_opened();
             }
             match with_chunk(|chunk| session.process(chunk, account, me, &plain)) {
-                End::Used(_) if progress == Progress::PeerClosed => End::Fail(ended(Ok(0))),
+                End::Used(_) if progress == Progress::PeerClosed => End::Fail(session.ended(Ok(0))),
                 end => end,
             }
         }
@@ -321,22 +321,6 @@ fn decode(
     session.keep(&plain, &end);
     thread.plain = if plain.capacity() > 2 * READ_BYTES { Vec::new() } else { plain };
     end
-}
-
-pub(super) fn layer_failed(e: LayerError) -> Failure {
-    use crate::routing::layer::LayerErrorKind::*;
-    match e.kind {
-        NotThisLayer => crate::log::debug!("TLS handshake error: {}", e.text),
-        Handshake => crate::log::error!("TLS handshake error: {}", e.text),
-        Stream | Closed(_) => crate::log::debug!("{}", e.text),
-    }
-    Failure { error: None, reason: e.kind.reason(), log: None }
-}
-
-/// CORE-261.
-fn ended(result: io::Result<usize>) -> Failure {
-    let reason = if result.is_ok() { ClosedReason::ClientClosed } else { ClosedReason::ReadError };
-    Failure { error: None, reason, log: None }
 }
 
 impl Session {

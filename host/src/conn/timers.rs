@@ -129,11 +129,6 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn handshake_timed_out(&self) -> Failure {
-        crate::log::debug!("{} - TLS handshake timeout", self.connection.receiver.label());
-        Failure { error: None, reason: ClosedReason::TlsHandshakeFailure, log: None }
-    }
-
     fn on_write_deadline(&mut self, timers: &mut Timers, now: u64) -> Result<(), Failure> {
         let Some((_, before)) = timers.write else { return Ok(()) };
         let limit = self.context.options.load().timing.write_deadline;

@@ -1,6 +1,5 @@
 //! The check of a peer that TLS has let in (CFG-253), before anything it says counts.
 
-use super::serve::layer_failed;
 use super::session::{Failure, Session};
 use crate::routing::layer::{LayerError, LayerErrorKind};
 use crate::runtime::{clock, now_ns};
@@ -20,7 +19,9 @@ impl Session {
             None => return Err(self.handshake_timed_out()),
             Some(Err(refused)) => {
                 receiver.out.lock().refuse();
-                return Err(layer_failed(LayerError::new(LayerErrorKind::Handshake, refused.to_string())));
+                return Err(
+                    self.layer_failed(LayerError::new(LayerErrorKind::Handshake, refused.to_string()))
+                );
             }
             Some(Ok(())) => {}
         }

@@ -66,6 +66,12 @@ impl Outbound {
         Outbound { wire: Some(wire), max_pending_bytes, ..Outbound::default() }
     }
 
+    /// For the log: empty once the socket is gone.
+    pub fn local_address(&self) -> String {
+        let address = self.wire.as_ref().and_then(|wire| wire.local_addr().ok());
+        address.map(|address| address.to_string()).unwrap_or_default()
+    }
+
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }

@@ -150,6 +150,10 @@ impl Wire {
         self.half()?.try_write_vectored(slices)
     }
 
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.half()?.local_addr()
+    }
+
     fn half(&self) -> io::Result<&OwnedWriteHalf> {
         self.0.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
