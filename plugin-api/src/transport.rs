@@ -119,6 +119,7 @@ pub struct Attributes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     pub reason: CloseReason,
+    /// What the host logs of it, as an error with the client's name; empty: nothing.
     pub text: String,
 }
 

@@ -87,3 +87,28 @@ fn what_is_wrong_with_a_tls_handshake_is_an_error_with_the_address() {
         line(&server, &[&format!("[ERR] websocket: TLS handshake error from {local}: EOF")]);
     }
 }
+
+#[test]
+fn who_compresses_wrongly_is_left_without_a_word_and_named_in_the_log() {
+    for program in programs() {
+        let server = launch(program, "no_tls: true, compression: true");
+        let mut socket = Socket::plain(port_of(&server));
+        socket.request(&get("Sec-WebSocket-Extensions: permessage-deflate\r\n"));
+        socket.frame().expect("INFO");
+        socket.send(&frame(0xc2, b"\xff\x12\x33garbage"));
+        assert_eq!(socket.frame(), None, "{}", server.program().display());
+        line(&server, &["[ERR] 127.0.0.1:", " - wid:", " - read error: flate: corrupt input before offset "]);
+        line(&server, &[" - wid:", " - Client connection closed: Read Error"]);
+    }
+}
+
+#[test]
+fn a_broken_frame_is_an_error_in_the_log() {
+    for program in programs() {
+        let server = launch(program, "no_tls: true");
+        let mut socket = Socket::plain(port_of(&server));
+        socket.upgrade("");
+        socket.send(b"\x82\x06PING\r\n");
+        line(&server, &["[ERR] 127.0.0.1:", " - wid:", " - read error: mask bit missing"]);
+    }
+}

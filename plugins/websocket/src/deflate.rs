@@ -22,8 +22,9 @@ const LAST_BLOCKS: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0x
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DeflateError {
-    #[error("compressed message is corrupt")]
-    Corrupt,
+    /// In the words of Go.
+    #[error("flate: corrupt input before offset {0}")]
+    Corrupt(u64),
     #[error("decompressed message exceeds {limit} bytes")]
     TooBig { limit: u64 },
     #[error("compression failed")]
@@ -80,7 +81,7 @@ impl Inflater {
 
     /// Appends what comes out to `plain`.
     pub fn push(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), DeflateError> {
-        let Some(coder) = &mut self.coder else { return Err(DeflateError::Corrupt) };
+        let Some(coder) = &mut self.coder else { return Err(DeflateError::Corrupt(0)) };
         let (start, mut used) = (coder.total_in(), 0);
         while !self.ended {
             plain.reserve(OUTPUT_STEP);
@@ -89,7 +90,7 @@ impl Inflater {
             match status {
                 Ok(Status::StreamEnd) => self.ended = true,
                 Ok(_) => {}
-                Err(_) => return Err(DeflateError::Corrupt),
+                Err(_) => return Err(DeflateError::Corrupt(coder.total_in())),
             }
             if coder.total_out() > self.limit {
                 return Err(DeflateError::TooBig { limit: self.limit });
@@ -105,7 +106,8 @@ impl Inflater {
     /// The message is complete.
     pub fn finish(mut self, plain: &mut Vec<u8>) -> Result<(), DeflateError> {
         self.push(&LAST_BLOCKS, plain)?;
-        if self.ended { Ok(()) } else { Err(DeflateError::Corrupt) }
+        let read_bytes = self.coder.as_ref().map_or(0, |coder| coder.total_in());
+        if self.ended { Ok(()) } else { Err(DeflateError::Corrupt(read_bytes)) }
     }
 }
 
@@ -194,10 +196,10 @@ mod tests {
 
     #[test]
     fn corrupt_and_truncated_messages_are_refused() {
-        assert_eq!(inflate(&[&[0xff; 4]], 100), Err(DeflateError::Corrupt));
-        assert_eq!(inflate(&[&[]], 100), Err(DeflateError::Corrupt));
         let wire = compressed(&noise(300));
-        assert_eq!(inflate(&[&wire[..wire.len() / 2]], 1_000), Err(DeflateError::Corrupt));
+        for broken in [&[0xff; 4][..], &[], &wire[..wire.len() / 2]] {
+            assert!(matches!(inflate(&[broken], 1_000), Err(DeflateError::Corrupt(_))));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use natsd_plugin_api::tracing::error;
 use natsd_plugin_api::{Close, CloseReason, Peer, Result, Transport, TransportFactory, TransportSink};
 use std::cell::Cell;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,8 +65,17 @@ struct Session {
     message_max_bytes: u64,
     /// A compressed message whose end has not come.
     inflater: Option<Inflater>,
-    /// What `on_close` says, when it is not for the host to decide: an echo, or a broken rule.
-    farewell: Option<Control>,
+    farewell: Farewell,
+}
+
+/// What `on_close` says.
+enum Farewell {
+    /// What the host closes for.
+    Hosts,
+    /// An echo, or a broken rule.
+    Ours(Control),
+    /// With a client that compresses wrongly nothing is to be talked about.
+    None,
 }
 
 impl WebSocketTransport {
@@ -90,7 +100,7 @@ impl Transport for WebSocketTransport {
                 }
             },
             // After the end of the conversation only its end is of interest.
-            State::Open(session) if session.farewell.is_some() => Ok(()),
+            State::Open(session) if !matches!(session.farewell, Farewell::Hosts) => Ok(()),
             State::Open(session) => session.on_read(wire, out),
             State::Closed => Ok(()),
         }
@@ -105,8 +115,11 @@ impl Transport for WebSocketTransport {
 
     fn on_close(&mut self, close: &Close, out: &mut TransportSink<'_>) {
         let State::Open(session) = std::mem::replace(&mut self.0, State::Closed) else { return };
-        let payload =
-            session.farewell.unwrap_or_else(|| close_payload(code_of(close.reason), close.reason.text()));
+        let payload = match session.farewell {
+            Farewell::Hosts => close_payload(code_of(close.reason), close.reason.text()),
+            Farewell::Ours(payload) => payload,
+            Farewell::None => return,
+        };
         out.wire(FrameHead::close(&payload).as_ref());
         out.wire(payload.as_ref());
     }
@@ -163,7 +176,7 @@ impl Session {
             browser: agreed.browser,
             message_max_bytes,
             inflater: None,
-            farewell: None,
+            farewell: Farewell::Hosts,
         }
     }
 
@@ -194,12 +207,12 @@ impl Session {
                 }
                 Ok(Some(Piece::Pong)) => {}
                 Ok(Some(Piece::Close(answer))) => {
-                    return Err(self.end(answer, CloseReason::ClientClosed, String::new()));
+                    return Err(self.end(Some(answer), CloseReason::ClientClosed, String::new()));
                 }
                 Err(error) => {
                     let text = error.to_string();
                     let answer = close_payload(close_code::PROTOCOL_ERROR, &text);
-                    return Err(self.end(answer, CloseReason::ReadError, text));
+                    return Err(self.end(Some(answer), CloseReason::ReadError, read_error(text)));
                 }
             }
         }
@@ -242,15 +255,18 @@ impl Session {
     }
 
     fn cannot_inflate(&mut self, error: DeflateError) -> Close {
-        let reason = match error {
-            DeflateError::TooBig { .. } => CloseReason::MaxPayloadExceeded,
-            DeflateError::Corrupt | DeflateError::Failed => CloseReason::ReadError,
+        let (reason, farewell) = match error {
+            DeflateError::TooBig { .. } => {
+                let reason = CloseReason::MaxPayloadExceeded;
+                (reason, Some(close_payload(code_of(reason), reason.text())))
+            }
+            DeflateError::Corrupt(_) | DeflateError::Failed => (CloseReason::ReadError, None),
         };
-        self.end(close_payload(code_of(reason), reason.text()), reason, error.to_string())
+        self.end(farewell, reason, read_error(error))
     }
 
-    fn end(&mut self, farewell: Control, reason: CloseReason, text: String) -> Close {
-        self.farewell = Some(farewell);
+    fn end(&mut self, farewell: Option<Control>, reason: CloseReason, text: String) -> Close {
+        self.farewell = farewell.map_or(Farewell::None, Farewell::Ours);
         Close::new(reason, text)
     }
 
@@ -285,6 +301,11 @@ impl Session {
         keep(&PACKED, packed);
         result
     }
+}
+
+/// The host logs it with the client's name.
+fn read_error(why: impl Display) -> String {
+    format!("read error: {why}")
 }
 
 /// Puts a buffer back for the thread's next connection.
