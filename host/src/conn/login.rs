@@ -479,7 +479,8 @@ impl Session {
                 receiver.label()
             );
         }
-        if let Some(error) = &failure.error {
+        // One line is enough: what is meant for the log says more.
+        if let (Some(error), None) = (&failure.error, &failure.log) {
             crate::log::error!("{} - {error}", receiver.label());
         }
         // Who did not get through a transport's handshake was no client.
@@ -495,5 +496,6 @@ fn too_many_of_account() -> Failure {
 
 /// All failures look the same to the client (AUTH-004).
 fn denied(reason: ClosedReason, log: Option<String>) -> Failure {
-    Failure { error: Some(ErrText::AuthorizationViolation), reason, log }
+    let log = log.unwrap_or_else(|| "authentication error".to_owned());
+    Failure { error: Some(ErrText::AuthorizationViolation), reason, log: Some(log) }
 }

@@ -90,6 +90,8 @@ fn log_refusal(me: &Receiver, error: &ErrText<'_>, sid: &[u8]) {
                 "Subscription Violation - Subject {subject}, Queue: {queue}, SID {sid}"
             );
         }
+        // The client is told; nats-server's log is not.
+        ErrText::InvalidSubject => {}
         _ => crate::log::error!(target: label, "{error}"),
     }
 }
