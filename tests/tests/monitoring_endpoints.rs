@@ -203,3 +203,17 @@ fn what_was_received_never_becomes_less() {
     publishing.join().unwrap();
     assert_eq!(last, total);
 }
+
+#[test]
+fn what_is_not_percent_encoded_is_understood() {
+    // MON-003: Go's clients and curl send subjects as they are.
+    for server in servers(CONFIG) {
+        for path in ["/connz?filter_subject=foo.>", "/varz?x=\"a\"", "/varz?x=<a>", "/varz?x=\u{e9}"] {
+            assert_eq!(server.get(path).status, 200, "{path}");
+        }
+        let subsz = server.get("/subsz?test=foo.>");
+        let text = "invalid test subject, must be valid publish subject: foo.>";
+        assert_eq!((subsz.status, subsz.body.as_str()), (400, text));
+        assert_eq!(server.get("/va<rz").status, 404);
+    }
+}

@@ -13,6 +13,7 @@ mod events;
 mod expvar;
 mod health;
 mod json;
+mod lenient;
 mod metrics;
 mod otel;
 mod page;

@@ -1,5 +1,6 @@
 //! What hyper needs of its surroundings, on what the host lends: byte streams and timers.
 
+use crate::lenient::Lenient;
 use hyper::rt::{Read, ReadBufCursor, Sleep, Timer, Write};
 use natsd_plugin_api::{BoxFuture, ByteStream, Host};
 use std::future::Future;
@@ -20,11 +21,15 @@ pub struct HttpStream {
     host: Host,
     /// Runs while a write waits.
     stall: Option<BoxFuture<'static, ()>>,
+    lenient: Lenient,
+    /// Read, and from `taken` on not handed over: encoding makes it longer.
+    read: Vec<u8>,
+    taken: usize,
 }
 
 impl HttpStream {
     pub fn new(host: Host, stream: ByteStream) -> Self {
-        Self { stream, host, stall: None }
+        Self { stream, host, stall: None, lenient: Lenient::default(), read: Vec::new(), taken: 0 }
     }
 
     /// Hands on what a write came to, and fails when it has waited for too long.
@@ -48,11 +53,21 @@ impl Read for HttpStream {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // Through a buffer of its own: hyper's cursor gives uninitialised memory to unsafe code only.
-        let mut bytes = [0; READ_BYTES];
-        let room = buffer.remaining().min(READ_BYTES);
-        let count = ready!(self.stream.poll_read(context, &mut bytes[..room]))?;
-        buffer.put_slice(&bytes[..count]);
+        let this = &mut *self;
+        if this.taken == this.read.len() {
+            // Through a buffer of its own: hyper's cursor gives uninitialised memory to unsafe code only.
+            let mut bytes = [0; READ_BYTES];
+            let room = buffer.remaining().min(READ_BYTES);
+            let count = ready!(this.stream.poll_read(context, &mut bytes[..room]))?;
+            this.lenient.pass(&bytes[..count], &mut this.read);
+        }
+        let rest = &this.read[this.taken..];
+        let piece = &rest[..rest.len().min(buffer.remaining())];
+        buffer.put_slice(piece);
+        this.taken += piece.len();
+        if this.taken == this.read.len() {
+            (this.read, this.taken) = (Vec::new(), 0);
+        }
         Poll::Ready(Ok(()))
     }
 }
