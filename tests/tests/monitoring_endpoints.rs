@@ -217,3 +217,25 @@ fn what_is_not_percent_encoded_is_understood() {
         assert_eq!(server.get("/va<rz").status, 404);
     }
 }
+
+#[test]
+fn paths_that_are_not_clean_lead_to_those_that_are() {
+    // MON-010
+    for server in servers(CONFIG) {
+        for (path, location) in [
+            ("//connz", "/connz"),
+            ("/./varz?a=1&b=2", "/varz?a=1&b=2"),
+            ("/varz/../connz?subs=1", "/connz?subs=1"),
+            ("/a//b/", "/a/b/"),
+            ("/..", "/"),
+        ] {
+            let answer = server.get(path);
+            assert_eq!(answer.status, 307, "{path}");
+            assert!(answer.has(&format!("location: {location}")), "{}", answer.head);
+            assert!(answer.has("content-type: text/html; charset=utf-8"), "{}", answer.head);
+            let shown = location.replace('&', "&amp;");
+            assert_eq!(answer.body, format!("<a href=\"{shown}\">Temporary Redirect</a>.\n\n"));
+        }
+        assert_eq!(server.get("/%2e/varz").status, 404);
+    }
+}

@@ -3,8 +3,9 @@
 use crate::dashboard;
 use crate::json::{self, Layout};
 use crate::metrics::Form;
+use crate::page::escaped;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use natsd_plugin_api::serde_json::Value;
 use std::convert::Infallible;
@@ -18,6 +19,8 @@ pub struct Answer {
     body: String,
     /// The body is to be laid out.
     layout: Option<Layout>,
+    /// Where it is instead.
+    location: Option<HeaderValue>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,7 @@ enum Kind {
     /// What Go's own handler says.
     Vars,
     Html,
+    Bare,
     Text,
     Metrics(Form),
     Asset(dashboard::Kind),
@@ -52,6 +56,7 @@ impl Kind {
             Kind::Json => &[("access-control-allow-origin", "*"), ("content-type", "application/json")],
             Kind::Vars => &[("content-type", "application/json; charset=utf-8")],
             Kind::Html => &[("content-type", "text/html; charset=utf-8")],
+            Kind::Bare => &[],
             Kind::Text => &[("content-type", "text/plain; charset=utf-8")],
             Kind::Metrics(Form::Text) => &[("content-type", "text/plain; version=0.0.4; charset=utf-8")],
             Kind::Metrics(Form::OpenMetrics) => {
@@ -72,62 +77,70 @@ impl Kind {
 }
 
 impl Answer {
+    fn new(status: StatusCode, kind: Kind, body: String) -> Self {
+        Self { status, kind, body, layout: None, location: None }
+    }
+
     /// MON-004
     pub fn json(value: &Value) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Json, body: json::indented(value), layout: None }
+        Self::new(StatusCode::OK, Kind::Json, json::indented(value))
     }
 
     /// No JSON, but that is what nats-server calls it (MON-013).
     pub fn stacks(text: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Json, body: text, layout: None }
+        Self::new(StatusCode::OK, Kind::Json, text)
     }
 
     /// The same of JSON as text.
     pub fn json_text(text: String) -> Self {
         let layout = Some(Layout::default());
-        Self { status: StatusCode::OK, kind: Kind::Json, body: text, layout }
+        Self { layout, ..Self::new(StatusCode::OK, Kind::Json, text) }
     }
 
     /// Health is told on one line, also when it is bad (MON-111).
     pub fn health(status: StatusCode, value: &Value) -> Self {
-        Self { status, kind: Kind::Json, body: json::compact(value), layout: None }
+        Self::new(status, Kind::Json, json::compact(value))
     }
 
     /// MON-014
     pub fn vars(value: &Value) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Vars, body: json::indented(value), layout: None }
+        Self::new(StatusCode::OK, Kind::Vars, json::indented(value))
     }
 
     pub fn page(html: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Html, body: html, layout: None }
+        Self::new(StatusCode::OK, Kind::Html, html)
+    }
+
+    /// As Go's router sends on. `has_page`: for those who cannot follow.
+    pub fn moved(location: &str, has_page: bool) -> Self {
+        let shown = escaped(location).replace('\'', "&#39;");
+        let body = format!("<a href=\"{shown}\">Temporary Redirect</a>.\n\n");
+        let (kind, body) = if has_page { (Kind::Html, body) } else { (Kind::Bare, String::new()) };
+        let location = HeaderValue::from_str(location).ok();
+        Self { location, ..Self::new(StatusCode::TEMPORARY_REDIRECT, kind, body) }
     }
 
     /// MON-005
     pub fn bad_request(text: impl ToString) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, body: text.to_string(), layout: None }
+        Self::new(StatusCode::BAD_REQUEST, Kind::Text, text.to_string())
     }
 
     /// The endpoint is there, what it would show is not.
     pub fn missing(text: &str) -> Self {
-        Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, body: text.to_owned(), layout: None }
+        Self::new(StatusCode::NOT_FOUND, Kind::Text, text.to_owned())
     }
 
     pub fn asset(kind: dashboard::Kind, text: &str) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Asset(kind), body: text.to_owned(), layout: None }
+        Self::new(StatusCode::OK, Kind::Asset(kind), text.to_owned())
     }
 
     pub fn metrics(form: Form, text: String) -> Self {
-        Self { status: StatusCode::OK, kind: Kind::Metrics(form), body: text, layout: None }
+        Self::new(StatusCode::OK, Kind::Metrics(form), text)
     }
 
     /// MON-010
     pub fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            kind: Kind::NotFound,
-            body: "404 page not found\n".to_owned(),
-            layout: None,
-        }
+        Self::new(StatusCode::NOT_FOUND, Kind::NotFound, "404 page not found\n".to_owned())
     }
 
     /// As it was given: JSON is not laid out.
@@ -146,6 +159,9 @@ impl Answer {
         *response.status_mut() = self.status;
         for &(name, value) in self.kind.headers() {
             response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if let Some(location) = self.location {
+            response.headers_mut().insert(LOCATION, location);
         }
         response
     }

@@ -56,6 +56,15 @@ impl Endpoints {
         self.counts.json()
     }
 
+    /// Where a request for a path that is not clean is sent instead, whether that is an endpoint or not.
+    pub fn moved(path: &str, query: Option<&str>) -> Option<String> {
+        let clean = clean(path);
+        let slash = if clean.is_empty() || path.ends_with('/') { "/" } else { "" };
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let is_path = path.starts_with('/') && path.strip_prefix(clean.as_str()) != Some(slash);
+        is_path.then(|| format!("{clean}{slash}{query}"))
+    }
+
     /// Any method is served the same (MON-003). `accept`: which types the client takes. May take a while: large
     /// snapshots do.
     pub fn answer(&self, path: &str, query: &str, accept: &str) -> Answer {
@@ -157,7 +166,26 @@ fn clean(base_path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clean;
+    use super::{Endpoints, clean};
+
+    #[test]
+    fn paths_that_are_not_clean_are_elsewhere() {
+        for (path, query, elsewhere) in [
+            ("/", None, None),
+            ("/varz", Some("a=/../"), None),
+            ("/varz/", None, None),
+            ("*", None, None),
+            ("/%2e/varz", None, None),
+            ("//connz", None, Some("/connz")),
+            ("//a.b/", Some("a=%3C"), Some("/a.b/?a=%3C")),
+            ("/..", None, Some("/")),
+            ("/a/..//", None, Some("/")),
+            ("/varz/.", None, Some("/varz")),
+            ("/varz//", None, Some("/varz/")),
+        ] {
+            assert_eq!(Endpoints::moved(path, query).as_deref(), elsewhere, "{path}");
+        }
+    }
 
     #[test]
     fn base_paths_are_cleaned() {

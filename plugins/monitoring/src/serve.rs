@@ -1,6 +1,6 @@
 //! Accepts connections and speaks HTTP/1 on them.
 
-use crate::answer::Page;
+use crate::answer::{Answer, Page};
 use crate::config::{Listen, Protocol};
 use crate::endpoints::Endpoints;
 use crate::stream::{HttpStream, HttpTimer};
@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::ACCEPT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use natsd_plugin_api::serde_json::{Value, json};
 use natsd_plugin_api::{ByteStream, Error, ErrorKind, Host, Listener, Result, Task, tracing};
 use std::convert::Infallible;
@@ -107,13 +107,17 @@ async fn serve(host: Host, stream: ByteStream, endpoints: Arc<Endpoints>) {
         let (host, endpoints) = (host.clone(), endpoints.clone());
         async move {
             let uri = request.uri().clone();
+            if let Some(location) = Endpoints::moved(uri.path(), uri.query()) {
+                let has_page = matches!(*request.method(), Method::GET | Method::HEAD);
+                return Ok::<_, Infallible>(Answer::moved(&location, has_page).response());
+            }
             let accept =
                 request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let accept = accept.to_owned();
             // Snapshots of large servers take long; the server's own threads have better things to do.
             let work = move || endpoints.answer(uri.path(), uri.query().unwrap_or_default(), &accept);
             let answer = host.blocking(work).await;
-            Ok::<_, Infallible>(match answer {
+            Ok(match answer {
                 Ok(answer) => answer.response(),
                 Err(error) => failed(&error),
             })
