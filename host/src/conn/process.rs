@@ -75,6 +75,7 @@ impl Session {
         };
         self.deliver(chunk, &mut pass);
         if pass.msgs > 0 {
+            self.active = true;
             add(&me.in_msgs, pass.msgs);
             add(&me.in_bytes, pass.bytes);
         }
@@ -127,9 +128,16 @@ impl Session {
             crate::routing::trace::inbound(&pass.me.label(), verb, text);
         }
         let result = match verb {
-            Verb::Sub => self.subscribe(pass, text),
-            Verb::Unsub => self.unsubscribe(pass, text),
+            Verb::Sub => {
+                self.active = true;
+                self.subscribe(pass, text)
+            }
+            Verb::Unsub => {
+                self.active = true;
+                self.unsubscribe(pass, text)
+            }
             Verb::Ping => {
+                self.active = true;
                 self.ping(pass.account, pass.me);
                 Ok(())
             }

@@ -324,9 +324,8 @@ fn decode(
 }
 
 impl Session {
-    /// Bytes came: for the ping timer and for monitoring.
-    fn note_read(&mut self) {
-        self.active = true;
+    /// Bytes came: for monitoring.
+    fn note_read(&self) {
         self.connection.receiver.last_active_ns.store(now_ns(), Relaxed);
     }
 

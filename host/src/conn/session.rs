@@ -32,7 +32,8 @@ pub struct Session {
     pub(super) memo: Option<Box<Memo>>,
     /// Takes too long: wait for it before the next read.
     pub stall: Option<Arc<Receiver>>,
-    /// Something came since the ping timer last looked (CORE-201).
+    /// A message, a change of subscriptions or a PING came since the ping timer last looked (CORE-201). A PONG is no
+    /// such thing, or every other PING would be left out.
     pub active: bool,
     /// PONGs that are due (CORE-202).
     pub pings_out: u32,

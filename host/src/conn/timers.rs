@@ -156,7 +156,7 @@ impl Session {
         timers.ping_ns = now + ns(self.pings_every());
         let active = std::mem::take(&mut self.active);
         let rtt_known = self.connection.facts.lock().rtt_ns > 0;
-        if active && rtt_known && self.pings_out == 0 && now - timers.rtt_measured_ns < ns(RTT_AGE) {
+        if active && rtt_known && now - timers.rtt_measured_ns < ns(RTT_AGE) {
             return Ok(());
         }
         if self.pings_out + 1 > timing.ping_max {
