@@ -111,6 +111,31 @@ fn a_test_of_the_configuration_finds_what_is_wrong_with_the_block() {
 }
 
 #[test]
+fn certificates_are_looked_at_even_if_nothing_listens() {
+    let certs = Certs::new();
+    let dir = certs.path().display();
+    let pair = format!("cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server.key\"");
+    for program in programs() {
+        for (block, expected) in [
+            (format!("tls {{ {pair} }}"), None),
+            ("no_auth_user: x, tls { verify: true }".to_owned(), None),
+            ("port: -1, tls { }".to_owned(), None),
+            ("tls { cert_file: \"nope.pem\" }".to_owned(), Some("")),
+            ("tls { cert_file: \"nope.pem\", key_file: \"nope.key\" }".to_owned(), Some("open nope.pem")),
+            (format!("tls {{ {pair}, foo: 1 }}"), Some("unknown field \"foo\"")),
+            (
+                format!("no_tls: true, tls {{ {pair}, verify_cert_and_check_known_urls: true }}"),
+                Some("verify_cert_and_check_known_urls not supported in this context"),
+            ),
+        ] {
+            let (ok, text) = tested(&program, &format!("websocket {{ {block} }}\n"));
+            assert_eq!(ok, expected.is_none(), "{} {block}: {text}", program.display());
+            assert!(text.contains(expected.unwrap_or_default()), "{} {block}: {text}", program.display());
+        }
+    }
+}
+
+#[test]
 fn variables_may_stand_inside_the_block() {
     // CFG-023
     let block =

@@ -149,7 +149,8 @@ fn tls_of(spec: &ListenerSpec) -> Result<Option<TlsServer>> {
     let Some(block) = &spec.tls else { return Ok(None) };
     let options = crate::config::tls_of_json(block).map_err(|e| Error::config("tls", e))?;
     TlsServer::build(&options, &files::read_bytes).map(Some).map_err(|error| {
-        let is_at_start = matches!(error, TlsConfigError::OcspPeerWithoutVerify);
+        let is_at_start =
+            matches!(error, TlsConfigError::OcspPeerWithoutVerify | TlsConfigError::NoCertificate);
         let error = Error::config("tls", error);
         if is_at_start { error.at_start() } else { error }
     })

@@ -7,7 +7,7 @@ use crate::duration;
 use crate::handshake::UpgradeRules;
 use crate::origin::Origin;
 use natsd_plugin_api::tracing::warn;
-use natsd_plugin_api::{Error, Host, ListenerSpec, PutOff, Result, Section};
+use natsd_plugin_api::{Error, ErrorKind, Host, ListenerSpec, PutOff, Result, Section};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -110,10 +110,16 @@ impl Config {
 
     /// What only the host can judge: the files of `tls {}`, the users.
     fn check(&self, host: &Host) -> Result<()> {
-        if self.listen.port == 0 {
-            return Ok(());
+        let spec = match (self.listen.port, &self.listen.tls) {
+            (0, None) => return Ok(()),
+            // Nothing listens, but nats-server reads the files nevertheless.
+            (0, Some(_)) => ListenerSpec { options: Map::new(), ..self.spec() },
+            _ => self.spec(),
+        };
+        match host.check_listener(&spec).map_err(|error| error.within(KEY)) {
+            Err(error) if self.listen.port == 0 && error.kind() == ErrorKind::AtStart => Ok(()),
+            result => result,
         }
-        host.check_listener(&self.spec()).map_err(|error| error.within(KEY))
     }
 
     /// What the host listens with. The options' names are those of the host.
