@@ -15,7 +15,7 @@ const CA: &str = "natsd test CA";
 /// A folder with `ca.pem` and, for each name, `<name>.pem` and `<name>.key`; removed when dropped.
 ///
 /// Names: `server` (localhost), `client` (e-mail alice@example.com, CN=client), `dns` (DNS name
-/// derek.example.com, CN=dns), `stranger` (signed by a CA that the server does not know), `impostor` (by one that has
+/// derek.example.com, CN=dns), `worker` (with all the parts that a subject may have, and a domain component), `stranger` (signed by a CA that the server does not know), `impostor` (by one that has
 /// the name of a CA that it knows).
 pub struct Certs(Folder);
 
@@ -30,6 +30,18 @@ impl Certs {
         certs.add("server", &ca, vec![dns("localhost"), loopback]);
         certs.add("client", &ca, vec![mail]);
         certs.add("dns", &ca, vec![dns("derek.example.com")]);
+        let domain = DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]);
+        let parts = [
+            (DnType::CountryName, "US"),
+            (DnType::StateOrProvinceName, "CA"),
+            (DnType::LocalityName, "Here"),
+            (DnType::CustomDnType(vec![2, 5, 4, 9]), "Main Street"),
+            (DnType::CustomDnType(vec![2, 5, 4, 17]), "90210"),
+            (DnType::OrganizationName, "Acme"),
+            (DnType::OrganizationalUnitName, "Works"),
+            (domain, "example"),
+        ];
+        certs.add_with("worker", &ca, vec![], &parts);
         certs.add("stranger", &Authority::new("somebody else's CA"), vec![dns("stranger.example.com")]);
         certs.add("impostor", &Authority::new(CA), vec![dns("impostor.example.com")]);
         certs
@@ -62,8 +74,15 @@ impl Certs {
     }
 
     fn add(&self, name: &str, ca: &Authority, alternatives: Vec<SanType>) {
+        self.add_with(name, ca, alternatives, &[]);
+    }
+
+    fn add_with(&self, name: &str, ca: &Authority, alternatives: Vec<SanType>, parts: &[(DnType, &str)]) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
+        for (kind, value) in parts {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = alternatives;
         let cert = params.signed_by(&key, &ca.cert, &ca.key).expect("a certificate");
