@@ -474,10 +474,8 @@ impl Session {
         if reason == ClosedReason::SlowConsumerPendingBytes {
             self.context.slow_consumers.fetch_add(1, Relaxed);
             let max = receiver.out.lock().max_pending_bytes;
-            crate::log::notice!(
-                "{} - Slow Consumer Detected: MaxPending of {max} Exceeded",
-                receiver.label()
-            );
+            let label = receiver.label();
+            crate::log::notice!("{label} - Slow Consumer Detected: MaxPending of {max} Exceeded");
         }
         // One line is enough: what is meant for the log says more.
         if let (Some(error), None) = (&failure.error, &failure.log) {
