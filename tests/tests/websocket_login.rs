@@ -102,5 +102,8 @@ fn certificates_that_the_websocket_block_maps_are_asked_of_websocket_clients_onl
         socket.expect(PONG);
         let mut tcp = Client::join(server.address(), r#""user":"joe","pass":"pw""#).unwrap();
         tcp.sync();
+        // Whose certificate is all there is to show is not let in by name alone, anywhere.
+        let mut tcp = Client::join(server.address(), r#""user":"alice@example.com""#).unwrap();
+        tcp.expect_op("-ERR 'Authorization Violation'");
     }
 }

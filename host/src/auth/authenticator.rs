@@ -90,10 +90,9 @@ impl Authenticator {
     pub fn has_plaintext_passwords(&self) -> bool {
         let is_plain = |secret: &Secret| matches!(secret, Secret::Plain(_));
         self.own.password.as_ref().is_some_and(|password| is_plain(password) && !password.is_empty())
-            || self
-                .users
-                .with_password()
-                .any(|user| user.has_plain_password() && !self.needs_certificate(&user))
+            || self.users.with_password().any(|user| {
+                user.has_plain_password() && !self.needs_certificate(&user, ConnectionTypes::NONE)
+            })
     }
 
     pub fn has_users(&self) -> bool {
@@ -172,7 +171,7 @@ impl Authenticator {
             let identity = known.identify(kind, proxy_key, Admission::Password(expected.clone()))?;
             // Who says nothing is let in as this one, so saying its name cannot be worse.
             let is_anybody = own.no_auth_user.as_deref() == Some(user);
-            if !is_anybody && self.needs_certificate(&known) {
+            if !is_anybody && self.needs_certificate(&known, facts.mapped_types) {
                 return Err(NEEDS_CERTIFICATE);
             }
             return prove(&expected, password, identity);
@@ -246,14 +245,14 @@ impl Authenticator {
     }
 
     /// Without a password and on a mapped listener: the certificate is the only proof (AUTH-006).
-    fn needs_certificate(&self, user: &User<'_>) -> bool {
+    fn needs_certificate(&self, user: &User<'_>, elsewhere: ConnectionTypes) -> bool {
         if user.has_password() {
             return false;
         }
         let types = user.connection_types();
         match types.is_empty() {
-            true => !self.mapped_types.is_empty(),
-            false => types.intersects(self.mapped_types),
+            true => !self.mapped_types.is_empty() || !elsewhere.is_empty(),
+            false => types.intersects(self.mapped_types) || types.intersects(elsewhere),
         }
     }
 }

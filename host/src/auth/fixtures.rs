@@ -6,7 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
 
 use super::authenticator::Authenticator;
-use super::identity::{ConnectFacts, ConnectionType, Credentials, Decision, Denial, Identity};
+use super::identity::{
+    ConnectFacts, ConnectionType, ConnectionTypes, Credentials, Decision, Denial, Identity,
+};
 use crate::config::options::{AccountOptions, AccountsOptions, AuthOptions, UserOptions};
 use crate::proto::nkey::{NkeyKind, encode};
 
@@ -55,6 +57,7 @@ pub fn facts(credentials: Credentials<'_>) -> ConnectFacts<'_> {
         connection_type: ConnectionType::Standard,
         maps_certificates: false,
         certificate: None,
+        mapped_types: ConnectionTypes::NONE,
         listener: None,
     }
 }

@@ -118,6 +118,8 @@ pub struct ConnectFacts<'a> {
     /// The listener has `verify_and_map`: the certificate says who it is (AUTH-020).
     pub maps_certificates: bool,
     pub certificate: Option<&'a CertificateFacts>,
+    /// Connections that other listeners map (AUTH-006).
+    pub mapped_types: ConnectionTypes,
     /// Credentials of the listener in place of the server's own (AUTH-009).
     pub listener: Option<&'a ListenerAuth>,
 }

@@ -2,8 +2,9 @@
 
 use super::crossing::Crossing;
 use super::registry::Registry;
+use super::session::ListenerFacts;
 use crate::account::Accounts;
-use crate::auth::{Authenticator, CertificateFacts, ConnectionType, Identity};
+use crate::auth::{Authenticator, CertificateFacts, ConnectionType, ConnectionTypes, Identity};
 use crate::config::options::Options;
 use crate::proto::connect::Connect;
 use crate::proto::error::ClosedReason;
@@ -13,8 +14,9 @@ use crate::tls::peers::CheckPeer;
 use crate::tls::rate::HandshakeRate;
 use crate::tls::server::TlsServer;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Weak};
 
 pub struct Context {
     pub server: ServerFacts,
@@ -28,6 +30,8 @@ pub struct Context {
     pub tls: ArcSwapOption<TlsServer>,
     /// `connection_rate_limit` (CORE-233).
     pub tls_rate: Mutex<Option<HandshakeRate>>,
+    /// Of plugins: gone once they are closed and nobody is connected through them.
+    pub listeners: Mutex<Vec<Weak<ListenerFacts>>>,
     pub slow_consumers: AtomicU64,
     pub stale_connections: AtomicU64,
     pub lame_duck: AtomicBool,
@@ -122,6 +126,7 @@ impl Context {
             crossing: Crossing::default(),
             registry: Registry::new(options.limits.max_closed_clients),
             tls_rate: Mutex::new(rate.map(HandshakeRate::new)),
+            listeners: Mutex::default(),
             options: ArcSwap::from_pointee(options),
             info: ArcSwap::from_pointee(info),
             authenticator: ArcSwap::from_pointee(authenticator),
@@ -137,6 +142,14 @@ impl Context {
 
     pub fn authenticator(&self) -> Arc<Authenticator> {
         self.authenticator.load_full()
+    }
+
+    /// The connections that plugins' listeners map by certificate (AUTH-006).
+    pub fn mapped_types(&self) -> ConnectionTypes {
+        let listeners = self.listeners.lock();
+        let mapping =
+            listeners.iter().filter_map(Weak::upgrade).filter(|l| l.maps_certificates.load(Relaxed));
+        mapping.filter_map(|listener| ConnectionType::parse(&listener.kind)).collect()
     }
 
     pub fn set_authenticator(&self, authenticator: Authenticator) {

@@ -148,6 +148,7 @@ impl Session {
                 connection_type: facts.connection_type,
                 maps_certificates,
                 certificate: certificate.as_ref(),
+                mapped_types: self.context.mapped_types(),
                 listener: self.listener.as_ref().map(|l| &l.auth),
             })
         };

@@ -118,6 +118,7 @@ impl Server {
             maps_certificates: tls.as_ref().is_some_and(|tls| tls.maps_certificates).into(),
             info: ArcSwap::from_pointee(InfoTemplate::new(&ServerInfo::default())),
         });
+        self.context.listeners.lock().push(Arc::downgrade(&facts));
         let id = self.services.next_id.fetch_add(1, Relaxed) + 1;
         let with = Arc::new(PluginListener {
             spec,
