@@ -215,8 +215,9 @@ impl Accounts {
             *self.system.write() = Some(system);
             return;
         }
-        let system = options.system_account.as_deref().unwrap_or(SYSTEM);
-        *self.system.write() = (!options.no_system_account).then(|| self.get_or_create(system));
+        let default = (!options.by_claims).then_some(SYSTEM);
+        let system = options.system_account.as_deref().or(default).filter(|_| !options.no_system_account);
+        *self.system.write() = system.map(|system| self.get_or_create(system));
     }
 
     /// An account as a plugin defines it; made if it is not there. Gives the services as `configure` does.

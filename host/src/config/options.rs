@@ -3,12 +3,15 @@
 //! Filled by `config` from a file and by `cli` from flags. Not here: keys that plugins own; those stay
 //! sections of JSON (`super::Section`).
 
+mod ocsp;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::value::Text;
+pub use ocsp::{OCSP_PEER_WITHOUT_VERIFY, OcspCacheOptions, OcspMode, OcspOptions, OcspPeerOptions};
 
 /// CORE-002
 pub const DEFAULT_PORT: i32 = 4222;
@@ -68,72 +71,6 @@ pub struct Timing {
     pub write_timeout: WriteTimeout,
     pub lame_duck_duration: Duration,
     pub lame_duck_grace_period: Duration,
-}
-
-/// `ocsp` (CFG-260).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OcspOptions {
-    pub mode: OcspMode,
-    /// Asked in place of the responders that certificates name; empty: those.
-    pub urls: Vec<String>,
-}
-
-/// When the server staples an OCSP response to its certificate (CFG-260); `Auto` and `Must`: if that asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OcspMode {
-    Auto,
-    Never,
-    Must,
-    Always,
-}
-
-/// `ocsp_cache` (CFG-261): where responses about peers are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OcspCacheOptions {
-    /// The folder of its file; `None`: nothing is kept.
-    pub local_store: Option<PathBuf>,
-    /// A response that says revoked stays when it is over.
-    pub preserve_revoked: bool,
-    pub save_interval: Duration,
-}
-
-impl Default for OcspCacheOptions {
-    fn default() -> Self {
-        let local_store = Some(PathBuf::from("_rc_"));
-        OcspCacheOptions { local_store, preserve_revoked: false, save_interval: Duration::from_secs(300) }
-    }
-}
-
-/// Without `verify` there is nobody to ask about.
-pub const OCSP_PEER_WITHOUT_VERIFY: &str =
-    "OCSP peer verification for client connections requires TLS verify (mTLS) to be enabled";
-
-/// `ocsp_peer` of a `tls {}` block that asks for the check (CFG-253).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OcspPeerOptions {
-    /// How long a responder may take.
-    pub ca_timeout: Duration,
-    /// By how much clocks may differ.
-    pub allowed_clockskew: Duration,
-    /// Nobody is refused.
-    pub warn_only: bool,
-    pub unknown_is_good: bool,
-    pub allow_when_ca_unreachable: bool,
-    /// How long a response holds that does not say when it is over.
-    pub cache_ttl_when_next_update_unset: Duration,
-}
-
-impl Default for OcspPeerOptions {
-    fn default() -> Self {
-        OcspPeerOptions {
-            ca_timeout: Duration::from_secs(2),
-            allowed_clockskew: Duration::from_secs(30),
-            warn_only: false,
-            unknown_is_good: false,
-            allow_when_ca_unreachable: false,
-            cache_ttl_when_next_update_unset: Duration::from_secs(3600),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,9 +165,11 @@ pub struct AccountsOptions {
     pub accounts: Vec<AccountOptions>,
     /// Of the global account.
     pub mappings: Vec<MappingOptions>,
-    /// `None`: `$SYS`.
+    /// `None`: `$SYS`, unless only accounts with claims count.
     pub system_account: Option<String>,
     pub no_system_account: bool,
+    /// Somebody is trusted to issue accounts, which `$SYS` is not one of.
+    pub by_claims: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

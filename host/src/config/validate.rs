@@ -9,6 +9,8 @@ use super::section::Section;
 use super::value::Pos;
 
 const DEFAULT_SYSTEM_ACCOUNT: &str = "$SYS";
+/// Keys that say who may issue accounts.
+const TRUSTED: [&str; 2] = ["operator", "trusted_keys"];
 
 /// What a file may not combine; flags may.
 pub(super) fn validate_file(options: &Options, reading: &mut Reading<'_>) {
@@ -19,6 +21,7 @@ pub(super) fn validate(options: &mut Options, sections: &[Section], reading: &mu
     check_sizes(options, reading);
     check_lame_duck(options, reading);
     check_no_auth_user(options, reading);
+    options.accounts.by_claims = sections.iter().any(|section| TRUSTED.contains(&section.key().as_str()));
     check_system_account(options, sections, reading);
 }
 

@@ -97,6 +97,9 @@ impl Plugin for AuthJwt {
         for operator in &config.operators {
             tracing::info!("Trusted Operator: {:?}", operator.common.name);
         }
+        if config.system_account.is_none() && !config.operators.is_empty() {
+            tracing::warn!("Trusted Operators should utilize a System Account");
+        }
         let realm = Realm::new(self.host.clone(), config.clone(), resolver);
         for (key, token) in &config.preload {
             warn_of_problems(&realm, key, token);
@@ -171,30 +174,23 @@ impl Plugin for AuthJwt {
 impl AuthJwt {
     /// The system account comes first: others are asked for through it.
     async fn open_system_account(&self, realm: &Arc<Realm>, config: &Config) -> Result<()> {
-        let system = match &config.system_account {
-            None => self.host.identity()?.system_account,
-            Some(key) => {
-                if let Err(error) = realm.lookup(key).await {
-                    tracing::debug!("System account {key}: {error}");
-                    tracing::info!("Using bootstrapping system account");
-                    realm.define_bootstrap(key)?;
-                    self.host.spawn("system account", wait_for(realm.clone(), key.clone()));
-                }
-                key.clone()
-            }
-        };
-        if !system.is_empty() {
-            *self.requests.lock() = Some(Requests::open(realm, &system)?);
-            if let Resolver::Directory(directory) = &realm.resolver {
-                directory.set_system_account(&system);
-                if directory.options.is_full {
-                    let task = resolver::peers::synchronise(realm.clone(), directory.clone(), system);
-                    self.host.spawn("claims of other servers", async move {
-                        if let Err(error) = task.await {
-                            tracing::error!("DirResolver - not synchronised any more: {error}");
-                        }
-                    });
-                }
+        let Some(system) = &config.system_account else { return Ok(()) };
+        if let Err(error) = realm.lookup(system).await {
+            tracing::debug!("System account {system}: {error}");
+            tracing::info!("Using bootstrapping system account");
+            realm.define_bootstrap(system)?;
+            self.host.spawn("system account", wait_for(realm.clone(), system.clone()));
+        }
+        *self.requests.lock() = Some(Requests::open(realm, system)?);
+        if let Resolver::Directory(directory) = &realm.resolver {
+            directory.set_system_account(system);
+            if directory.options.is_full {
+                let task = resolver::peers::synchronise(realm.clone(), directory.clone(), system.clone());
+                self.host.spawn("claims of other servers", async move {
+                    if let Err(error) = task.await {
+                        tracing::error!("DirResolver - not synchronised any more: {error}");
+                    }
+                });
             }
         }
         Ok(())

@@ -26,7 +26,8 @@ impl Otel {
     pub fn start(host: &Host, config: &OtelConfig) -> Result<Self> {
         let identity = host.identity()?;
         if identity.system_account.is_empty() {
-            let text = "opentelemetry: traces are told in the system account: remove no_system_account";
+            let text = "opentelemetry: traces are told in the system account: remove no_system_account, or \
+                        name one";
             return Err(Error::new(ErrorKind::Invalid, text));
         }
         let exporter = Arc::new(Exporter::new(host.clone(), config.clone(), &identity));
