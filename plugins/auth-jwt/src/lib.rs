@@ -37,6 +37,7 @@ use natsd_plugin_api::{
 use parking_lot::Mutex;
 use requests::Requests;
 use resolver::{Resolver, ResolverOptions};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -120,18 +121,10 @@ impl Plugin for AuthJwt {
         if CalloutConfig::read(&section)? != self.callout.as_deref().cloned() {
             return Err(Error::unsupported("config reload not supported for AuthCallout"));
         }
-        let (Some(config), Some(realm)) = (&self.config, self.realm.get()) else {
-            let unchanged = next.is_none() && self.config.is_none();
-            return if unchanged { Ok(Box::new(|| ())) } else { Err(no_move()) };
+        fixed_trust(self.config.as_deref(), next.as_ref())?;
+        let (Some(config), Some(next), Some(realm)) = (&self.config, next, self.realm.get()) else {
+            return Ok(Box::new(|| ()));
         };
-        let Some(next) = next else { return Err(no_move()) };
-        let keys = |config: &Config| {
-            let names: Vec<String> = config.operators.iter().map(|op| op.common.sub.clone()).collect();
-            (names, config.trusted.clone(), config.system_account.clone())
-        };
-        if keys(config) != keys(&next) {
-            return Err(Error::unsupported("config reload not supported for Operator or trusted keys"));
-        }
         let moves =
             matches!((&config.resolver, &next.resolver), (ResolverOptions::Url(_), ResolverOptions::Url(_)));
         if config.resolver != next.resolver && !moves {
@@ -207,8 +200,23 @@ async fn wait_for(realm: Arc<Realm>, key: String) {
     }
 }
 
-fn no_move() -> Error {
-    Error::unsupported("config reload does not support moving to or from an account resolver")
+/// Refuses a reload that would change who is trusted. The names are those of nats-server's fields, which tools know.
+fn fixed_trust(was: Option<&Config>, is: Option<&Config>) -> Result<()> {
+    let fixed = |field: &str, shown: &dyn Fn(Option<&Config>) -> String| {
+        let (old, new) = (shown(was), shown(is));
+        let text = format!("config reload not supported for {field}: old={old}, new={new}");
+        if old == new { Ok(()) } else { Err(Error::unsupported(text)) }
+    };
+    fixed("SystemAccount", &|config| config.and_then(|c| c.system_account.clone()).unwrap_or_default())?;
+    let had_operators = was.is_some_and(|config| !config.operators.is_empty());
+    fixed(if had_operators { "TrustedOperators" } else { "TrustedKeys" }, &|config| {
+        let keys = config.iter().flat_map(|config| {
+            let operators = config.operators.iter().map(|operator| operator.common.sub.as_str());
+            operators.chain(config.trusted.iter().map(String::as_str))
+        });
+        let keys: BTreeSet<&str> = keys.collect();
+        format!("[{}]", keys.into_iter().collect::<Vec<_>>().join(" "))
+    })
 }
 
 /// Preloaded claims need not be in force; whoever runs the server should know.
