@@ -4,8 +4,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use natsd_tests::jwt::{Key, Realm, login, merged, nonce, unix_s, user_token};
-use natsd_tests::monitored::programs;
+use natsd_tests::jwt::{Key, Realm, login, merged, nonce, request, unix_s, user_token};
+use natsd_tests::monitored::{programs, servers};
 use natsd_tests::sealed::CurveKey;
 use natsd_tests::{Client, Launch, Server};
 use serde_json::{Value, json};
@@ -346,6 +346,41 @@ fn who_needs_a_proxy_is_not_let_in_without_one() {
                     assert!(event.contains(r#""reason":"Proxy connection required""#), "{event}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_client_is_called_as_the_service_calls_it() {
+    // CALL-006
+    let issuer = Key::account("issuer");
+    let config = format!("http: \"127.0.0.1:-1\"\n{}", config(&issuer, ""));
+    for monitored in servers(&config) {
+        let server = &monitored.server;
+        let client = Client::join(server.address(), r#""user":"auth","pass":"pwd""#).unwrap();
+        let mut service = Service::of(client, &issuer, None);
+        let token = r#""auth_token":"t","name":"c""#;
+        for (credentials, name, shown) in [
+            (token, "given", "given"),
+            (token, "", "[REDACTED]"),
+            (r#""user":"joe","pass":"x","name":"c""#, "given", "given"),
+            (r#""user":"joe","pass":"x","name":"c""#, "", "joe"),
+        ] {
+            let more = r#""headers":true,"no_responders":true,"#;
+            let mut client = knock(server, &format!("{more}{credentials}"));
+            let asked = service.asked();
+            let jwt = service.user(&asked, json!({"aud": "APP", "name": name}));
+            let body = service.response(&asked, json!({"jwt": jwt}), json!({}));
+            service.answer(&asked, body.as_bytes());
+            assert_eq!(outcome(&mut client), "PONG");
+            let info = natsd_tests::jwt::outcome(&request(&mut client, "$SYS.REQ.USER.INFO", ""));
+            assert_eq!(info["data"]["user"], shown, "{credentials} as {name:?}: {info}");
+            let connz = monitored.json("/connz?auth=1&state=open");
+            let connections = connz["connections"].as_array().unwrap();
+            let own = connections.iter().find(|connection| connection["name"] == "c").unwrap();
+            assert_eq!(own["authorized_user"], shown, "{credentials} as {name:?}: {connz}");
+            drop(client);
+            monitored.wait("/connz", |connz| connz["num_connections"] == 1);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod context;
 pub mod crossing;
 pub mod facts;
 mod handshake;
+mod info;
 pub mod login;
 pub mod open;
 pub mod process;
