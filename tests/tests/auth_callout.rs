@@ -9,6 +9,7 @@ use natsd_tests::monitored::{programs, servers};
 use natsd_tests::sealed::CurveKey;
 use natsd_tests::{Client, Launch, Server};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 const REFUSED: &str = "-ERR 'Authorization Violation'";
@@ -382,5 +383,17 @@ fn a_client_is_called_as_the_service_calls_it() {
             drop(client);
             monitored.wait("/connz", |connz| connz["num_connections"] == 1);
         }
+    }
+}
+
+#[test]
+fn without_a_service_clients_wait_as_if_there_were_one() {
+    // CALL-007: libraries give up after two refusals, which come slowly so.
+    let issuer = Key::account("issuer");
+    for program in programs() {
+        let server = Launch::new(program).config(config(&issuer, "")).start();
+        let began = Instant::now();
+        assert_eq!(outcome(&mut knock(&server, r#""user":"joe","pass":"x""#)), REFUSED);
+        assert!(began.elapsed() > Duration::from_millis(800), "{:?}", began.elapsed());
     }
 }

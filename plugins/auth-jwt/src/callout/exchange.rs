@@ -88,12 +88,10 @@ impl Question<'_> {
             text: format!("Authorization callout response not received in time on account {account:?}"),
             is_silent: true,
         };
-        match host.publish(account, message) {
-            // Nobody there: waiting would change nothing.
-            Ok(0) => return Err(late()),
-            Ok(_) => {}
-            Err(error) => return Err(Failure::new(format!("Error sending authorization request: {error}"))),
-        }
+        // With nobody there it is waited, too: who is refused at once comes again at once, and clients give up for good
+        // after two refusals, which a service that starts anew should not cost them.
+        host.publish(account, message)
+            .map_err(|error| Failure::new(format!("Error sending authorization request: {error}")))?;
         // What the client has left is no more than this, and a refusal should come before its end.
         let patience = timeout.mul_f64(0.95);
         host.timeout(patience, receiver).await.ok().and_then(Result::ok).ok_or_else(late)
