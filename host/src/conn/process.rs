@@ -3,6 +3,7 @@
 use super::session::{End, Failure, Flags, Session};
 use crate::account::Account;
 use crate::proto::error::{ClosedReason, ErrText};
+use crate::proto::fault;
 use crate::proto::parse::{self, Line, Verb};
 use crate::routing::chunk::{Chunk, Guard, Sender, Unanswered};
 use crate::routing::receiver::Receiver;
@@ -114,7 +115,7 @@ impl Session {
             Line::TooLong => {
                 return Step::End(fail(ErrText::MaximumControlLine, ClosedReason::MaximumControlLine));
             }
-            Line::Unknown => return Step::End(self.unknown(rest)),
+            Line::Unknown => return unparsed(fault::of_operation(pass.buf, at)),
         };
         match verb {
             Verb::Pub => return self.publish(chunk, pass, at, args, len, false),
@@ -193,16 +194,6 @@ impl Session {
         }
     }
 
-    /// CORE-080. The log shows where the parser gave up and 32 bytes from there.
-    fn unknown(&self, rest: &[u8]) -> End {
-        let snippet = String::from_utf8_lossy(&rest[..rest.len().min(32)]).into_owned();
-        End::Fail(Failure {
-            error: Some(ErrText::UnknownProtocolOperation),
-            reason: ClosedReason::ProtocolViolation,
-            log: Some(format!("Client parser ERROR, state=0, i=0: proto='{snippet:?}...'")),
-        })
-    }
-
     pub(super) fn traces(&self) -> bool {
         crate::log::trace_enabled() && (!self.flags.system_account || crate::log::trace_system_enabled())
     }
@@ -244,6 +235,12 @@ impl Default for Flags {
 
 pub(super) fn fail(error: ErrText<'static>, reason: ClosedReason) -> End {
     End::Fail(Failure::told(error, reason))
+}
+
+/// CORE-080. The log shows where the parser gave up.
+pub(super) fn unparsed(log: String) -> Step {
+    let error = Some(ErrText::UnknownProtocolOperation);
+    Step::End(End::Fail(Failure { error, reason: ClosedReason::ProtocolViolation, log: Some(log) }))
 }
 
 /// Adds to a counter that only this thread writes at a time.

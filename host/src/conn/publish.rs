@@ -1,9 +1,10 @@
 //! PUB and HPUB (CORE-090..092): the hot path from control line to record.
 
-use super::process::{Pass, Step, fail};
+use super::process::{Pass, Step, unparsed};
 use super::session::{End, Failure, Session};
 use crate::interest::Matched;
 use crate::proto::error::{ClosedReason, ErrText};
+use crate::proto::fault;
 use crate::proto::parse::{self, ArgsError, PubLine};
 use crate::proto::quote::Quoted;
 use crate::routing::chunk::{Chunk, Item, Span};
@@ -44,7 +45,7 @@ impl Session {
             return Some(Step::More(len));
         }
         if rest[len - 2..len] != *b"\r\n" {
-            return Some(Step::End(self.bad_payload_end()));
+            return Some(bad_payload_end(pass.buf, at + len - 2));
         }
         if parsed.header_len > 0 && self.may_be_traced(&rest[line..line + parsed.header_len as usize]) {
             return None;
@@ -108,7 +109,7 @@ impl Session {
             return Step::More(len);
         }
         if rest[len - 2..len] != *b"\r\n" {
-            return Step::End(self.bad_payload_end());
+            return bad_payload_end(pass.buf, at + len - 2);
         }
         pass.msgs += 1;
         pass.bytes += size as u64;
@@ -249,10 +250,10 @@ impl Session {
             log: Some(log),
         })
     }
+}
 
-    fn bad_payload_end(&self) -> End {
-        fail(ErrText::UnknownProtocolOperation, ClosedReason::ProtocolViolation)
-    }
+fn bad_payload_end(buf: &[u8], at: usize) -> Step {
+    unparsed(fault::of_message_end(buf, at))
 }
 
 #[inline]

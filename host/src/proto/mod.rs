@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod fault;
 pub mod info;
 pub mod json;
 pub mod layer;
