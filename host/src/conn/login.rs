@@ -27,7 +27,7 @@ impl Session {
         if let Some(json) = json {
             options
                 .merge(json)
-                .map_err(|e| Failure::silent(ClosedReason::ProtocolViolation, format!("CONNECT: {e}")))?;
+                .map_err(|e| Failure::silent(ClosedReason::ProtocolViolation, e.to_string()))?;
         }
         // First: who is refused is told of as well.
         self.note_client(&options);

@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use thiserror::Error;
 
 use super::error::ErrText;
+use super::go_json;
 
 /// What the client asked for; defaults are those of a client that never sends CONNECT (CORE-065).
 #[derive(Clone, PartialEq, Eq)]
@@ -62,8 +63,8 @@ impl Default for Connect {
 
 /// The client gets no `-ERR` for this: the connection just closes (CORE-063).
 #[derive(Debug, Error)]
-#[error("CONNECT arguments are not what they should be: {0}")]
-pub struct ConnectError(#[from] serde_json::Error);
+#[error("{0}")]
+pub struct ConnectError(String);
 
 impl Connect {
     /// Takes over what `args` holds; what it does not name keeps its value (CORE-066).
@@ -74,8 +75,9 @@ impl Connect {
         // Bytes that are no UTF-8 become the replacement character.
         let text = String::from_utf8_lossy(args);
         let mut json = serde_json::Deserializer::from_str(&text);
-        Merge(self).deserialize(&mut json)?;
-        Ok(json.end()?)
+        let mut field = "";
+        let merged = Merge(self, &mut field).deserialize(&mut json).and_then(|()| json.end());
+        merged.map_err(|error| ConnectError(go_json::explained(&text, &error, &place(field))))
     }
 
     /// What is wrong with the options of a client that was let in (CORE-115, CORE-116).
@@ -113,7 +115,21 @@ impl fmt::Debug for Connect {
     }
 }
 
-struct Merge<'c>(&'c mut Connect);
+/// What Go calls a field with its type; empty: all of CONNECT.
+fn place(field: &str) -> String {
+    let kind = match field {
+        "" => return "value of type server.ClientOpts".to_owned(),
+        "verbose" | "pedantic" | "echo" | "headers" | "no_responders" | "new_account" | "tls_required" => {
+            "bool"
+        }
+        "protocol" => "int",
+        _ => "string",
+    };
+    format!("struct field ClientOpts.{field} of type {kind}")
+}
+
+/// Also notes the field that it is about to read.
+struct Merge<'c>(&'c mut Connect, &'c mut &'static str);
 
 impl<'de> DeserializeSeed<'de> for Merge<'_> {
     type Value = ();
@@ -138,6 +154,7 @@ impl<'de> Visitor<'de> for Merge<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let connect = self.0;
         while let Some(Field(name)) = map.next_key()? {
+            *self.1 = name;
             match name {
                 "verbose" => map.next_value_seed(Keep(&mut connect.verbose))?,
                 "pedantic" => map.next_value_seed(Keep(&mut connect.pedantic))?,

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod fault;
+mod go_json;
 pub mod info;
 pub mod json;
 pub mod layer;
