@@ -8,11 +8,15 @@ use crate::proto::parse::{self, Line, Verb};
 use crate::routing::chunk::{Chunk, Guard, Sender, Unanswered};
 use crate::routing::receiver::Receiver;
 use crate::routing::responders::answer_for_nobody;
+use crate::runtime::now_ns;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
 /// Deliver early after this much work (input times receivers): others' latency stays low under fan-out.
 const WORK_BYTES: usize = 4 << 20;
+
+/// A read that takes longer than this is gone on with after others had their turn.
+const PAUSE_AFTER_NS: u64 = 3_000_000;
 
 /// What the operations of one read share.
 pub(super) struct Pass<'a> {
@@ -53,6 +57,7 @@ impl Session {
             bytes: 0,
         };
         self.need = 0;
+        let mut pause_at_ns = None;
         let mut at = 0;
         let end = loop {
             if at == buf.len() {
@@ -72,6 +77,9 @@ impl Session {
             }
             if pass.work_bytes > WORK_BYTES {
                 self.deliver(chunk, &mut pass);
+                if self.is_time_to_pause(&mut pause_at_ns) && at < buf.len() {
+                    break End::Paused { used: at };
+                }
             }
         };
         self.deliver(chunk, &mut pass);
@@ -81,6 +89,14 @@ impl Session {
             add(&me.in_bytes, pass.bytes);
         }
         end
+    }
+
+    /// Whether somebody waits for this connection, or it has worked for so long that others should have their turn.
+    /// Asked only after much work, so that others pay nothing for it.
+    fn is_time_to_pause(&self, pause_at_ns: &mut Option<u64>) -> bool {
+        let now_ns = now_ns();
+        let pause_at_ns = *pause_at_ns.get_or_insert(now_ns + PAUSE_AFTER_NS);
+        now_ns >= pause_at_ns || self.connection.has_signals()
     }
 
     /// Delivers what is recorded, and answers requests that nobody got.

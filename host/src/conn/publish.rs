@@ -69,7 +69,7 @@ impl Session {
             }
             return Some(Step::Done(len));
         }
-        pass.work_bytes += len * hit.plain.len().max(1);
+        pass.work_bytes += hit.work_bytes(len);
         if !chunk.extend(item, hit) {
             chunk.note_large(size);
             chunk.record(item, hit, &pass.sender);
@@ -165,7 +165,7 @@ impl Session {
             pass.work_bytes += size;
             return chunk.record_unknown(item, &pass.sender, pass.buf, &mut pass.guard);
         };
-        pass.work_bytes += size * hit.plain.len().max(1);
+        pass.work_bytes += hit.work_bytes(size);
         if !hit.is_empty() || (item.reply.len > 0 && self.flags.no_responders) {
             chunk.record(item, hit, &pass.sender);
         }

@@ -169,11 +169,7 @@ async fn next(
                 return Poll::Ready(Next::Timer);
             }
             let end = if std::mem::take(&mut have_left) {
-                session.resume = false;
-                let left = std::mem::take(&mut session.left);
-                let end = with_chunk(|chunk| session.process(chunk, account, me, &left));
-                session.keep(&left, &end);
-                end
+                go_on(session, account, me)
             } else if std::mem::take(&mut session.admitted) {
                 BUFFERS.with_borrow_mut(|thread| decode(session, account, me, thread, 0))
             } else {
@@ -193,13 +189,27 @@ async fn next(
                 End::Anonymous { .. } => return Poll::Ready(Next::Login { json: None }),
                 End::Vet => return Poll::Ready(Next::Vet),
                 End::Fail(failure) => return Poll::Ready(Next::Close(failure)),
+                End::Paused { .. } => have_left = true,
             }
             if let Some(receiver) = session.stall.take() {
                 return Poll::Ready(Next::Stall(receiver));
             }
+            if have_left {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     })
     .await
+}
+
+/// Processes what was left.
+fn go_on(session: &mut Session, account: &Account, me: &Arc<Receiver>) -> End {
+    session.resume = false;
+    let left = std::mem::take(&mut session.left);
+    let end = with_chunk(|chunk| session.process(chunk, account, me, &left));
+    session.keep(&left, &end);
+    end
 }
 
 /// One read into the thread's buffer (or, for a large message, into one of its own), then
@@ -314,6 +324,10 @@ fn decode(
             }
             match with_chunk(|chunk| session.process(chunk, account, me, &plain)) {
                 End::Used(_) if progress == Progress::PeerClosed => End::Fail(session.ended(Ok(0))),
+                End::Paused { used } if progress == Progress::PeerClosed => {
+                    session.layer_end = Some(Box::new(session.ended(Ok(0))));
+                    End::Paused { used }
+                }
                 end => end,
             }
         }
@@ -332,10 +346,12 @@ impl Session {
     /// Keeps what `process` did not use.
     fn keep(&mut self, buf: &[u8], end: &End) {
         let used = match end {
-            End::Used(used) | End::Anonymous { used } | End::Login { used, .. } => *used,
+            End::Used(used) | End::Anonymous { used } | End::Login { used, .. } | End::Paused { used } => {
+                *used
+            }
             End::Vet | End::Fail(_) => buf.len(),
         };
-        self.resume = matches!(end, End::Login { .. } | End::Anonymous { .. });
+        self.resume = matches!(end, End::Login { .. } | End::Anonymous { .. } | End::Paused { .. });
         let rest = &buf[used..];
         if rest.is_empty() {
             self.left = Vec::new();

@@ -137,6 +137,10 @@ pub enum End {
     Anonymous {
         used: usize,
     },
+    /// There is more, but others have waited long enough.
+    Paused {
+        used: usize,
+    },
     /// The layer waits for a check of the peer.
     Vet,
     Fail(Failure),

@@ -55,11 +55,17 @@ pub struct Matched {
     pub limited: bool,
     /// A receiver is in another account, by the import of a stream.
     pub has_imported: bool,
+    /// What a message to gates is worth, as bytes.
+    gate_bytes: usize,
     /// How often the cache answered with it.
     uses: AtomicU64,
     /// The permissions last found to allow publishing here; 0 is none.
     allowed_for: AtomicU32,
 }
+
+/// Gates copy messages and publish them anew. Each counts for so much work that a connection delivers, and looks whether
+/// somebody waits for it, after some hundreds of them.
+const GATE_BYTES: usize = 8192;
 
 static SERIALS: AtomicU64 = AtomicU64::new(1);
 
@@ -74,6 +80,8 @@ impl Matched {
     ) -> Self {
         plain.sort_by_key(|t| t.receiver.id);
         let has_imported = plain.iter().chain(queues.iter().flatten()).any(|target| target.imported);
+        let targets = plain.iter().chain(queues.iter().flatten());
+        let gate_bytes = GATE_BYTES * targets.filter(|target| target.receiver.leads_to().is_some()).count();
         let repeated = plain.windows(2).any(|w| w[0].receiver.id == w[1].receiver.id);
         Matched {
             serial: SERIALS.fetch_add(1, Relaxed),
@@ -88,9 +96,16 @@ impl Matched {
             repeated,
             limited,
             has_imported,
+            gate_bytes,
             uses: AtomicU64::new(0),
             allowed_for: AtomicU32::new(0),
         }
+    }
+
+    /// How much work a message of this size is.
+    #[inline]
+    pub fn work_bytes(&self, size_bytes: usize) -> usize {
+        size_bytes * self.plain.len().max(1) + self.gate_bytes
     }
 
     /// The answer for a subject whose messages go by one of several others.
