@@ -239,3 +239,23 @@ fn paths_that_are_not_clean_lead_to_those_that_are() {
         assert_eq!(server.get("/%2e/varz").status, 404);
     }
 }
+
+#[test]
+fn subsz_of_an_account_has_the_subscriptions_of_those_who_import_from_it() {
+    // MON-075: under the name that the subject has there.
+    let config = "http: \"127.0.0.1:-1\"\nno_auth_user: b\naccounts {\n\
+        A { users: [{ user: a, password: a }], exports: [{ stream: \"st.>\" }] }\n\
+        B { users: [{ user: b, password: b }], imports: [{ stream: { account: A, subject: \"st.>\" }, prefix: p }] }\n}\n";
+    for monitored in servers(config) {
+        let mut client = monitored.server.connect();
+        client.send(b"CONNECT {\"verbose\":false}\r\nSUB p.st.x 7\r\nSUB other 8\r\n").unwrap();
+        client.sync();
+        for path in ["/subsz?subs=1&acc=A", "/subsz?subs=1&acc=A&test=st.x"] {
+            let subsz = monitored.json(path);
+            let listed: Vec<&Value> = subsz["subscriptions_list"].as_array().into_iter().flatten().collect();
+            let imported = listed.iter().find(|sub| sub["subject"] == "st.x").expect("the importer's");
+            assert_eq!((&imported["account"], &imported["sid"]), (&json!("B"), &json!("7")), "{subsz}");
+        }
+        assert_eq!(monitored.json("/subsz?subs=1&acc=B&test=p.st.x")["total"], 1);
+    }
+}

@@ -80,13 +80,15 @@ impl Subsz {
             if position < self.offset || self.subscriptions_list.len() >= self.limit {
                 return;
             }
-            let Some(Member { receiver, via: None }) = sublist.member(trie.sub(number).member) else {
+            let Some(Member { receiver, via }) = sublist.member(trie.sub(number).member) else {
                 return;
             };
+            // Who imports the subject is another account, and its subscription stands here by the name it has here.
+            let home = via.as_ref().map_or(&account.name, |import| &import.importer.name);
             let view = subscriptions::view(trie, number, &receiver.out.lock());
             let mut detail = SubDetail::new(&view, receiver.cid);
-            detail.account = account.name.to_string();
-            detail.account_tag = account.name.to_string();
+            detail.account = home.to_string();
+            detail.account_tag = home.to_string();
             self.subscriptions_list.push(detail);
         };
         if test.is_empty() {
