@@ -39,6 +39,8 @@ pub enum Answer {
     Future,
     /// The request is read, and nothing is said.
     Never,
+    /// Revoked at Go's zero time, which responders send that were told none.
+    RevokedAtNoTime,
     /// Revoked, for so long.
     RevokedFor(Duration),
     /// Good, for so long.
@@ -316,7 +318,11 @@ fn respond(request: &[u8], answer: Answer, signers: &Signers) -> Vec<u8> {
         _ => (now, Some(now + hour)),
     };
     let at = |time| OcspGeneralizedTime::try_from(time).unwrap();
+    let no_time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     let cert_status = match answer {
+        Answer::RevokedAtNoTime => {
+            CertStatus::Revoked(RevokedInfo { revocation_time: at(no_time), revocation_reason: None })
+        }
         Answer::Revoked | Answer::RevokedFor(_) => {
             CertStatus::Revoked(RevokedInfo { revocation_time: at(now), revocation_reason: None })
         }
@@ -340,10 +346,19 @@ fn respond(request: &[u8], answer: Answer, signers: &Signers) -> Vec<u8> {
     };
     let certificate = |signer: &Signer| x509_cert::Certificate::from_der(signer.certificate.der()).unwrap();
     let basic = BasicOcspResponse {
-        signature: signer.sign(&data.to_der().unwrap()),
+        signature: signer.sign(&at_no_time(data.to_der().unwrap())),
         tbs_response_data: data,
         signature_algorithm: AlgorithmIdentifierOwned { oid: ECDSA_SHA256, parameters: None },
         certs: embedded.map(|signer| vec![certificate(signer)]),
     };
-    OcspResponse::successful(basic).unwrap().to_der().unwrap()
+    at_no_time(OcspResponse::successful(basic).unwrap().to_der().unwrap())
+}
+
+/// The library writes no year before 1970, so one stands for it.
+fn at_no_time(mut der: Vec<u8>) -> Vec<u8> {
+    let (stand_in, meant) = (b"19700101000001Z", b"00010101000000Z");
+    if let Some(at) = der.windows(stand_in.len()).position(|text| text == stand_in) {
+        der[at..at + meant.len()].copy_from_slice(meant);
+    }
+    der
 }

@@ -230,12 +230,13 @@ fn a_newer_response_replaces_the_one_that_ends() {
 
 #[test]
 fn a_server_ends_when_its_certificate_is_revoked() {
-    for program in programs() {
+    let answers = [Answer::Revoked, Answer::RevokedAtNoTime];
+    for (program, revoked) in programs().flat_map(|program| answers.map(|answer| (program.clone(), answer))) {
         let ca = authority();
         ca.say(Answer::GoodFor(Duration::from_secs(3)));
         let config = format!("tls {{ {} }}\nocsp: {{ mode: must }}\n", ca.tls("stapled"));
         let mut server = start(program, &config).unwrap();
-        ca.say(Answer::Revoked);
+        ca.say(revoked);
         assert_eq!(server.wait_for_exit(2 * PATIENCE), Some(0), "{}", server.log().text());
         assert!(server.log().text().contains("Received OCSP status for Client certificate"));
     }

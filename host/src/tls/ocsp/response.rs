@@ -2,6 +2,8 @@
 //!
 //! Whether it is still in force is asked with the time (`check_times`).
 
+use std::borrow::Cow;
+
 use rustls::pki_types::CertificateDer;
 use thiserror::Error as ThisError;
 use time::OffsetDateTime;
@@ -80,7 +82,7 @@ impl Response {
             return Err(ResponseError::OtherKind);
         }
         let signed = Signed::parse(bytes.response.as_bytes())?;
-        let data = ResponseData::from_der(signed.content)?;
+        let data = ResponseData::from_der(&without_years_before_1970(signed.content))?;
         let single = about(link, data.responses)?;
         check_signer(&signed, &link.issuer)?;
         if single.single_extensions.iter().flatten().any(|extension| extension.critical) {
@@ -100,7 +102,8 @@ impl Response {
 
     /// Whether it is in force. Clocks may differ by `skew_s`.
     pub fn check_times(&self, now_unix_s: u64, skew_s: u64) -> Result<(), ResponseError> {
-        if self.next_update_unix_s.is_some_and(|next| next.saturating_add(skew_s) < now_unix_s) {
+        // What is left of the second that it names is after it.
+        if self.next_update_unix_s.is_some_and(|next| next.saturating_add(skew_s) <= now_unix_s) {
             return Err(ResponseError::Past(self.next_update_text()));
         }
         if self.this_update_unix_s > now_unix_s.saturating_add(skew_s) {
@@ -113,6 +116,23 @@ impl Response {
     pub fn next_update_text(&self) -> String {
         self.next_update_unix_s.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339)
     }
+}
+
+/// Responders may say of a revocation that it was at no time at all, in the year 1. That it was counts, not when, and
+/// times before 1970 cannot be read.
+fn without_years_before_1970(content: &[u8]) -> Cow<'_, [u8]> {
+    const HEAD: [u8; 2] = [0x18, 15];
+    const EPOCH: &[u8; 15] = b"19700101000000Z";
+    let is_early = |at: usize| {
+        let text = content.get(at + HEAD.len()..at + HEAD.len() + EPOCH.len())?;
+        let is_time = text[..14].iter().all(u8::is_ascii_digit) && text[14] == b'Z';
+        (content[at..].starts_with(&HEAD) && is_time && text < EPOCH.as_slice()).then_some(at + HEAD.len())
+    };
+    let mut read = Cow::Borrowed(content);
+    for at in (0..content.len()).filter_map(is_early) {
+        read.to_mut()[at..at + EPOCH.len()].copy_from_slice(EPOCH);
+    }
+    read
 }
 
 /// The part that speaks of the certificate.

@@ -9,7 +9,7 @@ use x509_ocsp::OcspRequest;
 use super::chains::chains;
 use super::issuer::issuer;
 use super::link::Link;
-use super::response::Response;
+use super::response::{Response, Status};
 
 fn signed(name: &str, is_ca: bool, by: Option<(&Certificate, &KeyPair)>) -> (Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
@@ -42,6 +42,15 @@ fn an_issuer_is_known_by_name_and_signature_and_is_an_authority() {
     assert_eq!(issuer(&[der(&leaf), der(&namesake)], &trusted).unwrap_err(), "no issuers found");
     assert_eq!(issuer(&[der(&leaf)], &trusted[..1]).unwrap_err(), "no issuers found");
     assert!(issuer(&[der(&below), der(&leaf)], &[]).unwrap_err().contains("is not ca"));
+}
+
+#[test]
+fn an_answer_is_over_within_the_second_that_it_names() {
+    let next_update_unix_s = Some(200);
+    let answer = Response { der: vec![], status: Status::Good, this_update_unix_s: 100, next_update_unix_s };
+    let is_in_force = |now_unix_s, skew_s| answer.check_times(now_unix_s, skew_s).is_ok();
+    assert!(is_in_force(100, 0) && is_in_force(199, 0) && is_in_force(209, 10) && is_in_force(90, 10));
+    assert!(!is_in_force(200, 0) && !is_in_force(210, 10) && !is_in_force(99, 0) && !is_in_force(89, 10));
 }
 
 #[test]
