@@ -116,7 +116,7 @@ impl JetStream {
     }
 
     /// The next message on a subject; others are dropped.
-    fn next_on(&mut self, subject: &str) -> Result<Received, Lost> {
+    pub fn next_on(&mut self, subject: &str) -> Result<Received, Lost> {
         loop {
             let message = self.next_message()?;
             if message.subject == subject {

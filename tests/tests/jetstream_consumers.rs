@@ -175,6 +175,10 @@ fn who_listens_elsewhere_gets_at_once_what_is_pending() {
 fn purge(client: &mut JetStream, request: Value, names: &[&str]) -> Vec<([u64; 2], [u64; 2], u64, u64)> {
     let purged = client.api("STREAM.PURGE.S", &request).unwrap();
     assert_eq!(purged["success"], true, "{purged}");
+    places(client, names)
+}
+
+fn places(client: &mut JetStream, names: &[&str]) -> Vec<([u64; 2], [u64; 2], u64, u64)> {
     let seen = |name: &&str| {
         let info = info(client, name);
         let number = |field: &str| info[field].as_u64().unwrap();
@@ -209,6 +213,51 @@ fn who_wants_only_what_was_purged_goes_on_after_it() {
         client.store("s.a", b"x").unwrap();
         for name in ["a", "wide", "pending"] {
             assert_eq!(pull(client, name, 1)[0].stream_seq(), 7, "{program}");
+        }
+    });
+}
+
+#[test]
+fn a_rollup_moves_consumers_as_a_purge_does() {
+    servers(|program, client| {
+        let names = ["a", "b", "wide", "pending"];
+        for (rollup, seen) in [
+            (
+                "sub",
+                [
+                    ([0, 6], [0, 6], 0, 1),
+                    ([0, 0], [0, 0], 0, 3),
+                    ([0, 1], [0, 1], 0, 4),
+                    ([2, 2], [1, 1], 1, 3),
+                ],
+            ),
+            (
+                "all",
+                [
+                    ([0, 6], [0, 6], 0, 1),
+                    ([0, 6], [0, 6], 0, 0),
+                    ([0, 6], [0, 6], 0, 1),
+                    ([2, 6], [2, 6], 0, 1),
+                ],
+            ),
+        ] {
+            remake(client, json!({"subjects": ["s.>"], "allow_rollup_hdrs": true}));
+            for name in ["a", "b"] {
+                consumer(client, name, json!({"filter_subject": format!("s.{name}")}));
+            }
+            consumer(client, "wide", json!({}));
+            consumer(client, "pending", json!({}));
+            for _ in 0..3 {
+                client.store("s.a", b"x").unwrap();
+                client.store("s.b", b"x").unwrap();
+            }
+            pull(client, "pending", 2);
+            let (reply, head) = (client.reply(), format!("NATS/1.0\r\nNats-Rollup: {rollup}\r\n\r\n"));
+            let line = format!("HPUB s.a {reply} {} {}\r\n{head}x\r\n", head.len(), head.len() + 1);
+            client.send(line.as_bytes()).unwrap();
+            client.next_on(&reply).unwrap();
+            assert_eq!(places(client, &names), seen, "{program}: {rollup}");
+            assert_eq!(pull(client, "a", 1)[0].stream_seq(), 7, "{program}");
         }
     });
 }

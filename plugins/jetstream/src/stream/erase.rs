@@ -2,7 +2,7 @@
 
 use super::{Call, Stream};
 use crate::filter::Filter;
-use crate::store::Purge;
+use crate::store::{Purge, StoreError};
 use crate::wire::{ApiError, Storage, error};
 
 /// Further a purge moves no stream: there must be room after it.
@@ -33,9 +33,14 @@ impl Stream {
         if purge.filter.is_all() && keep == 0 && later_seqs.contains(&seq) {
             self.store.compact(seq).map_err(failed)?;
         }
-        let mut ctx = call.context(&mut *self.store, &self.facts);
-        self.consumers.pass(&purge.filter, &mut ctx).map_err(failed)?;
+        self.pass(&purge.filter, call).map_err(failed)?;
         Ok(messages)
+    }
+
+    /// Consumers go on after what a client purged, or rolled up.
+    pub(super) fn pass(&mut self, purged: &Filter, call: &mut Call<'_>) -> Result<(), StoreError> {
+        let mut ctx = call.context(&mut *self.store, &self.facts);
+        self.consumers.pass(purged, &mut ctx)
     }
 
     /// `STREAM.MSG.DELETE`. With `erase` the content is destroyed.

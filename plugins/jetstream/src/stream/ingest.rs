@@ -107,7 +107,7 @@ impl Stream {
             None => None,
         };
         if let Some(filter) = filter {
-            self.purge_now(&Purge { filter, ..Purge::default() }, call).map_err(store_failed)?;
+            self.roll_up(Purge { filter, ..Purge::default() }, call).map_err(store_failed)?;
         }
         let stored = Stored { seq: self.store.state().last_seq, time_ns };
         self.note(record, stored);
@@ -184,14 +184,15 @@ impl Stream {
         match record.rollup {
             Some(Rollup::Subject) if is_literal(record.subject) => {
                 self.limit_subject(record.subject, subject_messages, 1, call)?;
+                self.pass(&Filter::new([record.subject]), call)?;
             }
             // A client may publish to a subject with wildcards, as nats-py does to purge many keys of a bucket.
             Some(Rollup::Subject) => {
                 let filter = Filter::new([record.subject]);
-                self.purge_now(&Purge { filter, before_seq: 0, keep: 1 }, call)?;
+                self.roll_up(Purge { filter, before_seq: 0, keep: 1 }, call)?;
             }
             Some(Rollup::All) => {
-                self.purge_now(&Purge { filter: Filter::all(), before_seq: 0, keep: 1 }, call)?;
+                self.roll_up(Purge { filter: Filter::all(), before_seq: 0, keep: 1 }, call)?;
             }
             None if subject_messages > self.rules.subject_messages_max => {
                 let keep = self.rules.subject_messages_max;
@@ -200,5 +201,11 @@ impl Stream {
             None => {}
         }
         self.limit_stream(call)
+    }
+
+    fn roll_up(&mut self, purge: Purge, call: &mut Call<'_>) -> Result<(), StoreError> {
+        self.store.purge(&purge)?;
+        self.changed = true;
+        self.pass(&purge.filter, call)
     }
 }
