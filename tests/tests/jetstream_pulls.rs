@@ -184,3 +184,25 @@ fn who_waits_for_messages_is_told_that_the_server_stops() {
         assert_eq!(told.headers, status, "{}", server.program().display());
     });
 }
+
+/// JC-162
+#[test]
+fn a_pull_by_a_plain_number_pins_nobody() {
+    servers(|program, client| {
+        consumer(client, json!({"priority_policy": "pinned_client", "priority_groups": ["A"]}));
+        for _ in 0..3 {
+            client.store("s", b"x").unwrap();
+        }
+        for body in ["1", ""] {
+            let reply = client.reply();
+            client.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", &reply, body.as_bytes()).unwrap();
+            let message = client.next_message().unwrap();
+            assert!(message.headers.contains("Nats-Pin-Id: \r\n"), "{program}: {message:?}");
+        }
+        let reply = client.reply();
+        pull(client, &reply, json!({"group": "A"}));
+        let message = client.next_message().unwrap();
+        assert_eq!(message.stream_seq(), 3, "{program}: {message:?}");
+        assert!(!message.headers.contains("Nats-Pin-Id: \r\n"), "{program}: {message:?}");
+    });
+}

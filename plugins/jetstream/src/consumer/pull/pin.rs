@@ -34,6 +34,8 @@ impl Consumer {
                     self.pulls.find_deadline();
                 }
                 Some(_) => at += 1,
+                // A plain number names no group: it is served as long as nobody is pinned.
+                None if request.body.group.is_empty() => return Some(at),
                 None => self.pin(at, ctx),
             }
         }
