@@ -52,7 +52,8 @@ impl Config {
         let default_sentinel = text(section, "default_sentinel")?.unwrap_or_default();
         if operators.is_empty() && trusted.is_empty() {
             if !default_sentinel.is_empty() {
-                return Err(wrong("default_sentinel", "default sentinel requires operators and accounts"));
+                let text = "default sentinel requires operators and accounts";
+                return Err(wrong("default_sentinel", text).at_start());
             }
             return Ok(None);
         }
@@ -71,7 +72,7 @@ impl Config {
                 .and_then(Value::as_u64)
                 .map_or(crate::callout::AUTH_TIMEOUT, Duration::from_millis),
         };
-        config.check(section)?;
+        config.check(section).map_err(Error::at_start)?;
         Ok(Some(config))
     }
 
