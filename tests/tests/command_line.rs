@@ -57,3 +57,48 @@ fn the_log_says_which_signal_came() {
         assert!(log.contains("[INF] Trapped \"terminated\" signal"), "{}: {log}", program.display());
     }
 }
+
+/// CFG-025, CFG-307
+#[test]
+fn what_is_wrong_with_a_file_is_said_first_in_the_same_words() {
+    let cases = [
+        ("\ntls {\n  hello: 1\n}\n", "test.conf:3:3: error parsing tls config, unknown field \"hello\""),
+        ("\naccounts = [foo, \"$G\"]\n", "test.conf:2:19: \"$G\" is a Reserved Account"),
+        ("\n \"other\": 2\n", "test.conf:2:3: unknown field \"other\""),
+        (
+            "\naccounts { A { imports = [{service: {account: A, subject: a}] }\n}\n",
+            "Parse error on line 2: 'Expected a map value terminator \",\" or a map terminator \"}\", but got ']' instead.'",
+        ),
+        (
+            "\nauthorization {\n  users = false\n}\n",
+            "test.conf:3:3: Expected users field to be an array, got false",
+        ),
+        (
+            "\naccounts {\n  A { imports: [{stream: {account: B, subject: a}}] }\n}\n",
+            "test.conf:2:1: \"B\" account not defined for stream import",
+        ),
+        (
+            "\nauthorization { users: [\n  {user: a, password: b, allowed_connection_types: [\n 123 ]}\n] }\n",
+            "test.conf:4:2: error parsing allowed connection types: unsupported type in array int64",
+        ),
+        (
+            "\ntls { certs: [ {cert_file: none, key_file: none} ] }\n",
+            "test.conf:2:1: error parsing X509 certificate/key pair 1/1: open none: no such file or directory",
+        ),
+    ];
+    for (text, expected) in cases {
+        for program in [Some(natsd()), reference()].into_iter().flatten() {
+            let folder = Folder::new();
+            folder.write("test.conf", text);
+            let output = Command::new(&program)
+                .args(["-t", "-c", "test.conf"])
+                .current_dir(folder.path())
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let first = told.lines().find_map(|line| line.split_once(": ")).map(|(_, text)| text.to_owned());
+            assert_eq!(first.as_deref(), Some(expected), "{}: {told}", program.display());
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+}

@@ -176,13 +176,16 @@ fn msg_trace(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Option<MsgT
 }
 
 fn trace_dest(field: &Field<'_>) -> Result<String, Problem> {
-    let dest = field.string()?;
+    let Value::String(dest) = &field.node.value else {
+        let found = field.node.value.go_type();
+        return Err(field.problem(format!("Field \"dest\" should be a string, got {found}")));
+    };
     if !subject::is_valid_literal(dest.as_bytes()) {
         return Err(field
             .problem(format!("Trace destination {dest:?} is not valid"))
             .remedy("use a subject without wildcards"));
     }
-    Ok(dest.to_owned())
+    Ok(dest.as_str().to_owned())
 }
 
 fn trace_sampling(field: &Field<'_>) -> Result<u8, Problem> {

@@ -73,7 +73,7 @@ pub(super) fn read_users(
     reading: &mut Reading<'_>,
 ) -> Result<Vec<UserOptions>, Problem> {
     let Value::Array(items) = &field.node.value else {
-        let found = field.node.value.kind();
+        let found = found(&field.node.value);
         return Err(field
             .problem(format!("Expected users field to be an array, got {found}"))
             .remedy("write users: [ {user: ..., password: ...} ]"));
@@ -100,7 +100,7 @@ fn read_user(
     reading: &mut Reading<'_>,
 ) -> Result<UserOptions, Problem> {
     let Value::Map(map) = &field.node.value else {
-        let found = field.node.value.kind();
+        let found = found(&field.node.value);
         return Err(field
             .problem(format!("Expected user entry to be a map/struct, got {found}"))
             .remedy("write {user: ..., password: ...} or {nkey: ...}"));
@@ -203,6 +203,13 @@ fn connection_types(field: &Field<'_>) -> Result<Vec<String>, Problem> {
             );
         }
     }
+    if let Value::Array(items) = &field.node.value
+        && let Some(other) = items.iter().find(|item| !matches!(item.value, Value::String(_)))
+    {
+        let found = other.value.go_type();
+        let text = format!("error parsing allowed connection types: unsupported type in array {found}");
+        return Err(Problem::at(other.at, text));
+    }
     let types: Vec<String> = field.strings()?.iter().map(|name| name.to_ascii_uppercase()).collect();
     let unknown: Vec<String> = types
         .iter()
@@ -215,6 +222,14 @@ fn connection_types(field: &Field<'_>) -> Result<Vec<String>, Problem> {
             .remedy(format!("known are {}", CONNECTION_TYPES.join(", "))));
     }
     Ok(types)
+}
+
+/// What stands in the place of something else. A text may be a password, so it is not shown.
+fn found(value: &Value) -> String {
+    match value {
+        Value::String(_) => value.kind().to_owned(),
+        other => other.shown(),
+    }
 }
 
 fn non_empty_text(field: &Field<'_>) -> Result<Option<Text>, Problem> {

@@ -34,7 +34,8 @@ pub(super) fn check(accounts: &[AccountOptions], reading: &mut Reading<'_>) {
 
 fn refuse(reading: &mut Reading<'_>, account: &AccountOptions, result: Result<(), String>) {
     if let Err(text) = result {
-        reading.report.error(Problem::nowhere(text).detail(format!("in account {:?}", account.name)));
+        let problem = Problem { at: reading.places.accounts, ..Problem::nowhere(text) };
+        reading.report.error(problem.detail(format!("in account {:?}", account.name)));
     }
 }
 

@@ -371,7 +371,12 @@ fn trusted_proxies(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Vec<S
             continue;
         };
         for item in items {
-            let Some(proxy) = reading.report.check(pair.element(item).map()) else { continue };
+            let Value::Map(proxy) = &item.value else {
+                let found = item.value.go_type();
+                let text = format!("expected proxies' trusted entry to be a map/struct, got {found}");
+                reading.report.error(Problem::at(item.at, text).remedy("write trusted: [ {key: ...} ]"));
+                continue;
+            };
             for entry in fields(proxy) {
                 match entry.name.as_str() {
                     "key" | "public_key" => {

@@ -26,7 +26,7 @@ enum Queues {
 pub(super) fn read(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<Arc<PermissionsOptions>, Problem> {
     let Value::Map(map) = &field.node.value else {
         return Err(field
-            .problem(format!("Expected permissions to be a map/struct, got {}", shown(&field.node.value)))
+            .problem(format!("Expected permissions to be a map/struct, got {}", field.node.value.shown()))
             .remedy("write permissions { publish: \"a.>\", subscribe: [\"b\", \"c\"] }"));
     };
     let mut permissions = PermissionsOptions::default();
@@ -163,13 +163,6 @@ fn unknown(field: &Field<'_>, text: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(field.problem(text))
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.as_str().to_owned(),
-        other => other.kind().to_owned(),
-    }
 }
 
 #[cfg(test)]

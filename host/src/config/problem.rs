@@ -13,6 +13,9 @@ const PROBLEMS_SHOWN_MAX: usize = 100;
 /// A line that is longer is cut when shown.
 const SHOWN_LINE_BYTES_MAX: usize = 160;
 
+/// How a syntax error begins.
+pub(super) const SYNTAX_ERROR: &str = "Parse error on line ";
+
 /// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -136,10 +139,15 @@ pub fn render<'a>(problems: impl IntoIterator<Item = &'a Problem>, sources: &Sou
         if !text.is_empty() {
             text.push('\n');
         }
-        if let Some(at) = problem.at {
-            text += &format!("{}:{}:{}: ", sources.name(at), at.line, at.column);
-        }
-        text += &problem.text;
+        let place = problem.at.map(|at| format!("{}:{}:{}", sources.name(at), at.line, at.column));
+        text += &match place {
+            // nats-server names the line there, and no file.
+            Some(place) if problem.text.starts_with(SYNTAX_ERROR) => {
+                format!("{}\n   | {place}:", problem.text)
+            }
+            Some(place) => format!("{place}: {}", problem.text),
+            None => problem.text.clone(),
+        };
         if let Some(line) = problem.at.and_then(|at| sources.shown_line(at)) {
             text += &format!("\n   | {line}");
         }

@@ -31,6 +31,7 @@ pub(super) struct Reading<'a> {
 #[derive(Default)]
 pub(super) struct Places {
     pub authorization: Option<Pos>,
+    pub accounts: Option<Pos>,
     /// Of `authorization`.
     pub users: Option<Pos>,
     pub no_auth_user: Option<Pos>,
@@ -47,6 +48,7 @@ impl Places {
             "max_payload" => &mut self.max_payload,
             "lame_duck_grace_period" => &mut self.lame_duck_grace_period,
             "authorization" => &mut self.authorization,
+            "accounts" => &mut self.accounts,
             _ => return,
         };
         *place = Some(at);

@@ -63,7 +63,7 @@ fn all_errors_are_collected_in_the_order_of_the_file() {
             "a.conf:2:1: port must be an integer, not a string",
             "a.conf:3:26: User entry requires a user",
             "a.conf:3:27: unknown field \"bar\"",
-            "a.conf:3:36: Expected user entry to be a map/struct, got an integer",
+            "a.conf:3:36: Expected user entry to be a map/struct, got 5",
             "a.conf:4:1: unknown field \"baz\"",
         ]
     );

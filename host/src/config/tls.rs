@@ -32,8 +32,10 @@ struct Block {
 
 /// The server's own block: it needs a certificate.
 pub(super) fn read_for_server(field: &Field<'_>, reading: &mut Reading<'_>) -> Result<TlsOptions, Problem> {
+    let errors = reading.report.errors.len();
     let options = read(field, reading)?;
-    if options.certs.is_empty() {
+    // What else is wrong with the block may be the reason.
+    if options.certs.is_empty() && reading.report.errors.len() == errors {
         return Err(field
             .problem("TLS Server certificate must be present and valid")
             .detail("the block names no certificate")
@@ -127,6 +129,7 @@ impl Block {
             (None, Some(_)) => return Err(field.problem("missing 'cert_file' in TLS configuration")),
             (None, None) => None,
         };
+        let is_list = pair.is_none();
         if let Some(pair) = pair {
             if !self.options.certs.is_empty() {
                 return Err(field.problem(
@@ -135,12 +138,14 @@ impl Block {
             }
             self.options.certs.push(pair);
         }
-        for path in self.options.certs.iter().flat_map(|(cert, key)| [cert, key]) {
-            readable(path, reading).map_err(|cause| {
-                field
-                    .problem(format!("error parsing X509 certificate/key pair: {cause}"))
-                    .remedy(PATHS_REMEDY)
-            })?;
+        let count = self.options.certs.len();
+        for (at, (cert, key)) in self.options.certs.iter().enumerate() {
+            let which = if is_list { format!(" {}/{count}", at + 1) } else { String::new() };
+            let unreadable = |cause| format!("error parsing X509 certificate/key pair{which}: {cause}");
+            for path in [cert, key] {
+                readable(path, reading)
+                    .map_err(|cause| field.problem(unreadable(cause)).remedy(PATHS_REMEDY))?;
+            }
         }
         if let Some(path) = &self.options.ca_file {
             readable(path, reading).map_err(|cause| field.problem(cause).remedy(PATHS_REMEDY))?;

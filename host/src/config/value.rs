@@ -74,6 +74,17 @@ impl Value {
         }
     }
 
+    /// As nats-server's texts show a value that is of the wrong type.
+    pub fn shown(&self) -> String {
+        match self {
+            Value::String(text) | Value::Datetime(text) => text.as_str().to_owned(),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Map(_) | Value::Array(_) => self.kind().to_owned(),
+        }
+    }
+
     /// The type as nats-server's texts name it.
     pub fn go_type(&self) -> &'static str {
         match self {
