@@ -29,6 +29,7 @@ pub mod schemas;
 pub mod sealed;
 pub mod server;
 pub mod shape;
+pub mod streams;
 pub mod system;
 pub mod websocket;
 

@@ -12,6 +12,7 @@ use natsd_tests::{Launch, Server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -38,6 +39,15 @@ struct Told {
     lives: u64,
 }
 
+impl Display for Told {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        let (stored, gone, acknowledged) = (self.stored.len(), self.gone.len(), self.acknowledged.len());
+        let purged_below = self.purged_below;
+        write!(to, "{stored} messages kept, {gone} deleted, purged below {purged_below}, ")?;
+        write!(to, "{acknowledged} doubly acknowledged")
+    }
+}
+
 #[test]
 fn what_was_answered_survives_sigkill() {
     let kills = std::env::var("NATSD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
@@ -48,16 +58,11 @@ fn what_was_answered_survives_sigkill() {
         let server = start(&program, &store);
         check(&server, &mut told);
         load_and_kill(server, &mut told);
+        println!("life {}: {told}", told.lives);
     }
     check(&start(&program, &store), &mut told);
     assert!(told.acknowledged.len() > 10, "the consumer got nothing done");
-    println!(
-        "{kills} kills: {} messages kept, {} deleted, purged below {}, {} doubly acknowledged",
-        told.stored.len(),
-        told.gone.len(),
-        told.purged_below,
-        told.acknowledged.len()
-    );
+    println!("{kills} kills: {told}");
 }
 
 fn start(program: &PathBuf, store: &Folder) -> Server {

@@ -5,42 +5,15 @@
 use natsd_tests::Launch;
 use natsd_tests::jetstream::{JetStream, on_each_server};
 use natsd_tests::server::{Folder, natsd};
+use natsd_tests::streams::{info, make, wait_for, wait_for_messages};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn make(js: &mut JetStream, config: &Value) {
-    let name = config["name"].as_str().unwrap();
-    let made = js.api(&format!("STREAM.CREATE.{name}"), config).unwrap();
-    assert!(made["error"].is_null(), "{made}");
-}
 
 fn on_natsd(test: impl FnOnce(&mut JetStream)) {
     let store = Folder::new();
     let config = format!("jetstream {{ store_dir: \"{}\" }}\n", store.path().display());
     let server = Launch::new(natsd()).config(config).start();
     test(&mut JetStream::join(server.address(), "test").unwrap());
-}
-
-fn info(js: &mut JetStream, stream: &str) -> Value {
-    js.api(&format!("STREAM.INFO.{stream}"), &Value::Null).unwrap()
-}
-
-fn wait_for(js: &mut JetStream, stream: &str, what: impl Fn(&Value) -> bool) -> Value {
-    let begin = Instant::now();
-    loop {
-        let info = info(js, stream);
-        if what(&info) {
-            return info;
-        }
-        assert!(begin.elapsed() < PATIENCE, "{stream} did not get there: {info}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn wait_for_messages(js: &mut JetStream, stream: &str, messages: u64) -> Value {
-    wait_for(js, stream, |info| info["state"]["messages"] == json!(messages))
 }
 
 /// A stream on either server whose messages wait for their readers, with one that reads it.

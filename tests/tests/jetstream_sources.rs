@@ -3,11 +3,10 @@
 
 use natsd_tests::jetstream::JetStream;
 use natsd_tests::server::{Folder, natsd};
+use natsd_tests::streams::{info, make, wait_for, wait_for_messages};
 use natsd_tests::{Launch, Server};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use std::time::Duration;
 
 fn start(store: &Folder) -> Server {
     Launch::new(natsd())
@@ -17,32 +16,6 @@ fn start(store: &Folder) -> Server {
 
 fn join(server: &Server) -> JetStream {
     JetStream::join(server.address(), "t").unwrap()
-}
-
-fn make(js: &mut JetStream, config: &Value) {
-    let name = config["name"].as_str().unwrap();
-    let made = js.api(&format!("STREAM.CREATE.{name}"), config).unwrap();
-    assert!(made["error"].is_null(), "{made}");
-}
-
-fn info(js: &mut JetStream, stream: &str) -> Value {
-    js.api(&format!("STREAM.INFO.{stream}"), &Value::Null).unwrap()
-}
-
-fn wait_for(js: &mut JetStream, stream: &str, what: impl Fn(&Value) -> bool) -> Value {
-    let begin = Instant::now();
-    loop {
-        let info = info(js, stream);
-        if what(&info) {
-            return info;
-        }
-        assert!(begin.elapsed() < PATIENCE, "{stream} did not get there: {info}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn wait_for_messages(js: &mut JetStream, stream: &str, messages: u64) -> Value {
-    wait_for(js, stream, |info| info["state"]["messages"] == json!(messages))
 }
 
 /// Subject, headers, payload and time of a stored message.
