@@ -7,6 +7,7 @@ pub mod clock;
 pub mod files;
 pub mod http;
 pub mod log_files;
+pub mod memory;
 pub mod net;
 pub mod pid_ports;
 pub mod plugin_files;

@@ -15,6 +15,7 @@ use crate::conn::context::ServerFacts;
 use crate::plugins::{Plugins, PluginsError};
 use crate::proto::info::{self, InfoTemplate, ServerInfo};
 use crate::proto::nkey::ServerIdentity;
+use crate::runtime::memory;
 use crate::runtime::pid_ports::{PidPortsError, PortsFile, interface_addresses, write_pid};
 use crate::runtime::plugin_tasks::TokioServices;
 use crate::runtime::plugin_tls::PluginTls;
@@ -202,6 +203,7 @@ fn run(exe: &str, flags: Flags) -> ExitCode {
     let served = tasks::block_on(async {
         let signals = Signals::new().map_err(|e| StartError::Config(e.to_string()))?;
         let server = start(flags).await?;
+        tasks::spawn(memory::tend());
         Ok::<u8, StartError>(server.run(signals).await)
     });
     match served {

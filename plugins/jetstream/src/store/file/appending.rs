@@ -44,7 +44,7 @@ impl FileStore {
             return;
         }
         let Some(block) = self.blocks.last_mut() else { return };
-        let fresh = self.spare.take(self.open.len());
+        let fresh = self.usual.next_buffer(&self.shared.writer.buffers, self.open.len());
         let content: Bytes = std::mem::replace(&mut self.open, fresh).into();
         let at = self.open_at;
         block.size = at + content.len() as u64;

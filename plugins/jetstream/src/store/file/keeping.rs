@@ -90,7 +90,7 @@ impl FileStore {
             }
             self.tail_bytes -= tail.content.len();
             if let Some(tail) = self.tail.pop_front() {
-                self.spare.put(tail.content);
+                self.usual.give(&self.shared.writer.buffers, tail.content);
             }
         }
     }
@@ -102,102 +102,5 @@ pub(super) fn keep_places(subjects: &mut Subjects, settings: &StoreSettings) {
         0 => {}
         1 => subjects.keep_sizes(),
         _ => subjects.keep_rows(),
-    }
-}
-
-/// The buffer of content that nobody else holds, with the content.
-pub(super) fn recycled(content: Bytes) -> Option<Vec<u8>> {
-    content.try_into_mut().ok().map(Vec::from)
-}
-
-/// Buffers of written content that nobody holds any more, to be filled again: fresh memory for each commit would cost
-/// more than what is done with it.
-#[derive(Default)]
-pub(super) struct Spare {
-    buffers: Vec<Vec<u8>>,
-    /// Of all of them together.
-    capacity_bytes: usize,
-    /// The largest commit of late.
-    usual_bytes: usize,
-    /// Commits since a large one.
-    pauses: u8,
-}
-
-/// What is kept of them, and from which size on.
-const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
-const SPARE_BYTES_MIN: usize = 64 * 1024;
-/// So many small commits, and nothing is kept.
-const PAUSES_MAX: u8 = 32;
-
-impl Spare {
-    /// A buffer for what comes next, the last having been so large. Small ones are the allocator's.
-    pub(super) fn take(&mut self, last: usize) -> Vec<u8> {
-        self.pauses = if last >= SPARE_BYTES_MIN { 0 } else { self.pauses.saturating_add(1) };
-        if self.pauses > PAUSES_MAX {
-            *self = Self { pauses: self.pauses, ..Self::default() };
-        }
-        if self.pauses > 0 {
-            return Vec::new();
-        }
-        self.usual_bytes = last.max(self.usual_bytes - self.usual_bytes / 16);
-        match self.buffers.pop() {
-            Some(buffer) => {
-                self.capacity_bytes -= buffer.capacity();
-                buffer
-            }
-            // With room for as much as often comes: growing would copy what is there.
-            None => Vec::with_capacity(self.usual_bytes.next_multiple_of(SPARE_BYTES_MIN)),
-        }
-    }
-
-    fn put(&mut self, content: Bytes) {
-        if let Some(mut buffer) = recycled(content)
-            && buffer.capacity() >= SPARE_BYTES_MIN.max(self.usual_bytes / 2)
-            && self.capacity_bytes + buffer.capacity() <= SPARE_BYTES_MAX
-        {
-            buffer.clear();
-            self.capacity_bytes += buffer.capacity();
-            self.buffers.push(buffer);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{PAUSES_MAX, SPARE_BYTES_MAX, SPARE_BYTES_MIN, Spare};
-    use bytes::Bytes;
-
-    #[test]
-    fn buffers_come_back_with_room_for_what_is_usual() {
-        let mut spare = Spare::default();
-        assert!(spare.take(8 * SPARE_BYTES_MIN).capacity() >= 8 * SPARE_BYTES_MIN);
-        // A smaller one in between changes little.
-        assert!(spare.take(2 * SPARE_BYTES_MIN).capacity() >= 7 * SPARE_BYTES_MIN);
-        spare.put(Bytes::from(vec![1; 2 * SPARE_BYTES_MIN]));
-        assert!(spare.buffers.is_empty(), "one that would have to grow is not kept");
-        let content = Bytes::from(vec![1; 8 * SPARE_BYTES_MIN]);
-        let at = content.as_ptr();
-        spare.put(content);
-        let buffer = spare.take(8 * SPARE_BYTES_MIN);
-        assert!(buffer.is_empty() && buffer.as_ptr() == at);
-        (0..100).for_each(|_| drop(spare.take(SPARE_BYTES_MIN)));
-        assert!(spare.take(SPARE_BYTES_MIN).capacity() < 3 * SPARE_BYTES_MIN, "large ones are forgotten");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_given_back() {
-        let mut spare = Spare::default();
-        spare.take(SPARE_BYTES_MIN);
-        for _ in 0..2 * SPARE_BYTES_MAX / SPARE_BYTES_MIN {
-            spare.put(Bytes::from(vec![1; SPARE_BYTES_MIN]));
-        }
-        let kept = |spare: &Spare| spare.buffers.iter().map(Vec::capacity).sum::<usize>();
-        assert_eq!((kept(&spare), spare.capacity_bytes), (SPARE_BYTES_MAX, SPARE_BYTES_MAX));
-        spare.take(SPARE_BYTES_MIN);
-        assert_eq!(kept(&spare), spare.capacity_bytes);
-        for _ in 0..=PAUSES_MAX {
-            spare.take(100);
-        }
-        assert_eq!((kept(&spare), spare.capacity_bytes), (0, 0));
     }
 }

@@ -15,6 +15,7 @@
 mod appending;
 mod asking;
 mod block;
+mod buffers;
 mod engine;
 mod entry;
 mod files;

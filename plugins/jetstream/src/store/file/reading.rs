@@ -2,9 +2,9 @@
 //! for a message.
 
 use super::block;
+use super::buffers::recycled;
 use super::entry::Op;
 use super::files::Slot;
-use super::keeping;
 use super::mend;
 use super::record;
 use super::stream::{FileStore, Window};
@@ -315,8 +315,7 @@ impl FileStore {
         let most = limit.saturating_sub(offset) as usize;
         // Nobody needs what was read before, or holds it still.
         let used = std::mem::take(&mut self.window.content);
-        let mut buffer =
-            keeping::recycled(used).filter(|buffer| buffer.capacity() <= 4 * want).unwrap_or_default();
+        let mut buffer = recycled(used).filter(|buffer| buffer.capacity() <= 4 * want).unwrap_or_default();
         loop {
             buffer.resize(want.min(most), 0);
             let got = read_fully(&self.blocks[at].slot, &*file, offset, &mut buffer)?;

@@ -1,12 +1,13 @@
 //! One stream's files, as its task sees them. Reads may touch a file; writes go to the writer's queue.
 
 use super::block::{self, Block};
+use super::buffers::Usual;
 use super::entry::{Done, Job, Op};
 use super::files::{Disk, Slot};
 use super::floors::Floor;
 use super::io::Salts;
 pub(super) use super::keeping::Window;
-use super::keeping::{self, Spare, Tail};
+use super::keeping::{self, Tail};
 use super::pack::Unwritten;
 use super::place::Home;
 use super::record::{self, Codec};
@@ -96,7 +97,7 @@ pub struct FileStore {
     pub(super) dead: Vec<u64>,
     /// The subject of the message that was added last, the one before it, and how large that is; if that is known.
     pub(super) replaced: Option<(Id, u64, u64)>,
-    pub(super) spare: Spare,
+    pub(super) usual: Usual,
 }
 
 /// The state log.
@@ -159,7 +160,7 @@ impl FileStore {
             start: Vec::new(),
             dead: Vec::new(),
             replaced: None,
-            spare: Spare::default(),
+            usual: Usual::default(),
         }
     }
 

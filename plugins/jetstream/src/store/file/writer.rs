@@ -5,6 +5,7 @@
 //! commits writes itself: being woken twice would take longer than the sync. Where several streams are about to commit,
 //! the last of them writes for all.
 
+use super::buffers::{Buffers, UNWANTED_NS};
 use super::entry::{Done, Job};
 use super::io::{Clock, Io, Settled};
 use super::keeper::Keeper;
@@ -49,6 +50,7 @@ const FAILED: u8 = 2;
 pub struct Writer {
     io: Mutex<Io>,
     pub keeper: Arc<Keeper>,
+    pub buffers: Buffers,
     sync: Sync,
     /// None: there is no thread, and each commit writes.
     clock: Option<Clock>,
@@ -88,6 +90,7 @@ impl Writer {
         let queue = Queue { due_ns: u64::MAX, sync_ns: u64::MAX, ..Queue::default() };
         Arc::new(Self {
             keeper: io.keeper.clone(),
+            buffers: Buffers::default(),
             sync,
             clock: io.clock.clone(),
             io: Mutex::new(io),
@@ -291,8 +294,9 @@ impl Writer {
         } else if let (Sync::Interval(interval), true) = (self.sync, io.is_dirty()) {
             u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
         } else {
-            return u64::MAX;
+            u64::MAX
         };
+        let after = if self.buffers.is_empty() { after } else { after.min(UNWANTED_NS) };
         let due_ns = self.now_ns().saturating_add(after);
         // What is due already does not become later by new work, but for a full disk.
         if io.full.is_some() { due_ns } else { due_ns.min(self.queue.lock().due_ns) }
@@ -327,6 +331,9 @@ impl Writer {
                 Err(error @ StoreError::Full { .. }) => io.full = Some(error),
                 applied => applied?,
             }
+        }
+        if due {
+            self.buffers.look(self.now_ns());
         }
         if due && io.log.is_none() && io.is_dirty() && self.clock.is_some() {
             io.sync_later();
