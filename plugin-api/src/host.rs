@@ -17,6 +17,7 @@ use crate::services::ServiceClient;
 use crate::stream_store::{StreamEngineClient, service_name};
 use crate::subscribe::{InterestWatch, SubscribeOptions, Subscription};
 use crate::task::{Task, task};
+use crate::trace::Trace;
 use crate::transport::{CloseReason, ListenerSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -195,6 +196,11 @@ impl Host {
         callback: impl Fn(&[MessageRef<'_>]) + Send + Sync + 'static,
     ) -> Result<Subscription> {
         Subscription::new(self, options, callback)
+    }
+
+    /// The trace of a message that a subscriber is being called with, to be kept. Since 1.6.
+    pub fn trace_of(&self, message: &MessageRef<'_>) -> Option<Trace> {
+        import::trace_of(&self.tables, message).map(Trace)
     }
 
     /// How many subscriptions of the account match the subject; with a queue name only members of that group.

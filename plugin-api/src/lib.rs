@@ -9,7 +9,7 @@
 //! - [`host`]: clock, timers, random, tasks, network, files, messages, accounts, connections, snapshots
 //! - [`points`]: what can be registered: [`transport`], [`auth`], [`events`], INFO fields, [`services`],
 //!   [`stream_store`]
-//! - [`message`] and [`subscribe`]: messages in and out; [`net`]: byte streams; [`files`]: files
+//! - [`message`] and [`subscribe`]: messages in and out; [`trace`]: what became of them; [`net`]: byte streams; [`files`]: files
 //! - [`account`]: what passes between accounts
 //! - [`subject`]: which pattern covers which subject, and transforms
 //! - [`abi`]: how it all crosses, for those who work on the line itself
@@ -36,6 +36,7 @@ pub mod stream_store;
 pub mod subject;
 pub mod subscribe;
 pub mod task;
+pub mod trace;
 pub mod transport;
 
 /// Messages as they are handed to subscribers and to [`Host::publish`].
@@ -59,6 +60,7 @@ pub use points::{ListenerChange, Registrar, Registration};
 pub use services::{Service, ServiceClient};
 pub use subscribe::{Delivery, InterestWatch, SubscribeOptions, Subscription};
 pub use task::Task;
+pub use trace::Trace;
 pub use transport::{
     Attributes, Close, CloseReason, ListenerFacts, ListenerSpec, Peer, Transport, TransportFactory,
     TransportOut, TransportSink,

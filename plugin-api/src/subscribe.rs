@@ -21,6 +21,9 @@ pub struct SubscribeOptions {
     /// Empty: no queue group.
     pub queue: String,
     pub delivery: Delivery,
+    /// It tells what became of traced messages ([`crate::Host::trace_of`]), and so gets those that are only traced, too:
+    /// they must not be kept or acted on. Since 1.6.
+    pub traces: bool,
 }
 
 /// Where a callback runs.

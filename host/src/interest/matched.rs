@@ -128,6 +128,19 @@ impl Matched {
         kept
     }
 
+    /// The same without those who do not get a message that is only traced.
+    pub fn with_traces(&self) -> Self {
+        let takes = |target: &&Target| target.receiver.takes_traces();
+        let plain = self.plain.iter().filter(takes).cloned().collect();
+        // Who of a group would have got it decides the draw: only a group of which all may is worth it.
+        let queues = self.queues.iter().filter(|group| group.iter().all(|target| takes(&target)));
+        let mut kept =
+            Matched::new(self.account, 0, &self.subject, plain, queues.cloned().collect(), self.limited);
+        kept.shown = self.shown.clone();
+        kept.mapped = self.mapped.clone();
+        kept
+    }
+
     /// The same, but all see the subject as it is published.
     pub fn under_one_name(&self) -> Self {
         let as_published = |targets: &[Target]| {

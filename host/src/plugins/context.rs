@@ -239,7 +239,8 @@ impl HostSide for Lent {
                 Subscriber::queued(queue, faults)
             }
         };
-        let SubscribeOptions { account, subject, queue, .. } = &options;
+        let SubscribeOptions { account, subject, queue, traces, .. } = &options;
+        let subscriber = subscriber.with_traces(*traces);
         let id = services.subscribe(&context.name, account, subject, queue, Arc::new(subscriber))?;
         context.hold(
             id,

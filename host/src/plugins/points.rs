@@ -10,6 +10,7 @@ use natsd_plugin_api::abi::message::FfiSink;
 use natsd_plugin_api::abi::points::{
     FfiAuthenticator, FfiObserver, FfiTransport, FfiTransportFactory, TransportEnd,
 };
+use natsd_plugin_api::abi::trace::HostTrace;
 use natsd_plugin_api::{
     AuthRequest, AuthStage, AuthenticatorOptions, Close, CloseReason, ConnectionEvent, Event, MessageRef,
     Peer, Result, TransportOut, Verdict,
@@ -20,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A subscription's callback. `deliver` never blocks.
 pub struct Subscriber {
     target: Target,
+    /// It was asked for with `SubscribeOptions::traces`.
+    takes_traces: bool,
     faults: Arc<Faults>,
 }
 
@@ -30,11 +33,28 @@ enum Target {
 
 impl Subscriber {
     pub fn inline(sink: FfiSink, faults: Arc<Faults>) -> Self {
-        Self { target: Target::Inline(sink), faults }
+        Self { target: Target::Inline(sink), takes_traces: false, faults }
     }
 
     pub fn queued(queue: Arc<Queue>, faults: Arc<Faults>) -> Self {
-        Self { target: Target::Queued(queue), faults }
+        Self { target: Target::Queued(queue), takes_traces: false, faults }
+    }
+
+    pub fn with_traces(mut self, takes_traces: bool) -> Self {
+        self.takes_traces = takes_traces;
+        self
+    }
+
+    pub fn takes_traces(&self) -> bool {
+        self.takes_traces
+    }
+
+    /// A message with a trace, which a queue holds as long as the message.
+    pub fn deliver_traced(&self, message: MessageRef<'_>, trace: &Arc<dyn HostTrace>) {
+        match &self.target {
+            Target::Queued(queue) => queue.push_traced(&message, trace.clone()),
+            Target::Inline(_) => self.deliver(&[message.with_trace(trace)]),
+        }
     }
 
     /// One call for all messages that a chunk has for this subscription.

@@ -4,6 +4,7 @@ use super::faults::Faults;
 use bytes::{Bytes, BytesMut};
 use natsd_plugin_api::MessageRef;
 use natsd_plugin_api::abi::message::FfiSink;
+use natsd_plugin_api::abi::trace::HostTrace;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -35,6 +36,7 @@ struct Owned {
     /// Where subject, reply and headers end.
     ends: [usize; 3],
     origin: u64,
+    trace: Option<Arc<dyn HostTrace>>,
 }
 
 impl Queue {
@@ -44,12 +46,23 @@ impl Queue {
 
     /// Copies what there is room for; the rest is dropped and counted.
     pub fn push(&self, batch: &[MessageRef<'_>]) {
-        let copies: Vec<Owned> = batch.iter().map(Owned::copy).collect();
+        self.push_copies(batch.iter().map(Owned::copy).collect());
+    }
+
+    /// The same with a trace.
+    pub fn push_traced(&self, message: &MessageRef<'_>, trace: Arc<dyn HostTrace>) {
+        self.push_copies(vec![Owned { trace: Some(trace), ..Owned::copy(message) }]);
+    }
+
+    fn push_copies(&self, copies: Vec<Owned>) {
+        // Their traces may be published when they are dropped: not before the lock is.
+        let mut refused = Vec::new();
         let mut state = self.state.lock();
         for message in copies {
             let bytes = state.bytes + message.bytes.len();
             if state.closed || state.messages.len() >= self.messages_max || bytes > self.bytes_max {
                 state.dropped += 1;
+                refused.extend(message.trace);
                 continue;
             }
             state.bytes = bytes;
@@ -137,15 +150,20 @@ impl Owned {
                 *end = bytes.len();
             }
         }
-        Self { bytes: bytes.freeze(), ends, origin: message.origin() }
+        Self { bytes: bytes.freeze(), ends, origin: message.origin(), trace: None }
     }
 
     fn borrow(&self) -> MessageRef<'_> {
         let [subject, reply, headers] = self.ends;
         let bytes = &self.bytes;
-        MessageRef::new(&bytes[..subject], &bytes[subject..reply], &bytes[reply..headers], &bytes[headers..])
+        let (headers, payload) = (&bytes[reply..headers], &bytes[headers..]);
+        let message = MessageRef::new(&bytes[..subject], &bytes[subject..reply], headers, payload)
             .with_origin(self.origin)
-            .with_owner(bytes)
+            .with_owner(bytes);
+        match &self.trace {
+            Some(trace) => message.with_trace(trace),
+            None => message,
+        }
     }
 }
 
@@ -185,5 +203,45 @@ mod tests {
         // "a.b" and "r" are 4 bytes: 7 + 7 + 5 fit into 20.
         assert_eq!(*seen.lock(), vec!["one", "two", "2"]);
         assert_eq!(queue.state.lock().dropped, 2);
+    }
+
+    struct Counted(Arc<Mutex<u32>>);
+
+    impl HostTrace for Counted {
+        fn is_only(&self) -> bool {
+            false
+        }
+
+        fn asks_again(&self) -> bool {
+            false
+        }
+
+        fn add(
+            &self,
+            _: &str,
+            _: serde_json::Map<String, serde_json::Value>,
+        ) -> natsd_plugin_api::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            *self.0.lock() += 1;
+        }
+    }
+
+    #[test]
+    fn a_trace_waits_as_long_as_its_message() {
+        let (queue, sent) = (Arc::new(Queue::new(1, 20)), Arc::new(Mutex::new(0)));
+        queue.push_traced(&message(b"one"), Arc::new(Counted(sent.clone())));
+        assert_eq!(*sent.lock(), 0);
+        queue.push_traced(&message(b"too many"), Arc::new(Counted(sent.clone())));
+        assert_eq!(*sent.lock(), 1);
+        queue.close();
+        let sink = FfiSink::new(|batch| assert!(batch[0].is_traced()));
+        let mut task = pin!(queue.run(sink, Arc::new(Faults::new("test"))));
+        while task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        assert_eq!(*sent.lock(), 2);
     }
 }

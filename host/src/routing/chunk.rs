@@ -16,6 +16,7 @@ use crate::interest::sublist::{Member, Sublist, is_matchable};
 use crate::interest::trie::{Step, SubFlags};
 pub use crate::proto::span::Span;
 use crate::runtime::RwLockReadGuard;
+use natsd_plugin_api::abi::trace::HostTrace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -145,6 +146,8 @@ pub struct Chunk {
     pub(super) across: Vec<Across>,
     /// What plugins and gates get, while it is put in order.
     pub(super) stretches: Vec<Stretch>,
+    /// Of the only message that is recorded, if that is traced.
+    pub trace: Option<Arc<dyn HostTrace>>,
     /// What gates got.
     pub(super) passing: Vec<Arc<Passing>>,
     pub(super) scratch: Vec<u8>,

@@ -9,6 +9,7 @@ use super::names::Across;
 use super::receiver::Receiver;
 use crate::account::Account;
 use crate::interest::Matched;
+use natsd_plugin_api::abi::trace::HostTrace;
 use std::sync::Arc;
 
 /// The way from one account into another.
@@ -44,6 +45,8 @@ pub struct Passing {
     pub gate: Arc<dyn Gate>,
     /// The gate it came through before.
     pub before: Option<Arc<Passing>>,
+    /// Its trace, if that may be seen on the other side.
+    pub trace: Option<Arc<dyn HostTrace>>,
     bytes: Vec<u8>,
     subject_len: u32,
     deliver_as_len: u32,
@@ -92,6 +95,11 @@ impl Passing {
         &self.bytes[(self.message_at() + self.header_len) as usize..]
     }
 
+    /// It is not there: all that is wanted is what would become of it.
+    pub fn is_trace_only(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| trace.is_only())
+    }
+
     /// Itself, and the way it came.
     pub fn way(&self) -> impl Iterator<Item = &Passing> {
         std::iter::successors(Some(self), |passing| passing.before.as_deref())
@@ -107,11 +115,23 @@ impl Chunk {
             Some(across) if across.subject.len > 0 => (across.subject.of(buf), seen),
             _ => (seen, &b""[..]),
         };
+        let trace = match self.trace_of(item) {
+            None => None,
+            Some(trace) => {
+                let is_seen = gate.border(subject).is_some_and(|border| border.allow_trace);
+                // What is only traced ends where that may not be seen.
+                if trace.is_only() && !is_seen {
+                    return;
+                }
+                is_seen.then(|| trace.clone())
+            }
+        };
         let reply = item.reply.of(buf);
         let message = &item.body.of(buf)[..item.size_bytes() as usize];
         let passing = Passing {
             gate: gate.clone(),
             before: across.and_then(|across| across.passing.clone()),
+            trace,
             bytes: [subject, deliver_as, reply, message].concat(),
             subject_len: subject.len() as u32,
             deliver_as_len: deliver_as.len() as u32,
@@ -119,6 +139,15 @@ impl Chunk {
             header_len: item.header_len,
         };
         self.passing.push(Arc::new(passing));
+    }
+
+    /// The trace of an item, if it may be seen where that is now.
+    pub(super) fn trace_of(&self, item: &Item) -> Option<&Arc<dyn HostTrace>> {
+        let trace = self.trace.as_ref()?;
+        match self.across_of(item.line).and_then(|across| across.passing.as_ref()) {
+            Some(passing) => passing.trace.as_ref(),
+            None => Some(trace),
+        }
     }
 
     /// Publishes what came to gates on their other sides, and what comes to gates there.
@@ -200,6 +229,10 @@ impl Chunk {
         let receivers = receivers_of(&hit, there);
         if receivers == 0 {
             return 0;
+        }
+        let hit = if passing.is_trace_only() { Arc::new(hit.with_traces()) } else { hit };
+        if hit.is_empty() {
+            return receivers;
         }
         let mut part = |bytes: &[u8]| {
             let at = buf.len() as u32;

@@ -3,7 +3,7 @@
 //! Such a receiver is one subscription, and one stream or one import of an account often has several. What a client
 //! published in an order reaches them in that order, whichever of them takes which message (CORE-270).
 
-use super::chunk::{Chunk, Record, Sender};
+use super::chunk::{Chunk, Item, Record, Sender};
 use super::gate::Gate;
 use super::receiver::{Delivery, InlineSubscriber, Receiver, Role};
 use super::subscriptions;
@@ -95,16 +95,16 @@ impl Chunk {
 
     /// Calls of a plugin's inline subscriber with all these messages.
     fn call(&self, subscriber: &dyn InlineSubscriber, records: &[Record], buf: &[u8], sender: &Sender) {
+        if self.trace.is_some() && subscriber.takes_traces() {
+            return self.call_traced(subscriber, records, buf, sender);
+        }
         let origin = sender.receiver.map_or(0, |r| r.cid);
         let mut batch: [Delivery<'_>; 64] = [Delivery::EMPTY; 64];
         let mut n = 0;
         for r in records {
             let first = self.runs[r.run as usize].0 as usize;
             for item in &self.items[first..first + r.take as usize] {
-                let (headers, payload) =
-                    item.body.of(buf)[..item.size_bytes() as usize].split_at(item.header_len as usize);
-                let (subject, reply) = (self.shown.subject(r.shown, item, buf), item.reply.of(buf));
-                batch[n] = Delivery { index: r.index, origin, subject, reply, headers, payload };
+                batch[n] = self.delivery(r, item, buf, origin);
                 n += 1;
                 if n == batch.len() {
                     subscriber.deliver(&batch);
@@ -114,6 +114,36 @@ impl Chunk {
         }
         if n > 0 {
             subscriber.deliver(&batch[..n]);
+        }
+    }
+
+    #[inline]
+    fn delivery<'d>(&'d self, r: &Record, item: &Item, buf: &'d [u8], origin: u64) -> Delivery<'d> {
+        let (headers, payload) =
+            item.body.of(buf)[..item.size_bytes() as usize].split_at(item.header_len as usize);
+        let (subject, reply) = (self.shown.subject(r.shown, item, buf), item.reply.of(buf));
+        Delivery { index: r.index, origin, subject, reply, headers, payload }
+    }
+
+    /// The same with the messages' traces, which may end at a border.
+    #[cold]
+    fn call_traced(
+        &self,
+        subscriber: &dyn InlineSubscriber,
+        records: &[Record],
+        buf: &[u8],
+        sender: &Sender,
+    ) {
+        let origin = sender.receiver.map_or(0, |r| r.cid);
+        for r in records {
+            let first = self.runs[r.run as usize].0 as usize;
+            for item in &self.items[first..first + r.take as usize] {
+                let delivery = self.delivery(r, item, buf, origin);
+                match self.trace_of(item) {
+                    Some(trace) => subscriber.deliver_traced(&delivery, trace),
+                    None => subscriber.deliver(&[delivery]),
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::subscriptions::SubTable;
 use crate::auth::permissions::Permissions;
 use crate::runtime::Mutex;
 use arc_swap::ArcSwapOption;
+use natsd_plugin_api::abi::trace::HostTrace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
@@ -38,6 +39,17 @@ impl Delivery<'_> {
 /// Called on the publisher's thread, once for all messages of a chunk. Must not block.
 pub trait InlineSubscriber: Send + Sync {
     fn deliver(&self, batch: &[Delivery<'_>]);
+
+    /// It has something to tell of traced messages, and gets those that are only traced, too.
+    fn takes_traces(&self) -> bool {
+        false
+    }
+
+    /// A traced message, if it takes traces.
+    fn deliver_traced(&self, message: &Delivery<'_>, trace: &Arc<dyn HostTrace>) {
+        let _ = trace;
+        self.deliver(std::slice::from_ref(message));
+    }
 }
 
 pub struct Receiver {
@@ -103,6 +115,15 @@ impl Receiver {
     /// The gate that it is.
     pub fn leads_to(&self) -> Option<&Arc<dyn Gate>> {
         if let Role::Gate(gate) = &self.role { Some(gate) } else { None }
+    }
+
+    /// Whether a message that is only traced goes there.
+    pub fn takes_traces(&self) -> bool {
+        match &self.role {
+            Role::Connection => false,
+            Role::Inline(subscriber) => subscriber.takes_traces(),
+            Role::Gate(_) => true,
+        }
     }
 
     pub fn is_connection(&self) -> bool {

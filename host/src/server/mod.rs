@@ -15,6 +15,7 @@ mod services;
 mod shutdown;
 pub mod snapshot;
 mod stapling;
+mod to_plugin;
 mod transport;
 
 pub use boot::main;

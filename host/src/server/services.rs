@@ -3,6 +3,7 @@
 use super::Server;
 use super::hooks::{all_facts_of, permissions_of};
 use super::plugin_listeners::PluginListeners;
+use super::to_plugin::ToPlugin;
 use crate::account::Account;
 use crate::conn::crossing;
 use crate::conn::registry::Signal;
@@ -12,7 +13,7 @@ use crate::plugins::services::HostServices;
 use crate::proto::error::ClosedReason;
 use crate::proto::info::{COMPATIBLE_VERSION, InfoTemplate, ServerInfo};
 use crate::routing::publish::{self, Message};
-use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
+use crate::routing::receiver::{Kind, Receiver};
 use crate::routing::subscriptions;
 use crate::runtime::{Mutex, tasks};
 use crate::subject;
@@ -27,9 +28,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::oneshot;
-
-/// Messages handed to a plugin at once.
-const BATCH: usize = 64;
 
 #[derive(Default)]
 pub struct Services {
@@ -54,22 +52,6 @@ struct Subscription {
 
 /// A watched subject of an account.
 type Watch = (Arc<Account>, Arc<[u8]>);
-
-/// Hands deliveries to a plugin.
-struct ToPlugin(Arc<Subscriber>);
-
-impl InlineSubscriber for ToPlugin {
-    fn deliver(&self, batch: &[Delivery<'_>]) {
-        let empty = MessageRef::new(&[], &[], &[], &[]);
-        for part in batch.chunks(BATCH) {
-            let mut messages = [empty; BATCH];
-            for (message, d) in messages.iter_mut().zip(part) {
-                *message = MessageRef::new(d.subject, d.reply, d.headers, d.payload).with_origin(d.origin);
-            }
-            self.0.deliver(&messages[..part.len()]);
-        }
-    }
-}
 
 impl Services {
     pub fn attach(&self, server: &Arc<Server>) {

@@ -4,11 +4,12 @@ use super::bytes::FfiBytes;
 use super::error::{FfiError, guarded_or};
 use super::future::{FfiFuture, Imported, WakerCache};
 use super::interface::HostRef;
-use super::message::{FfiSink, Outcome, PublishRef};
+use super::message::{FfiSink, MessageRef, Outcome, PublishRef};
 use super::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
 use super::prelude::*;
 use super::stream::{FfiListener, FfiStream};
 use super::tables::*;
+use super::trace::KeptTrace;
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use std::io;
@@ -28,6 +29,8 @@ pub struct Tables {
     files: FilesTableRef,
     publisher: PublisherTableRef,
     subscriptions: SubscriptionsTableRef,
+    /// Since 1.6.
+    traces: Option<TracesTableRef>,
     /// Since 1.1.
     interest: Option<InterestTableRef>,
     /// Since 1.4.
@@ -61,6 +64,7 @@ impl Tables {
             files: host.query()?,
             publisher: host.query()?,
             subscriptions: host.query()?,
+            traces: host.query().ok(),
             interest: host.query().ok(),
             keys: host.query().ok(),
             accounts: host.query()?,
@@ -140,6 +144,11 @@ calls! {
     introspect => introspect.read(plugin: &str as plugin.into(), query: &str as query.into()) -> Result<String>, text;
     provide => services.provide(service: &str as service.into(), call: FfiCall as call) -> Result<()>, answer;
     find => services.find(service: &str as service.into()) -> Result<FfiCall>, answer;
+}
+
+/// An older host has no traces.
+pub(crate) fn trace_of(tables: &Tables, message: &MessageRef<'_>) -> Option<KeptTrace> {
+    KeptTrace::new(tables.host, tables.traces?, message)
 }
 
 fn interest(tables: &Tables) -> Result<InterestTableRef> {

@@ -6,10 +6,12 @@ use super::bytes::FfiBytes;
 use super::error::{guarded_or, panicked};
 use super::future::drop_boxed;
 use super::prelude::*;
+use super::trace::{self, HostTrace};
 use bytes::Bytes;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// A message on its way to a subscriber, valid for the time of the call.
 #[repr(C)]
@@ -22,10 +24,11 @@ pub struct MessageRef<'a> {
     origin: u64,
     owner: *const (),
     retain: Option<unsafe extern "C" fn(*const (), *const u8, usize, *mut FfiBytes)>,
+    /// Its trace (`super::trace`), since 1.6; 0: none.
     reserved: [usize; 2],
 }
 
-// SAFETY: borrowed bytes, and an owner that is a borrowed `Bytes` (`with_owner`), which is Sync.
+// SAFETY: borrowed bytes, an owner that is a borrowed `Bytes` (`with_owner`), and a borrowed trace; both are Sync.
 unsafe impl Send for MessageRef<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for MessageRef<'_> {}
@@ -48,6 +51,11 @@ impl<'a> MessageRef<'a> {
     /// Names the connection that published it; 0 is the server itself.
     pub fn with_origin(self, connection_id: u64) -> Self {
         Self { origin: connection_id, ..self }
+    }
+
+    /// The message is traced.
+    pub fn with_trace(self, trace: &'a Arc<dyn HostTrace>) -> Self {
+        Self { reserved: trace::words(trace), ..self }
     }
 
     /// Says that all four parts lie in `owner`, so that a subscriber can keep them without a copy.
@@ -87,6 +95,21 @@ impl<'a> MessageRef<'a> {
     /// The id of the connection that published it; 0 is the server itself.
     pub fn origin(&self) -> u64 {
         self.origin
+    }
+
+    /// Whether [`crate::Host::trace_of`] gives its trace. An inline subscriber gets such a message by itself.
+    #[inline]
+    pub fn is_traced(&self) -> bool {
+        self.reserved[0] != 0
+    }
+
+    /// Whether it is only traced: see [`crate::trace::Trace::is_only`].
+    pub fn is_trace_only(&self) -> bool {
+        trace::is_only(self.reserved)
+    }
+
+    pub(super) fn trace_words(&self) -> [usize; 2] {
+        self.reserved
     }
 
     /// The payload to keep after the call: refcounted if the sender's memory allows it, else copied.

@@ -9,7 +9,7 @@
 //! - [`error`], [`bytes`], [`future`], [`stream`], [`message`]: the values
 //! - [`tables`]: the host's services; [`serve`]: the trait a host implements, and the functions in the tables
 //! - [`lifecycle`]: a plugin's own table; [`points`]: the objects a plugin registers (transport, authenticator, …);
-//!   [`stream_store`]: streams that a third party keeps
+//!   [`stream_store`]: streams that a third party keeps; [`trace`]: traces of messages
 
 #![allow(unsafe_code)]
 #![allow(missing_docs)]
@@ -38,6 +38,7 @@ pub mod serve;
 pub mod stream;
 pub mod stream_store;
 pub mod tables;
+pub mod trace;
 
 /// For the export macro and the loader, so that nobody else needs to depend on abi_stable.
 pub mod export {

@@ -6,7 +6,7 @@
 use super::bytes::FfiBytes;
 use super::error::FfiError;
 use super::future::FfiFuture;
-use super::message::{FfiSink, Outcome, PublishRef};
+use super::message::{FfiSink, MessageRef, Outcome, PublishRef};
 use super::points::{FfiAuthenticator, FfiCall, FfiObserver, FfiTransportFactory};
 use super::prelude::*;
 use super::stream::{FfiListener, FfiStream};
@@ -177,6 +177,22 @@ pub struct SubscriptionsTable {
     pub unsubscribe: unsafe extern "C" fn(Host, u64),
 }
 interface!(SubscriptionsTableRef, "natsd.subscriptions/1");
+
+/// The traces of messages. Since 1.6.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = TracesTableRef)))]
+#[sabi(missing_field(option))]
+pub struct TracesTable {
+    /// The message that the plugin is being called with; answers with its trace, or null.
+    pub keep: unsafe extern "C" fn(Host, *const MessageRef<'_>) -> *const (),
+    /// A kept trace, the type of a step, and JSON of its other fields.
+    pub add: unsafe extern "C" fn(Host, *const (), RStr<'_>, RStr<'_>) -> Answer<()>,
+    /// A kept trace, once.
+    #[sabi(last_prefix_field)]
+    pub release: unsafe extern "C" fn(Host, *const ()),
+}
+interface!(TracesTableRef, "natsd.traces/1");
 
 #[repr(C)]
 #[derive(StableAbi)]

@@ -126,10 +126,14 @@ impl Gate for RequestGate {
     }
 
     fn passed(&self, passing: &Passing, outgoing: &Outgoing, receivers: u32, sender: &Sender) {
-        if receivers > 0 {
+        if receivers > 0 && !passing.is_trace_only() {
             return;
         }
         let response = self.there.close(&outgoing.reply);
+        if receivers > 0 {
+            // It was only traced: nobody answers.
+            return;
+        }
         self.tell_failure(response.as_ref().and_then(|r| r.measured.as_ref()), Failure::ServiceUnavailable);
         let Some(requestor) = sender.receiver.filter(|_| sender.no_responders) else { return };
         let Some(first) = passing.way().last().filter(|first| !first.reply().is_empty()) else { return };

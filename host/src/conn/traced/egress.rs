@@ -27,6 +27,8 @@ pub struct Egress {
     pub steps: Vec<Step>,
     /// Those who get it; in each queue group the one that was chosen.
     pub matched: Matched,
+    /// Those who get it as well, in accounts whose imports let no trace through.
+    pub unseen: Matched,
 }
 
 /// A subscription that matches.
@@ -68,12 +70,20 @@ impl Egress {
             }
             target
         };
-        let plain = plain.into_iter().map(&mut target).collect();
-        let queues = queues.into_iter().map(|chosen| Box::from([target(chosen)])).collect();
-        let mut matched = Matched::new(sender.account.id, 0, published, plain, queues, false);
-        matched.shown = shown.into();
-        matched.mapped = (published != subject).then(|| subject.into());
-        Egress { steps: found.steps, matched }
+        let is_seen = |candidate: &Candidate| candidate.via.as_ref().is_none_or(|import| import.allow_trace);
+        let (plain, unseen_plain): (Vec<_>, Vec<_>) = plain.into_iter().partition(is_seen);
+        let (queues, unseen_queues): (Vec<_>, Vec<_>) = queues.into_iter().partition(is_seen);
+        let mut all = [(plain, queues), (unseen_plain, unseen_queues)].map(|(plain, queues)| {
+            let plain = plain.into_iter().map(&mut target).collect();
+            let queues = queues.into_iter().map(|chosen| Box::from([target(chosen)])).collect();
+            Matched::new(sender.account.id, 0, published, plain, queues, false)
+        });
+        for matched in &mut all {
+            matched.shown = shown.iter().cloned().collect();
+            matched.mapped = (published != subject).then(|| subject.into());
+        }
+        let [matched, unseen] = all;
+        Egress { steps: found.steps, matched, unseen }
     }
 }
 
@@ -147,9 +157,9 @@ impl Finding<'_, '_> {
         (plain, queues)
     }
 
-    /// A message goes on to another account, and its trace too if that is allowed (CORE-299).
-    fn cross(&mut self, gate: &dyn Gate, from: &[u8]) {
-        let Some(border) = gate.border(from) else { return };
+    /// A message goes on to another account, and its trace too if that is allowed (CORE-299): whether it is.
+    fn cross(&mut self, gate: &dyn Gate, from: &[u8]) -> bool {
+        let Some(border) = gate.border(from) else { return false };
         let account = border.account;
         let subject = destination(&account, &border.subject).unwrap_or_default();
         let (ts, acc) = (timestamp(unix_ns()), account.name.to_string());
@@ -159,6 +169,7 @@ impl Finding<'_, '_> {
             self.select(&account, &subject);
             self.borders.pop();
         }
+        border.allow_trace
     }
 
     /// Whether a subscription takes the message; notes the answer.
@@ -169,15 +180,20 @@ impl Finding<'_, '_> {
             return false;
         }
         let error = self.obstacle(candidate);
-        if let Some(gate) = receiver.leads_to() {
-            self.cross(&**gate, subject);
+        if let Some(gate) = receiver.leads_to()
+            && !self.cross(&**gate, subject)
+            && self.trace_only
+        {
+            // What is only traced goes no further.
+            return false;
         }
         if let Some(import) = &candidate.via {
             let (ts, acc) = (timestamp(unix_ns()), import.importer.name.to_string());
             self.steps.push(Step::Se { ts, acc, to: text(&import.renaming.to_local(subject)) });
         }
         let is_told = candidate.via.as_ref().is_none_or(|import| import.allow_trace);
-        // As with the reference, subscriptions of the server itself and of plugins are not shown.
+        // As with the reference, subscriptions of the server itself and of plugins are not shown: those say themselves
+        // what they did.
         if receiver.is_connection() && is_told {
             let importer = candidate.via.as_ref().map(|import| &import.importer);
             let connection = self.registry.get(receiver.cid);

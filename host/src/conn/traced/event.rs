@@ -5,6 +5,7 @@
 use crate::proto::info::COMPATIBLE_VERSION;
 use crate::proto::json;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use time::OffsetDateTime;
@@ -36,7 +37,7 @@ pub struct Server<'s> {
     time: String,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Request {
     header: BTreeMap<String, Vec<String>>,
     /// Headers and payload.
@@ -86,6 +87,19 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'static str>,
     },
+    /// A plugin says what it did.
+    #[serde(untagged)]
+    Told(Told),
+}
+
+/// A step in the words of whoever took it.
+#[derive(Serialize)]
+pub struct Told {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub ts: String,
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
 }
 
 /// What an event's message is compressed with (CORE-294).

@@ -1,30 +1,31 @@
 //! Message tracing by header (CORE-290 to CORE-300): a message that asks for it is handled alone, and an
 //! event tells what became of it.
 //!
-//! `headers` reads what is asked for, `egress` finds the receivers, `event` is what is published. Rare:
+//! `headers` reads what is asked for, `egress` finds the receivers, `trace` travels with the message, `event` is what is
+//! published. Rare:
 //! nothing here is on the way of messages that ask for no trace, save `may_be_traced`.
 
 mod egress;
 pub mod event;
 mod headers;
+mod trace;
 
 use super::process::Pass;
 use super::publish::{is_reserved, item};
 use super::session::Session;
-use crate::account::Account;
+use crate::interest::Matched;
 use crate::proto::error::ErrText;
 use crate::proto::parse::PubLine;
 use crate::routing::chunk::{Chunk, Span};
 use crate::routing::format::put_number;
-use crate::routing::publish::Message;
 use crate::runtime::random::random_below;
-use crate::runtime::unix_ns;
+use crate::runtime::{Mutex, unix_ns};
 use egress::Egress;
-use event::{Encoding, Event, Request, Server, Step, text, timestamp};
+use event::{Request, Step, text, timestamp};
 use headers::{TraceHeaders, Trigger};
-use natsd_plugin_api::subscribe::TRACES;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use trace::Trace;
 
 const OVERSIZED: &str = "maximum payload exceeded";
 
@@ -36,18 +37,6 @@ enum Plan {
     /// The same, and keep other servers from tracing it.
     Disable,
     Drop,
-}
-
-/// A trace in the making.
-struct Trace {
-    /// `None`: only plugins are told.
-    destination: Option<Vec<u8>>,
-    /// Plugins are told as well.
-    is_heard: bool,
-    only: bool,
-    encoding: Option<Encoding>,
-    request: Request,
-    steps: Vec<Step>,
 }
 
 impl Session {
@@ -105,7 +94,6 @@ impl Session {
         self.deliver(chunk, pass);
         if let Plan::Trace(mut trace) = self.plan(pass, &asked, rest, parsed) {
             trace.fail(OVERSIZED.to_owned());
-            self.publish_event(trace);
         }
     }
 
@@ -159,42 +147,62 @@ impl Session {
             error: None,
         };
         Plan::Trace(Trace {
+            context: self.context.clone(),
+            account: self.connection.account.read().clone(),
             destination,
             is_heard,
             only,
             encoding: asked.encoding(),
             request: Request::new(&asked.fields, parsed.size_bytes),
-            steps: vec![ingress],
+            steps: Mutex::new(vec![ingress]),
         })
     }
 
-    /// Publishes a traced message, unless it is only traced (CORE-291), and then its event.
+    /// Publishes a traced message; one that is only traced (CORE-291) to those who say what they would do with it. The
+    /// event goes out when they have said it.
     fn trace(&mut self, chunk: &mut Chunk, pass: &mut Pass, at: usize, parsed: &PubLine, mut trace: Trace) {
         let rest = &pass.buf[at..];
         let (subject, reply) = (parsed.subject.of(rest), parsed.reply.of(rest));
         self.check_pedantic(pass, subject);
         let mapped = egress::destination(pass.account, subject).unwrap_or_default();
         if mapped != subject {
-            trace.steps.push(Step::Sm { ts: timestamp(unix_ns()), to: text(&mapped) });
+            trace.note(Step::Sm { ts: timestamp(unix_ns()), to: text(&mapped) });
         }
         if let Err(error) = self.may_publish(&mapped, reply, None) {
             trace.fail(error.to_string());
-            self.refuse(pass, error);
-            return self.publish_event(trace);
+            return self.refuse(pass, error);
         }
         self.ok(pass.me);
-        let Egress { steps, matched } =
+        let Egress { steps, mut matched, unseen } =
             Egress::find(&pass.sender, &self.context.registry, subject, &mapped, trace.only);
-        trace.steps.extend(steps);
-        // Without receivers it is recorded all the same: its publisher may want to know (CORE-180).
-        if !trace.only || matched.is_empty() {
-            chunk.note_large(parsed.size_bytes as usize);
-            let item = item(parsed, at, chunk.next_line());
-            chunk.record(item, &Arc::new(matched), &pass.sender);
-            self.deliver(chunk, pass);
-            pass.generation = pass.account.generation();
+        steps.into_iter().for_each(|step| trace.note(step));
+        chunk.note_large(parsed.size_bytes as usize);
+        let is_for_nobody = matched.is_empty() && unseen.is_empty();
+        if trace.only && !is_for_nobody {
+            matched = matched.with_traces();
+        } else if !unseen.is_empty() {
+            self.publish_one(chunk, pass, at, parsed, unseen);
         }
-        self.publish_event(trace);
+        // Without receivers it is recorded all the same: its publisher may want to know (CORE-180).
+        if is_for_nobody || !matched.is_empty() {
+            chunk.trace = Some(Arc::new(trace));
+            self.publish_one(chunk, pass, at, parsed, matched);
+            chunk.trace = None;
+        }
+    }
+
+    fn publish_one(
+        &mut self,
+        chunk: &mut Chunk,
+        pass: &mut Pass,
+        at: usize,
+        parsed: &PubLine,
+        matched: Matched,
+    ) {
+        let item = item(parsed, at, chunk.next_line());
+        chunk.record(item, &Arc::new(matched), &pass.sender);
+        self.deliver(chunk, pass);
+        pass.generation = pass.account.generation();
     }
 
     /// Publishes a message with its trace switched off in its headers.
@@ -246,38 +254,6 @@ impl Session {
     fn check_pedantic(&self, pass: &Pass, subject: &[u8]) {
         if self.flags.pedantic && !crate::subject::is_valid_literal(subject) {
             pass.me.send(&ErrText::InvalidPublishSubject.line());
-        }
-    }
-
-    /// Publishes an event in the publisher's account, as the server itself (CORE-295), and tells plugins.
-    fn publish_event(&self, trace: Trace) {
-        // As with the reference, no events without a system account.
-        let Some(system) = self.context.accounts.system() else { return };
-        let options = self.context.options.load();
-        let server = Server::new(&self.context, &options, unix_ns());
-        let event = Event { server, request: trace.request, events: trace.steps };
-        let publish = |account: &Arc<Account>, destination: &[u8], encoding| match event.message(encoding) {
-            Ok((headers, payload)) => {
-                let message = Message { headers: &headers, ..Message::new(destination, &payload) };
-                crate::routing::publish::publish(account, &[message], |_| {});
-            }
-            Err(e) => crate::log::error!("A trace event could not be written: {e}"),
-        };
-        if trace.is_heard {
-            publish(&system, TRACES.as_bytes(), None);
-        }
-        if let Some(destination) = &trace.destination {
-            let account = self.connection.account.read().clone();
-            publish(&account, destination, trace.encoding);
-        }
-    }
-}
-
-impl Trace {
-    /// The message is not even taken in.
-    fn fail(&mut self, why: String) {
-        if let Some(Step::In { error, .. }) = self.steps.first_mut() {
-            *error = Some(why);
         }
     }
 }

@@ -194,6 +194,7 @@ pub fn offers() -> Vec<(&'static str, Offer)> {
         entry(FilesTableRef(files::FILES.static_as_prefix())),
         entry(PublisherTableRef(PUBLISHER.static_as_prefix())),
         entry(SubscriptionsTableRef(SUBSCRIPTIONS.static_as_prefix())),
+        super::trace::offer(),
         entry(InterestTableRef(INTEREST.static_as_prefix())),
         entry(AccountsTableRef(identities::ACCOUNTS.static_as_prefix())),
         entry(ConnectionsTableRef(server::CONNECTIONS.static_as_prefix())),
