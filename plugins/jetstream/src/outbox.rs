@@ -4,7 +4,7 @@
 
 use crate::consumer::Delivery;
 use bytes::Bytes;
-use natsd_plugin_api::{Host, Outcome, PublishRef, Result};
+use natsd_plugin_api::{Host, Outcome, PublishRef, Result, Trace};
 use std::ops::Range;
 
 /// Emptied, an outbox keeps buffers of that size and of what the last messages needed.
@@ -22,6 +22,8 @@ pub struct Outbox {
     shared: Vec<Bytes>,
     /// Each with the place of its message.
     deliveries: Vec<(u32, Delivery)>,
+    /// Of messages that what is in here tells of: published when it has left.
+    traces: Vec<Trace>,
     promises: bool,
 }
 
@@ -76,7 +78,7 @@ impl Default for Content<'_> {
 
 impl Outbox {
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.messages.is_empty() && self.traces.is_empty()
     }
 
     pub fn len(&self) -> usize {
@@ -114,6 +116,12 @@ impl Outbox {
         self.promises = true;
         let (headers, payload) = (Content::Copied(headers), Content::Copied(payload));
         self.push(Post { subject: reply, headers, payload, ..Post::default() });
+    }
+
+    /// A trace that must not be published before everything changed until now is durable.
+    pub fn hold(&mut self, trace: Trace) {
+        self.promises = true;
+        self.traces.push(trace);
     }
 
     /// Marks what is in here as leaving only after a commit.
@@ -165,6 +173,7 @@ impl Outbox {
         }));
         let deliveries = other.deliveries.drain(..);
         self.deliveries.extend(deliveries.map(|(of, delivery)| (of + place, delivery)));
+        self.traces.append(&mut other.traces);
         self.promises |= other.promises;
         other.clear();
     }
@@ -174,6 +183,7 @@ impl Outbox {
         empty(&mut self.messages, KEPT_MESSAGES);
         empty(&mut self.deliveries, KEPT_MESSAGES);
         empty(&mut self.shared, KEPT_MESSAGES);
+        self.traces.clear();
         self.promises = false;
     }
 

@@ -324,9 +324,17 @@ impl StreamHandle {
                 continue;
             }
             let inbox = self.inbox.clone();
-            let options = SubscribeOptions { account: account.to_owned(), ..SubscribeOptions::to(subject) };
-            let subscription =
-                host.subscribe(&options, move |messages| inbox.letters(Kind::Publish, messages))?;
+            let options = SubscribeOptions {
+                account: account.to_owned(),
+                traces: true,
+                ..SubscribeOptions::to(subject)
+            };
+            let tracer = host.clone();
+            let subscription = host.subscribe(&options, move |messages| match messages {
+                // A traced message comes by itself.
+                [message] if message.is_traced() => inbox.traced(message, tracer.trace_of(message)),
+                messages => inbox.letters(Kind::Publish, messages),
+            })?;
             subscriptions.insert(subject.clone(), subscription);
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use super::turns::{Turn, Turns};
 use crate::outbox::empty_calmly;
-use natsd_plugin_api::MessageRef;
+use natsd_plugin_api::{MessageRef, Trace};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -66,6 +66,8 @@ pub type Command<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 pub enum Item<'a, T> {
     Letter(Letter<'a>),
+    /// A message with its trace.
+    Traced(Letter<'a>, Trace),
     Command(Command<T>),
 }
 
@@ -94,6 +96,8 @@ pub struct Batch<T> {
     heads: Vec<Head>,
     /// Each with the number of letters before it.
     commands: Vec<(usize, Command<T>)>,
+    /// Each with the place of its letter.
+    traces: Vec<(usize, Trace)>,
     interest_changed: bool,
     closed: bool,
     /// Since heads and buffer were filled well.
@@ -106,6 +110,7 @@ impl<T> Default for Batch<T> {
             buffer: Vec::new(),
             heads: Vec::new(),
             commands: Vec::new(),
+            traces: Vec::new(),
             interest_changed: false,
             closed: false,
             pauses: [0; 2],
@@ -141,6 +146,7 @@ impl<T> Batch<T> {
     /// Everything in order; the batch is empty afterwards.
     pub fn drain(&mut self, mut take: impl FnMut(Item<'_, T>)) {
         let mut commands = std::mem::take(&mut self.commands).into_iter().peekable();
+        let mut traces = std::mem::take(&mut self.traces).into_iter().peekable();
         let mut at = 0;
         for (n, head) in self.heads.iter().enumerate() {
             while let Some((_, command)) = commands.next_if(|(before, _)| *before <= n) {
@@ -150,13 +156,17 @@ impl<T> Batch<T> {
                 at += len;
                 &self.buffer[at - len..at]
             };
-            take(Item::Letter(Letter {
+            let letter = Letter {
                 kind: head.kind,
                 subject: part(usize::from(head.subject)),
                 reply: part(usize::from(head.reply)),
                 headers: part(head.headers as usize),
                 payload: part(head.payload as usize),
-            }));
+            };
+            match traces.next_if(|(of, _)| *of == n) {
+                Some((_, trace)) => take(Item::Traced(letter, trace)),
+                None => take(Item::Letter(letter)),
+            }
         }
         commands.for_each(|(_, command)| take(Item::Command(command)));
         self.interest_changed = false;
@@ -245,6 +255,24 @@ impl<T: Owner> Inbox<T> {
             self.wake.notify_one();
         } else if then == Then::Rest {
             self.turn.is_over();
+        }
+    }
+
+    /// A message whose trace the task completes.
+    pub fn traced(&self, message: &MessageRef<'_>, trace: Option<Trace>) {
+        let is_news = {
+            let mut waiting = self.waiting.lock();
+            let (was_empty, place) = (waiting.is_empty(), waiting.heads.len());
+            waiting.push(Kind::Publish, message, self.room);
+            let is_there = waiting.heads.get(place).is_some_and(|head| head.kind == Kind::Publish);
+            if let Some(trace) = trace.filter(|_| is_there) {
+                waiting.traces.push((place, trace));
+            }
+            was_empty
+        };
+        if is_news {
+            self.turn.is_next();
+            self.wake.notify_one();
         }
     }
 
@@ -380,7 +408,7 @@ mod tests {
         inbox.take(&mut batch);
         batch.drain(|item| match item {
             Item::Command(command) => command(clerk),
-            Item::Letter(letter) => clerk.note(&letter),
+            Item::Letter(letter) | Item::Traced(letter, _) => clerk.note(&letter),
         });
         assert!(batch.is_empty());
     }

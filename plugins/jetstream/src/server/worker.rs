@@ -11,7 +11,7 @@ use crate::outbox::Outbox;
 use crate::store::{Commit, StoreError, StreamStore};
 use crate::stream::{Call, Inbound, Stream};
 use hashbrown::HashMap;
-use natsd_plugin_api::{Host, InterestWatch, MessageRef, SubscribeOptions, Subscription, tracing};
+use natsd_plugin_api::{Host, InterestWatch, MessageRef, SubscribeOptions, Subscription, Trace, tracing};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -276,6 +276,7 @@ impl Worker {
                 self.gathered_bytes += COMMAND_BYTES;
                 command(self);
             }
+            Item::Traced(letter, trace) => self.traced(&letter, trace),
             Item::Letter(letter) => {
                 self.letter(letter);
                 if self.gathered_bytes >= COMMIT_BYTES {
@@ -359,6 +360,27 @@ impl Worker {
             Kind::DirectGet => stream.direct_get(subject, headers, payload, reply, call),
             Kind::Overrun => stream.overrun(reply, call),
         });
+    }
+
+    /// A message whose publisher wants to know what becomes of it: he is told when that is durable.
+    fn traced(&mut self, letter: &Letter<'_>, trace: Trace) {
+        self.gathered_bytes += letter.size_bytes();
+        let &Letter { subject, reply, headers, payload, .. } = letter;
+        let message = Inbound { subject, reply, headers, payload };
+        let told = match self.state {
+            State::Running if trace.is_only() => {
+                self.call(|stream, call| stream.check_traced(&message, call))
+            }
+            State::Running => {
+                let asks_again = trace.asks_again();
+                self.call(|stream, call| stream.publish_traced(&message, asks_again, call))
+            }
+            _ => self.stream.tell_closed(),
+        };
+        if let Err(error) = trace.add("js", &told) {
+            tracing::debug!("a message's trace could not be completed: {error}");
+        }
+        self.out.hold(trace);
     }
 
     /// Commits if an answer promises it or it is time, and queues what is to leave.

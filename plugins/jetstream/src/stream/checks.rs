@@ -3,7 +3,7 @@
 use super::Stream;
 use super::batch::Staged;
 use super::counter::Total;
-use super::headers::{Block, Line, PublishHeaders, REQUEST_INFO, ROLLUP, TRACE_DEST, TTL, number};
+use super::headers::{Block, Line, PublishHeaders, REQUEST_INFO, ROLLUP, TTL, number};
 use super::ingest::Record;
 use super::publish::Inbound;
 use super::ttl::Ttl;
@@ -186,7 +186,7 @@ impl Stream {
     }
 
     /// 0 when there is no match.
-    fn last_seq_of(&mut self, pattern: &[u8]) -> Result<u64, StoreError> {
+    pub(super) fn last_seq_of(&mut self, pattern: &[u8]) -> Result<u64, StoreError> {
         if is_literal(pattern) {
             return Ok(self.store.subject(pattern)?.last_seq);
         }
@@ -208,24 +208,21 @@ impl Stream {
         }
     }
 
-    /// What is stored of a block: all of it, but a trace must not start again at each delivery (JS-161), who sent
-    /// a message through an import is not part of it (JS-013), and a raised time to live is put right.
+    /// What is stored of a block: all of it, but who sent a message through an import is not part of it (JS-013), and a
+    /// raised time to live is put right.
     fn block_to_store<'a>(
         &self,
         block: &'a [u8],
         headers: &PublishHeaders<'_>,
         raised: Option<Ttl>,
     ) -> Cow<'a, [u8]> {
-        if headers.trace_dest.is_none() && !headers.request_info && raised.is_none() {
+        if !headers.request_info && raised.is_none() {
             return Cow::Borrowed(block);
         }
         let is_kept = |line: &Line<'_>| {
             line.name != REQUEST_INFO.as_bytes() && (raised.is_none() || line.name != TTL.as_bytes())
         };
         let mut copy = Block::from(block, is_kept);
-        if headers.trace_dest.is_some() {
-            copy.replace(TRACE_DEST, "trace disabled");
-        }
         if let Some(Ttl::Seconds(seconds)) = raised {
             copy.add(TTL, seconds.to_string());
         }

@@ -59,7 +59,6 @@ pub struct PublishHeaders<'a> {
     pub batch_sequence: Option<&'a [u8]>,
     pub batch_commit: Option<&'a [u8]>,
     pub required_api_level: Option<&'a [u8]>,
-    pub trace_dest: Option<&'a [u8]>,
     pub request_info: bool,
 }
 
@@ -92,7 +91,6 @@ impl<'a> PublishHeaders<'a> {
                 b"Batch-Sequence" => &mut headers.batch_sequence,
                 b"Batch-Commit" => &mut headers.batch_commit,
                 b"Required-Api-Level" => &mut headers.required_api_level,
-                b"Trace-Dest" => &mut headers.trace_dest,
                 b"Request-Info" => {
                     headers.request_info = true;
                     continue;
@@ -128,7 +126,6 @@ impl<'a> PublishHeaders<'a> {
             &mut self.batch_id,
             &mut self.batch_sequence,
             &mut self.required_api_level,
-            &mut self.trace_dest,
         ] {
             if value.is_some_and(<[u8]>::is_empty) {
                 *value = None;

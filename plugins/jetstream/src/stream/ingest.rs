@@ -130,10 +130,8 @@ impl Stream {
         record: &Record<'_>,
         staged: Option<&Staged>,
     ) -> Result<(), ApiError> {
-        if let Some(room) = &self.room
-            && self.store.state().bytes > room.bytes_max
-        {
-            return Err(room.why.clone());
+        if let Some(why) = self.lacks_room() {
+            return Err(why);
         }
         if !self.rules.discard_new {
             return Ok(());
@@ -172,6 +170,12 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Why the stream may not grow, if it may not.
+    pub(super) fn lacks_room(&self) -> Option<ApiError> {
+        let room = self.room.as_ref().filter(|room| self.store.state().bytes > room.bytes_max);
+        room.map(|room| room.why.clone())
     }
 
     /// Removes what the new message replaces or drives out.

@@ -28,6 +28,7 @@ mod republish;
 mod restoring;
 mod rules;
 mod schedule;
+mod traced;
 mod ttl;
 
 #[cfg(test)]

@@ -45,9 +45,13 @@ pub(super) enum Published {
         id: Box<[u8]>,
         seq: u64,
         count: u64,
+        /// Why the message that ended the batch is not in it.
+        refused: Option<Box<ApiError>>,
     },
     /// All was said already.
     Told,
+    /// The same: it is not stored.
+    Refused(Box<ApiError>),
 }
 
 impl Published {
@@ -56,7 +60,7 @@ impl Published {
         match self {
             Self::Stored(seq) | Self::Duplicate(seq) => *seq,
             Self::Counted { seq, .. } | Self::Batch { seq, .. } => *seq,
-            Self::Staged | Self::Told => 0,
+            Self::Staged | Self::Told | Self::Refused(_) => 0,
         }
     }
 }
@@ -64,26 +68,35 @@ impl Published {
 impl Stream {
     /// Takes a message in, and answers.
     pub fn publish(&mut self, message: &Inbound<'_>, call: &mut Call<'_>) {
-        let outcome = self.take_in(message, call);
-        if message.reply.is_empty() || self.config.no_ack {
+        let outcome = self.take_in(message, &mut Vec::new(), call);
+        self.answer(message.reply, &outcome, call);
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        reply: &[u8],
+        outcome: &Result<Published, ApiError>,
+        call: &mut Call<'_>,
+    ) {
+        if reply.is_empty() || self.config.no_ack {
             return;
         }
         let mut text = std::mem::take(&mut self.text);
-        match &outcome {
+        match outcome {
             Ok(Published::Stored(seq)) => self.answers.success(*seq, Extra::None, &mut text),
             Ok(Published::Duplicate(seq)) => self.answers.success(*seq, Extra::Duplicate, &mut text),
             Ok(Published::Counted { seq, total }) => {
                 self.answers.success(*seq, Extra::Total(&total.to_string()), &mut text);
             }
-            Ok(Published::Batch { id, seq, count }) => {
+            Ok(Published::Batch { id, seq, count, .. }) => {
                 self.answers.success(*seq, Extra::Batch { id, count: *count }, &mut text);
             }
-            Ok(Published::Staged) => call.out.push(Post { subject: message.reply, ..Post::default() }),
-            Ok(Published::Told) => {}
+            Ok(Published::Staged) => call.out.push(Post { subject: reply, ..Post::default() }),
+            Ok(Published::Told | Published::Refused(_)) => {}
             Err(why) => text = self.answers.failure(why),
         }
-        if !matches!(outcome, Ok(Published::Staged | Published::Told)) {
-            call.out.answer(message.reply, b"", &text);
+        if !matches!(outcome, Ok(Published::Staged | Published::Told | Published::Refused(_))) {
+            call.out.answer(reply, b"", &text);
         }
         self.text = text;
     }
@@ -96,29 +109,16 @@ impl Stream {
         }
     }
 
-    fn take_in(&mut self, message: &Inbound<'_>, call: &mut Call<'_>) -> Result<Published, ApiError> {
-        if self.config.sealed {
-            return Err(error::STREAM_SEALED);
-        }
-        let headers = match without_status(message.headers) {
-            Stripped::Same(block) => Cow::Borrowed(block),
-            Stripped::Lines(lines) => Cow::Owned([b"NATS/1.0\r\n", lines].concat()),
-        };
-        if headers.len() > HEADERS_BYTES_MAX {
-            return Err(error::STREAM_HEADER_EXCEEDS_MAXIMUM);
-        }
-        if headers.len() + message.payload.len() > self.rules.size_max {
-            return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
-        }
-        let mut transformed = Vec::new();
-        let mut message = message;
-        let inbound;
-        if let Some(transform) = &self.rules.transform
-            && transform.apply(message.subject, call.random, &mut transformed)
-        {
-            inbound = Inbound { subject: &transformed, ..*message };
-            message = &inbound;
-        }
+    /// `transformed` becomes the subject that it is stored under, if that is another.
+    pub(super) fn take_in(
+        &mut self,
+        message: &Inbound<'_>,
+        transformed: &mut Vec<u8>,
+        call: &mut Call<'_>,
+    ) -> Result<Published, ApiError> {
+        let headers = self.admit(message, transformed, call)?;
+        let subject = if transformed.is_empty() { message.subject } else { transformed };
+        let message = &Inbound { subject, ..*message };
         if message.reply.ends_with(FAST_SUFFIX) {
             return self.take_in_fast(message.reply, message, &headers, call);
         }
@@ -134,6 +134,34 @@ impl Stream {
             }
         }
         self.take_in_one(message, &headers, call)
+    }
+
+    /// What holds for every message; its headers as they are to be read.
+    pub(super) fn admit<'a>(
+        &self,
+        message: &Inbound<'a>,
+        transformed: &mut Vec<u8>,
+        call: &mut Call<'_>,
+    ) -> Result<Cow<'a, [u8]>, ApiError> {
+        if self.config.sealed {
+            return Err(error::STREAM_SEALED);
+        }
+        let headers = match without_status(message.headers) {
+            Stripped::Same(block) => Cow::Borrowed(block),
+            Stripped::Lines(lines) => Cow::Owned([b"NATS/1.0\r\n", lines].concat()),
+        };
+        if headers.len() > HEADERS_BYTES_MAX {
+            return Err(error::STREAM_HEADER_EXCEEDS_MAXIMUM);
+        }
+        if headers.len() + message.payload.len() > self.rules.size_max {
+            return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
+        }
+        if let Some(transform) = &self.rules.transform
+            && !transform.apply(message.subject, call.random, transformed)
+        {
+            transformed.clear();
+        }
+        Ok(headers)
     }
 
     /// A message for itself, whatever its headers say of batches.

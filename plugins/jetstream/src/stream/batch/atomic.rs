@@ -90,7 +90,7 @@ impl Stream {
             _ => messages.push(Kept::new(message, block)),
         }
         let (seq, count) = (self.store_batch(&messages, call)?, messages.len() as u64);
-        Ok(Published::Batch { id: id.into(), seq, count })
+        Ok(Published::Batch { id: id.into(), seq, count, refused: None })
     }
 
     fn check_batch_seq(

@@ -141,7 +141,7 @@ impl Stream {
             Operation::Append | Operation::End => return Err(error::BATCH_PUBLISH_INVALID_PATTERN),
             Operation::Commit => {
                 let seq = self.take_in_one(message, block, call)?.seq();
-                return Ok(Published::Batch { id: step.id.into(), seq, count: 1 });
+                return Ok(Published::Batch { id: step.id.into(), seq, count: 1, refused: None });
             }
             Operation::Start => {}
         }
@@ -178,7 +178,7 @@ impl Stream {
             let gap = format!("{{\"type\":\"gap\",\"last_seq\":{expected},\"seq\":{seq}}}");
             notify(message.reply, gap.as_bytes(), call);
             if backwards || step.strict || step.operation == Operation::Start {
-                return Ok(self.finish(step.id, expected - 1));
+                return Ok(self.finish(step.id, expected - 1, None));
             }
         }
         if is_ping {
@@ -204,7 +204,7 @@ impl Stream {
         call: &mut Call<'_>,
     ) -> Result<Published, ApiError> {
         if step.operation == Operation::End {
-            return Ok(self.finish(step.id, step.seq - 1));
+            return Ok(self.finish(step.id, step.seq - 1, None));
         }
         let outcome = self.take_in_one(message, block, call);
         let is_first = self.batches.fast.get(step.id).is_some_and(|batch| batch.expected == 1);
@@ -217,7 +217,7 @@ impl Stream {
             let text = format!("{{\"type\":\"err\",\"seq\":{},\"error\":{why}}}", step.seq);
             notify(message.reply, text.as_bytes(), call);
             if step.strict {
-                return Ok(self.finish(step.id, step.seq - 1));
+                return Ok(self.finish(step.id, step.seq - 1, outcome.err()));
             }
         }
         let open = self.batches.fast.len() as u64;
@@ -235,15 +235,15 @@ impl Stream {
             }
         }
         match step.operation {
-            Operation::Commit => Ok(self.finish(step.id, step.seq)),
-            _ => Ok(Published::Told),
+            Operation::Commit => Ok(self.finish(step.id, step.seq, outcome.err())),
+            _ => Ok(outcome.map_or_else(|why| Published::Refused(Box::new(why)), |_| Published::Told)),
         }
     }
 
-    fn finish(&mut self, id: &[u8], count: u64) -> Published {
+    fn finish(&mut self, id: &[u8], count: u64, refused: Option<ApiError>) -> Published {
         let seq = self.batches.fast.get(id).map_or(0, |batch| batch.stored_seq);
         self.batches.close_fast(id);
-        Published::Batch { id: id.into(), seq, count }
+        Published::Batch { id: id.into(), seq, count, refused: refused.map(Box::new) }
     }
 }
 

@@ -27,7 +27,7 @@ fn without_a_reply_or_with_no_ack_nothing_is_said() {
 }
 
 #[test]
-fn a_status_is_not_stored_and_a_trace_is_disabled() {
+fn a_status_is_not_stored_and_a_trace_that_is_made_is_disabled() {
     let mut rig = Rig::new(|_| {});
     let publish = |rig: &mut Rig, headers: &'static [u8]| {
         let message = crate::stream::Inbound { subject: b"s.a", headers, ..Default::default() };
@@ -36,8 +36,19 @@ fn a_status_is_not_stored_and_a_trace_is_disabled() {
     publish(&mut rig, b"NATS/1.0 503 x\r\nA: b\r\n\r\n");
     publish(&mut rig, b"NATS/1.0 503\r\n\r\n");
     assert_eq!((rig.stored(1).1, rig.stored(2).1), ("NATS/1.0\r\nA: b\r\n\r\n".into(), String::new()));
-    rig.publish("s.a", &["Nats-Trace-Dest: t", "Foo: x"], "");
-    assert_eq!(rig.stored(3).1, "NATS/1.0\r\nNats-Trace-Dest: trace disabled\r\nFoo: x\r\n\r\n");
+    let traced = |rig: &mut Rig, headers: &'static [u8], asks_again| {
+        let message = crate::stream::Inbound { subject: b"s.a", headers, ..Default::default() };
+        rig.call(|stream, call| stream.publish_traced(&message, asks_again, call));
+    };
+    const BLOCK: &str = "NATS/1.0\r\nNats-Trace-Dest: t\r\nFoo: x\r\n\r\n";
+    traced(&mut rig, BLOCK.as_bytes(), true);
+    traced(&mut rig, b"NATS/1.0\r\ntraceparent: x\r\n\r\n", true);
+    traced(&mut rig, BLOCK.as_bytes(), false);
+    publish(&mut rig, BLOCK.as_bytes());
+    assert_eq!(rig.stored(3).1, BLOCK.replace(": t\r", ": trace disabled\r"));
+    let added = "NATS/1.0\r\ntraceparent: x\r\nNats-Trace-Dest: trace disabled\r\n\r\n";
+    assert_eq!((rig.stored(4).1.as_str(), rig.stored(5).1.as_str()), (added, BLOCK));
+    assert_eq!(rig.stored(6).1, BLOCK);
 }
 
 #[test]
