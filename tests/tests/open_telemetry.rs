@@ -1,6 +1,6 @@
 //! Traces by OTLP: what becomes of messages with a sampled `traceparent`, seen by a collector of the test's own.
 //!
-//! Needs the plugin beside the binary: `cargo build -p natsd -p natsd-monitoring`.
+//! Needs the plugins beside the binary: `cargo build -p natsd -p natsd-monitoring -p natsd-jetstream`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{Read, Write};
@@ -8,8 +8,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::spawn;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use natsd_tests::jetstream::JetStream;
 use natsd_tests::monitored::Monitored;
-use natsd_tests::server::natsd;
+use natsd_tests::server::{Folder, natsd};
 use natsd_tests::{Client, Launch, PATIENCE};
 use serde_json::{Value, json};
 
@@ -162,6 +165,34 @@ fn a_sampled_message_is_a_span_with_its_deliveries_below_it() {
     }
     server
         .wait("/varz", |varz| varz["natsd"]["opentelemetry"] == json!({ "spans_sent": 3, "spans_lost": 0 }));
+}
+
+#[test]
+fn what_a_stream_did_is_an_event_of_the_span() {
+    let (collector, store) = (Collector::start(&[]), Folder::new());
+    let config = format!(
+        r#"
+        http: "127.0.0.1:-1"
+        opentelemetry {{ endpoint: "http://{}" }}
+        jetstream {{ store_dir: "{}" }}
+        "#,
+        collector.address,
+        store.path().display()
+    );
+    let server = Monitored::start(natsd(), &config);
+    let mut client = JetStream::join(server.server.address(), "test").unwrap();
+    let made = client.api("STREAM.CREATE.S", &json!({"name": "S", "subjects": ["s"]})).unwrap();
+    assert!(made["error"].is_null(), "{made}");
+    let mut publisher = Client::join(server.server.address(), r#""headers":true"#).unwrap();
+    publish(&mut publisher, "s", "01");
+    let spans = collector.spans();
+    let done = &spans[0]["events"][0];
+    assert_eq!((spans.len(), &done["name"]), (1, &json!("JetStream")));
+    assert_eq!((attribute(done, "nats.stream"), attribute(done, "nats.subject")), (&json!("S"), &json!("s")));
+    // Nobody but the plugin asked for the trace: the message is stored as it was sent.
+    let last = client.api("STREAM.MSG.GET.S", &json!({"seq": 1})).unwrap();
+    let headers = format!("NATS/1.0\r\ntraceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=b\r\n\r\n");
+    assert_eq!(last["message"]["hdrs"], STANDARD.encode(headers));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn about_client(step: &Value) -> Vec<Value> {
     attributes
 }
 
-/// A mapping, or a border between accounts.
+/// A mapping, a border between accounts, or what a stream did.
 fn happening(step: &Value) -> Option<Value> {
     let name = match text(step, "type") {
         "sm" => "subject mapping",
@@ -114,7 +114,14 @@ fn happening(step: &Value) -> Option<Value> {
         "js" => "JetStream",
         _ => return None,
     };
-    let told = [("acc", "nats.account"), ("from", "nats.from"), ("to", "nats.to"), ("stream", "nats.stream")];
+    let told = [
+        ("acc", "nats.account"),
+        ("from", "nats.from"),
+        ("to", "nats.to"),
+        ("stream", "nats.stream"),
+        ("subject", "nats.subject"),
+        ("error", "error.message"),
+    ];
     let attributes: Vec<Value> = told
         .into_iter()
         .filter(|(field, _)| !text(step, field).is_empty())
