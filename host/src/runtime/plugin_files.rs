@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// Room for contents from this size on is made before they are written: the system finds it once for all of it, and
-/// not again for each block.
-const ROOM_MIN: usize = 128 * 1024;
+/// not again for each block. For less that costs more than it saves.
+const ROOM_MIN: usize = 512 * 1024;
 
 /// The real files. Every error names the path.
 pub struct DiskFiles;
