@@ -1,6 +1,7 @@
-//! The command line as a process: output that nobody reads, secrets among the arguments.
+//! The command line as a process: output that nobody reads, secrets among the arguments, where a server is found.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -99,6 +100,26 @@ fn what_is_wrong_with_a_file_is_said_first_in_the_same_words() {
             let first = told.lines().find_map(|line| line.split_once(": ")).map(|(_, text)| text.to_owned());
             assert_eq!(first.as_deref(), Some(expected), "{}: {told}", program.display());
             assert_eq!(output.status.code(), Some(1));
+        }
+    }
+}
+
+#[test]
+fn who_listens_at_every_ipv4_address_is_found_by_ipv6_too() {
+    // The default, and 0.0.0.0 in a configuration. Clients that try all addresses of a name take any of them.
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let config = "host: 0.0.0.0\nport: -1\nhttp: \"0.0.0.0:-1\"\n";
+        let server = Launch::new(&program).config(config).own_address().start();
+        let http = server.log().wait(0, PATIENCE, |line| {
+            line.split_once("Starting http monitor on 0.0.0.0:")?.1.trim().parse::<u16>().ok()
+        });
+        TcpStream::connect((Ipv6Addr::LOCALHOST, http.unwrap())).unwrap();
+        assert_eq!(server.address().ip(), Ipv4Addr::UNSPECIFIED);
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            let mut client = Client::open((ip, server.address().port()).into()).unwrap();
+            let info = String::from_utf8(client.expect_op("INFO")).unwrap();
+            assert!(info.contains(&format!("\"client_ip\":\"{ip}\"")), "{}: {info}", program.display());
+            assert!(info.contains("\"host\":\"0.0.0.0\""), "{info}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! TCP: listening, and the two halves of a connection.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -10,10 +10,17 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const BACKLOG: u32 = 4096;
 
-pub struct Listener(TcpListener);
+pub struct Listener {
+    listener: TcpListener,
+    shown: SocketAddr,
+}
 
 /// An address that is taken, where nobody can connect yet.
-pub struct Bound(TcpSocket);
+pub struct Bound {
+    socket: TcpSocket,
+    /// What was asked for, with the port that was taken.
+    shown: SocketAddr,
+}
 
 impl Bound {
     /// Takes `host:port`; port 0 takes a free one.
@@ -21,7 +28,7 @@ impl Bound {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address");
         for address in tokio::net::lookup_host((host, port)).await? {
-            match Self::take_exactly(address) {
+            match Self::take_at(address) {
                 Ok(bound) => return Ok(bound),
                 Err(e) => last = e,
             }
@@ -29,22 +36,48 @@ impl Bound {
         Err(last)
     }
 
-    fn take_exactly(address: SocketAddr) -> io::Result<Bound> {
+    /// Who asks for every IPv4 address gets every IPv6 address too, as Go has it: by default a server is found by both.
+    fn take_at(address: SocketAddr) -> io::Result<Bound> {
         let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::UNSPECIFIED => {
+                match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, v4.port()))) {
+                    Err(e) if e.kind() != io::ErrorKind::AddrInUse => bind(address)?, // A machine without IPv6.
+                    everywhere => everywhere?,
+                }
+            }
+            _ => bind(address)?,
         };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(Bound(socket))
+        let shown = SocketAddr::new(address.ip(), socket.local_addr()?.port());
+        Ok(Bound { socket, shown })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        Ok(self.shown)
     }
 
     pub fn listen(self) -> io::Result<Listener> {
-        Ok(Listener(self.0.listen(BACKLOG)?))
+        Ok(Listener { listener: self.socket.listen(BACKLOG)?, shown: self.shown })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket2::SockRef::from(&socket).set_only_v6(false)?; // Whatever the system does by itself.
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// The address as people write it: one of IPv4 that came through a socket of IPv6 is one of IPv4.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
     }
 }
 
@@ -55,13 +88,17 @@ impl Listener {
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        Ok(self.shown)
     }
 
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
+        let (stream, peer) = self.listener.accept().await?;
         let _ = stream.set_nodelay(true);
-        Ok((Stream(stream), peer))
+        Ok((Stream(stream), plain(peer)))
+    }
+
+    pub fn into_inner(self) -> TcpListener {
+        self.listener
     }
 }
 
@@ -76,7 +113,7 @@ impl Stream {
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.0.local_addr().map(plain)
     }
 
     pub fn split(self) -> (ReadHalf, Wire) {
@@ -105,7 +142,7 @@ impl ReadHalf {
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.half.local_addr()
+        self.half.local_addr().map(plain)
     }
 
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -151,7 +188,7 @@ impl Wire {
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.half()?.local_addr()
+        self.half()?.local_addr().map(plain)
     }
 
     fn half(&self) -> io::Result<&OwnedWriteHalf> {

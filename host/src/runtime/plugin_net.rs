@@ -1,6 +1,6 @@
 //! TCP and TLS, as they are lent to plugins: listeners and byte streams with poll functions.
 
-use super::clock;
+use super::{clock, net};
 use natsd_plugin_api::net::{DialOptions, ListenOptions, RawListener, RawStream, StreamFacts, TlsFacts};
 use natsd_plugin_api::{BoxFuture, Error, ErrorKind, Result};
 use serde_json::Value;
@@ -52,9 +52,9 @@ pub async fn listen(
     };
     let host = if options.host.is_empty() { "0.0.0.0".to_owned() } else { options.host };
     let place = format!("cannot listen on {host}:{port}");
-    let bind = handle.spawn(async move { TcpListener::bind((host.as_str(), port)).await });
+    let bind = handle.spawn(async move { net::Listener::bind(&host, port).await });
     let listener = joined(bind.await)?.map_err(|error| Error::from(error).context(&place))?;
-    let address = listener.local_addr()?.to_string();
+    let (address, listener) = (listener.local_addr()?.to_string(), listener.into_inner());
     Ok(Box::new(LentListener { handle, listener, address, accept, handshakes: JoinSet::new() }))
 }
 
@@ -126,7 +126,7 @@ impl RawListener for LentListener {
             let limited = async move {
                 let done = clock::timeout(HANDSHAKE_LIMIT, handshake).await;
                 let late = || Err(Error::new(ErrorKind::TimedOut, "the TLS handshake took too long"));
-                done.unwrap_or_else(late).map_err(|error| error.context(peer))
+                done.unwrap_or_else(late).map_err(|error| error.context(net::plain(peer)))
             };
             self.handshakes.spawn_on(limited, &self.handle);
         }
@@ -151,7 +151,9 @@ impl LentStream<TcpStream> {
 
     /// Its two ends.
     pub fn addresses(stream: &TcpStream) -> StreamFacts {
-        let text = |address: io::Result<std::net::SocketAddr>| address.map(|address| address.to_string());
+        let text = |address: io::Result<std::net::SocketAddr>| {
+            address.map(|address| net::plain(address).to_string())
+        };
         StreamFacts {
             local: text(stream.local_addr()).unwrap_or_default(),
             peer: text(stream.peer_addr()).unwrap_or_default(),
