@@ -1,4 +1,5 @@
-//! The command line as a process: output that nobody reads, secrets among the arguments, where a server is found.
+//! The command line as a process: output that nobody reads, secrets among the arguments, where a server is found, and
+//! why it does not start.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
@@ -120,6 +121,17 @@ fn who_listens_at_every_ipv4_address_is_found_by_ipv6_too() {
             let info = String::from_utf8(client.expect_op("INFO")).unwrap();
             assert!(info.contains(&format!("\"client_ip\":\"{ip}\"")), "{}: {info}", program.display());
             assert!(info.contains("\"host\":\"0.0.0.0\""), "{info}");
+        }
+    }
+}
+
+#[test]
+fn a_store_folder_that_is_a_file_is_refused_in_words_that_tools_look_for() {
+    for program in [Some(natsd()), reference()].into_iter().flatten() {
+        let launch = Launch::new(&program).file("taken", "").args(["-js", "-sd", "taken"]);
+        let why = launch.try_start().err().unwrap();
+        for words in ["[FTL]", "Can't start JetStream: ", "storage directory is not a directory"] {
+            assert!(why.contains(words), "{}: {why}", program.display());
         }
     }
 }

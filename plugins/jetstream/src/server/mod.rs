@@ -194,7 +194,7 @@ impl Server {
             let vfs = Arc::new(host.files());
             FileEngine::open(vfs, &config.store_dir(crate::TEMPORARY), options, Some(threads))
         });
-        let engine = opened.await?.map_err(|error| Error::other(error).context("JetStream's store"))?;
+        let engine = opened.await?.map_err(|error| Error::other(error).context("Can't start JetStream"))?;
         Ok(Arc::new(engine))
     }
 

@@ -103,7 +103,7 @@ fn make_root(vfs: &dyn Vfs, root: &str) -> Result<(), StoreError> {
         path = parent(&path);
         changed.push(path.clone());
     }
-    vfs.create_dir_all(root).map_err(|error| failed(root, &error))?;
+    vfs.create_dir_all(root).map_err(|error| no_root(root, &error))?;
     for dir in &changed {
         // One that was there already may be closed to this user, but then the name in it was made by another.
         if let Err(error) = vfs.sync_dir(dir) {
@@ -111,6 +111,20 @@ fn make_root(vfs: &dyn Vfs, root: &str) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// `EEXIST` and `ENOTDIR`: a file has the name of the folder, or of one above it.
+const IN_THE_WAY: [i32; 2] = [17, 20];
+
+/// In nats-server's words, which tools that start servers look for.
+fn no_root(root: &str, error: &natsd_plugin_api::Error) -> StoreError {
+    let is_file = error.errno().is_some_and(|errno| IN_THE_WAY.contains(&errno));
+    let why = if is_file {
+        "storage directory is not a directory".to_owned()
+    } else {
+        format!("could not create storage directory - {error}")
+    };
+    StoreError::Io { path: root.to_owned(), why }
 }
 
 /// The log. It is emptied when it is first used: whoever only reads does not wait until what it said is durable.
