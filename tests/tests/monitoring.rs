@@ -36,6 +36,8 @@ fn varz_has_the_fields_of_the_reference_in_its_order() {
         }
         assert_eq!(fields(&varz), expected);
         assert_eq!(varz["server_name"], "one");
+        let info = String::from_utf8(server.server.connect().expect_op("INFO")).unwrap();
+        assert!(info.contains(&format!("\"go\":{}", varz["go"])) && varz["go"] != "", "{info}");
         assert_eq!((&varz["http_host"], &varz["http_port"]), (&"127.0.0.1".into(), &(-1).into()));
         assert_eq!(varz["port"], server.server.address().port());
         assert_eq!((&varz["tags"][1], &varz["metadata"]["place"]), (&"b".into(), &"here".into()));

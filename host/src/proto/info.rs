@@ -10,6 +10,11 @@ use super::json::{write_string, write_u64};
 /// What the server is known to speak; clients gate features on it (CORE-012).
 pub const COMPATIBLE_VERSION: &str = "2.15.1";
 
+/// Where nats-server names the version of Go that it was built with.
+pub fn go_name() -> String {
+    format!("natsd {}", env!("CARGO_PKG_VERSION"))
+}
+
 /// CORE-001
 const PROTOCOL: u64 = 1;
 

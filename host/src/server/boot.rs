@@ -332,7 +332,7 @@ pub(super) fn server_info(
         server_id: facts.server_id.clone(),
         server_name: facts.name.clone(),
         git_commit: String::new(),
-        go: format!("natsd {}", env!("CARGO_PKG_VERSION")),
+        go: info::go_name(),
         host: host.to_owned(),
         port: advertised_port.unwrap_or(port),
         headers: !options.no_header_support,

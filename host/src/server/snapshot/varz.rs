@@ -3,7 +3,7 @@
 use super::text;
 use crate::config::options::{Options, WriteTimeout};
 use crate::conn::Context;
-use crate::proto::info::COMPATIBLE_VERSION;
+use crate::proto::info::{COMPATIBLE_VERSION, go_name};
 use crate::runtime::usage::Usage;
 use crate::tls::server::TlsServer;
 use natsd_plugin_api::PluginFacts;
@@ -149,7 +149,7 @@ fn identity(fields: &mut Map<String, Value>, server: &ServerFacts<'_>, context: 
     put(fields, "server_name", server.server_name);
     put(fields, "version", COMPATIBLE_VERSION);
     put(fields, "proto", 1);
-    put(fields, "go", "");
+    put(fields, "go", go_name().as_str());
     put(fields, "host", options.host.as_str());
     put(fields, "port", server.port);
     let tls = options.tls.as_ref();
