@@ -93,6 +93,7 @@ impl Session {
 
     /// Whether somebody waits for this connection, or it has worked for so long that others should have their turn.
     /// Asked only after much work, so that others pay nothing for it.
+    #[cold]
     fn is_time_to_pause(&self, pause_at_ns: &mut Option<u64>) -> bool {
         let now_ns = now_ns();
         let pause_at_ns = *pause_at_ns.get_or_insert(now_ns + PAUSE_AFTER_NS);
@@ -254,6 +255,7 @@ pub(super) fn fail(error: ErrText<'static>, reason: ClosedReason) -> End {
 }
 
 /// CORE-080. The log shows where the parser gave up.
+#[cold]
 pub(super) fn unparsed(log: String) -> Step {
     let error = Some(ErrText::UnknownProtocolOperation);
     Step::End(End::Fail(Failure { error, reason: ClosedReason::ProtocolViolation, log: Some(log) }))

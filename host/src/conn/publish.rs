@@ -252,6 +252,7 @@ impl Session {
     }
 }
 
+#[cold]
 fn bad_payload_end(buf: &[u8], at: usize) -> Step {
     unparsed(fault::of_message_end(buf, at))
 }

@@ -24,6 +24,7 @@ const END_LF: u8 = 42;
 const SNIPPET_BYTES: usize = 32;
 
 /// What the log says of an unknown operation at `at`.
+#[cold]
 pub fn of_operation(buf: &[u8], at: usize) -> String {
     let rest = &buf[at..];
     let known =

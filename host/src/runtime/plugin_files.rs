@@ -2,16 +2,12 @@
 
 use natsd_plugin_api::files::{FileFacts, FileKind, OpenOptions, RawFile, RawFiles};
 use natsd_plugin_api::{Error, Result};
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
-
-/// Room for contents from this size on is made before they are written: the system finds it once for all of it, and
-/// not again for each block. For less that costs more than it saves.
-const ROOM_MIN: usize = 512 * 1024;
 
 /// The real files. Every error names the path.
 pub struct DiskFiles;
@@ -108,10 +104,6 @@ impl RawFile for DiskFile {
     }
 
     fn write_all_at(&self, at: u64, content: &[u8]) -> Result<()> {
-        if content.len() >= ROOM_MIN {
-            // Whether it can: the write says why it cannot.
-            let _ = fallocate(&self.0, FallocateFlags::KEEP_SIZE, at, content.len() as u64);
-        }
         match self.0.write_all_at(content, at) {
             // Others find that they cannot only now.
             Err(error) if is_invalid(&error) && leave_direct(&self.0)? => {
