@@ -38,7 +38,18 @@ pub(super) enum Step {
     Done(usize),
     /// More bytes are needed; so many in all, 0 is unknown.
     More(usize),
-    End(End),
+    /// Apart, so that the others fit into registers.
+    End(Box<End>),
+}
+
+/// A step that does not fit into registers once cost every message a sixth more instructions.
+const _: () = assert!(size_of::<Option<Step>>() <= 2 * size_of::<usize>());
+
+impl Step {
+    #[cold]
+    pub fn end(end: End) -> Self {
+        Self::End(Box::new(end))
+    }
 }
 
 impl Session {
@@ -73,7 +84,7 @@ impl Session {
                     self.need = need;
                     break End::Used(at);
                 }
-                Step::End(end) => break end,
+                Step::End(end) => break *end,
             }
             if pass.work_bytes > WORK_BYTES {
                 self.deliver(chunk, &mut pass);
@@ -124,13 +135,13 @@ impl Session {
         let rest = &pass.buf[at..];
         if self.flags.expects_connect && !matches!(rest[0], b'c' | b'C') {
             // Somebody may stand in for who says nothing (AUTH-003, AUTH-012).
-            return Step::End(End::Anonymous { used: at });
+            return Step::end(End::Anonymous { used: at });
         }
         let (verb, args, len) = match parse::line(rest, self.limits.max_control_line_bytes) {
             Line::Whole { verb, args, len } => (verb, args, len),
             Line::Partial => return Step::More(0),
             Line::TooLong => {
-                return Step::End(fail(ErrText::MaximumControlLine, ClosedReason::MaximumControlLine));
+                return Step::end(fail(ErrText::MaximumControlLine, ClosedReason::MaximumControlLine));
             }
             Line::Unknown => return unparsed(fault::of_operation(pass.buf, at)),
         };
@@ -164,7 +175,7 @@ impl Session {
                 Ok(())
             }
             Verb::Connect => {
-                return Step::End(End::Login { json: text.to_vec(), used: at + len });
+                return Step::end(End::Login { json: text.to_vec(), used: at + len });
             }
             Verb::Info => match serde_json::from_slice::<serde_json::Map<_, _>>(text) {
                 Ok(_) => Ok(()),
@@ -181,7 +192,7 @@ impl Session {
                 pass.generation = pass.account.generation();
                 Step::Done(len)
             }
-            Err(failure) => Step::End(End::Fail(failure)),
+            Err(failure) => Step::end(End::Fail(failure)),
         }
     }
 
@@ -258,7 +269,7 @@ pub(super) fn fail(error: ErrText<'static>, reason: ClosedReason) -> End {
 #[cold]
 pub(super) fn unparsed(log: String) -> Step {
     let error = Some(ErrText::UnknownProtocolOperation);
-    Step::End(End::Fail(Failure { error, reason: ClosedReason::ProtocolViolation, log: Some(log) }))
+    Step::end(End::Fail(Failure { error, reason: ClosedReason::ProtocolViolation, log: Some(log) }))
 }
 
 /// Adds to a counter that only this thread writes at a time.

@@ -90,11 +90,11 @@ impl Session {
         let rest = &pass.buf[at..];
         if headers && !self.flags.headers {
             let log = "message headers not supported".to_owned();
-            return Step::End(End::Fail(Failure::silent(ClosedReason::ProtocolViolation, log)));
+            return Step::end(End::Fail(Failure::silent(ClosedReason::ProtocolViolation, log)));
         }
         let mut parsed = match parse::publish(rest, args, headers) {
             Ok(parsed) => parsed,
-            Err(e) => return Step::End(bad_arguments(e, headers, &rest[args.0..args.1])),
+            Err(e) => return Step::end(bad_arguments(e, headers, &rest[args.0..args.1])),
         };
         parsed.len = line_len as u32;
         let size = parsed.size_bytes as usize;
@@ -102,7 +102,7 @@ impl Session {
             if headers {
                 self.trace_oversized(chunk, pass, at, &parsed);
             }
-            return Step::End(self.payload_violation(size));
+            return Step::end(self.payload_violation(size));
         }
         let len = line_len + size + 2;
         if rest.len() < len {

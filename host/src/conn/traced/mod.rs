@@ -2,8 +2,7 @@
 //! event tells what became of it.
 //!
 //! `headers` reads what is asked for, `egress` finds the receivers, `trace` travels with the message, `event` is what is
-//! published. Rare:
-//! nothing here is on the way of messages that ask for no trace, save `may_be_traced`.
+//! published. Rare: nothing here is on the way of messages that ask for no trace, save `may_be_traced`.
 
 mod egress;
 pub mod event;

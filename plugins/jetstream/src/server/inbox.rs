@@ -260,6 +260,10 @@ impl<T: Owner> Inbox<T> {
 
     /// A message whose trace the task completes.
     pub fn traced(&self, message: &MessageRef<'_>, trace: Option<Trace>) {
+        if trace.is_none() && message.is_trace_only() {
+            // Without its trace it would be a message like others, and be stored.
+            return;
+        }
         let is_news = {
             let mut waiting = self.waiting.lock();
             let (was_empty, place) = (waiting.is_empty(), waiting.heads.len());

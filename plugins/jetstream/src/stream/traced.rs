@@ -6,6 +6,7 @@ use super::publish::{Inbound, Published};
 use super::{Call, Stream};
 use crate::wire::{ApiError, error};
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// What became of a message here.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,10 +31,13 @@ impl Stream {
         asks_again: bool,
         call: &mut Call<'_>,
     ) -> TraceStep {
-        let mut block = Block::copy(message.headers);
-        block.replace(TRACE_DEST, "trace disabled");
-        let block = block.finish();
-        let message = Inbound { headers: if asks_again { &block } else { message.headers }, ..*message };
+        let mut headers = Cow::Borrowed(message.headers);
+        if asks_again {
+            let mut block = Block::copy(message.headers);
+            block.replace(TRACE_DEST, "trace disabled");
+            headers = block.finish().into();
+        }
+        let message = Inbound { headers: &headers, ..*message };
         let mut transformed = Vec::new();
         let outcome = self.take_in(&message, &mut transformed, call);
         self.answer(message.reply, &outcome, call);

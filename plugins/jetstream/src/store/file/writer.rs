@@ -446,3 +446,40 @@ fn failed(error: StoreError) -> Commit {
     let _ = sender.send(Err(error));
     Commit::Waiting(receiver)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Job;
+    use super::super::files::Disk;
+    use super::super::floors::Floor;
+    use super::super::io::Io;
+    use super::super::place::Home;
+    use super::{UNWAITED_NS, Writer};
+    use crate::config::Sync;
+    use crate::store::file::tests::disk;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_nobody_waits_for_and_came_during_a_round_has_its_time() {
+        let disk = Arc::new(Disk::new(Arc::new(disk::Disk::default())));
+        let clock: super::Clock = Arc::new(|| 0);
+        let io = Io::new(disk, "js", None, Arc::new(|| 1), Arc::default(), Some(clock));
+        let writer = Writer::new(io, Sync::Always, None);
+        writer.queue.lock().busy = true;
+        let io = writer.io.lock();
+        let job = Job {
+            home: Arc::new(Home::new("js", "A/streams/S.1", 1)),
+            ops: Vec::new(),
+            written: Arc::default(),
+            number: 1,
+            floor: Floor::default(),
+            waits: false,
+            gone: false,
+            erases: false,
+            done: None,
+        };
+        drop(writer.commit(job));
+        let queue = writer.leave(io, Ok(()));
+        assert_eq!((queue.jobs.len(), queue.due_ns), (1, UNWAITED_NS));
+    }
+}
