@@ -22,13 +22,20 @@ pub struct SubTable {
     /// Numbers in the trie; the ids are read there.
     by_sid: HashTable<u32>,
     // Boxed: nearly no connection has any, and an idle one is to be small.
-    #[allow(clippy::box_collection)]
-    long: Option<Box<HashMap<Box<[u8]>, u32>>>,
+    long: Option<Box<LongSids>>,
     next_index: u32,
     free: VecDeque<u32>,
     member: Option<u32>,
     /// Where they stand in other accounts.
     shadows: Option<Box<Shadows>>,
+}
+
+/// Ids that are too long to be kept in place, by their entries in the outbound's table.
+#[derive(Default)]
+struct LongSids {
+    entries: HashMap<Box<[u8]>, u32>,
+    /// Of subscriptions that are gone. They rest with their texts, which deliveries still under way may need.
+    free: VecDeque<u32>,
 }
 
 /// What became of a SUB.
@@ -80,24 +87,26 @@ impl SubTable {
     fn sid(&mut self, text: &[u8], receiver: &Receiver) -> Sid {
         Sid::short(text).unwrap_or_else(|| {
             let long = self.long.get_or_insert_default();
-            if let Some(&n) = long.get(text) {
+            if let Some(&n) = long.entries.get(text) {
                 return Sid::long(n);
             }
             let mut out = receiver.out.lock();
-            // An id whose subscription is gone gives its entry back.
-            let n = out.long_sids.iter().position(|s| s.is_empty()).unwrap_or(out.long_sids.len());
-            if n == out.long_sids.len() {
-                out.long_sids.push(text.into());
-            } else {
-                out.long_sids[n] = text.into();
-            }
-            long.insert(text.into(), n as u32);
-            Sid::long(n as u32)
+            let rested = (long.free.len() > RESTING_NUMBERS).then(|| long.free.pop_front()).flatten();
+            let n = match rested {
+                Some(n) => n,
+                None => {
+                    out.long_sids.push(Box::default());
+                    out.long_sids.len() as u32 - 1
+                }
+            };
+            out.long_sids[n as usize] = text.into();
+            long.entries.insert(text.into(), n);
+            Sid::long(n)
         })
     }
 
     fn known_sid(&self, text: &[u8]) -> Option<Sid> {
-        Sid::short(text).or_else(|| self.long.as_ref()?.get(text).map(|&n| Sid::long(n)))
+        Sid::short(text).or_else(|| self.long.as_ref()?.entries.get(text).map(|&n| Sid::long(n)))
     }
 
     fn find(&self, sid: Sid, trie: &Trie) -> Option<u32> {
@@ -137,11 +146,11 @@ impl SubTable {
         self.free.push_back(index);
         let mut out = receiver.out.lock();
         out.set_limit(index, None);
-        if let Some(n) = sid.number() {
-            let text = std::mem::take(&mut out.long_sids[n]);
-            if let Some(long) = &mut self.long {
-                long.remove(&text);
-            }
+        if let Some(n) = sid.number()
+            && let Some(long) = &mut self.long
+        {
+            long.entries.remove(&out.long_sids[n]);
+            long.free.push_back(n as u32);
         }
         true
     }
@@ -365,5 +374,34 @@ pub fn view(trie: &Trie, number: u32, out: &Outbound) -> SubView {
         index,
         msgs: out.delivered(index),
         max: out.limit(index),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::account::Accounts;
+    use crate::config::options::{AccountOptions, AccountsOptions};
+    use crate::routing::receiver::Kind;
+
+    #[test]
+    fn the_text_of_a_long_id_rests_while_deliveries_may_need_it() {
+        let accounts = Accounts::default();
+        let options = AccountOptions { name: "A".to_owned(), ..AccountOptions::default() };
+        accounts.configure(&AccountsOptions { accounts: vec![options], ..AccountsOptions::default() });
+        let account = accounts.get("A").unwrap();
+        let receiver = Arc::new(Receiver::new(1, 1, Kind::Client, Outbound::default()));
+        let text_of = |n: usize| receiver.out.lock().long_sids[n].clone();
+        for n in 0..=RESTING_NUMBERS {
+            let sid = format!("subscription{n}");
+            subscribe(&receiver, &account, b"a", b"", sid.as_bytes(), false, None);
+            assert!(unsubscribe(&receiver, &account, sid.as_bytes(), 0));
+            assert!(!unsubscribe(&receiver, &account, sid.as_bytes(), 0));
+            assert_eq!(&*text_of(n), sid.as_bytes());
+        }
+        subscribe(&receiver, &account, b"a", b"", b"another one", false, None);
+        assert_eq!(&*text_of(0), b"another one");
+        assert_eq!(receiver.out.lock().long_sids.len(), RESTING_NUMBERS + 1);
     }
 }
