@@ -381,6 +381,7 @@ async fn finish(mut session: Box<Session>, duplex: Duplex, account: &Account, fa
         deadline.set(Some(now_ns() + LAST_FLUSH_NS));
         poll_fn(|cx| {
             let mut out = me.out.lock();
+            out.end_places();
             loop {
                 if out.is_idle() || out.flush() || deadline.poll(cx).is_ready() {
                     return Poll::Ready(());

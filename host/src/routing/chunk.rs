@@ -119,6 +119,8 @@ struct Found {
 
 #[derive(Default)]
 pub struct Chunk {
+    /// Of no other that is in use.
+    pub(super) id: u64,
     pub(super) items: Vec<Item>,
     /// (first item, count)
     pub(super) runs: Vec<(u32, u32)>,
@@ -158,9 +160,9 @@ impl Chunk {
     /// `seed` starts the choice of queue members.
     pub fn new(seed: u64) -> Self {
         static THREADS: AtomicU64 = AtomicU64::new(1);
+        let id = THREADS.fetch_add(1, Relaxed);
         // Connections move between threads and take line numbers along: each thread counts from its own base.
-        let lines = THREADS.fetch_add(1, Relaxed) << 40;
-        Chunk { random: seed | 1, epoch: 1, lines, ..Chunk::default() }
+        Chunk { id, random: seed | 1, epoch: 1, lines: id << 40, ..Chunk::default() }
     }
 
     /// A number for a control line not seen before.

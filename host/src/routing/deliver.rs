@@ -3,15 +3,55 @@
 use super::chunk::{Chunk, Counted, Guard, Record, Sender};
 use super::format::{Form, Piece, format};
 use super::outbound::Outbound;
-use super::receiver::{Receiver, Role};
+use super::receiver::Receiver;
 use super::subscriptions;
 use crate::interest::sid::Sid;
 use crate::proto::error::ClosedReason;
+use crate::runtime::tasks;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// The place that a connection's messages come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// None was taken: nobody else gets any.
+    None,
+    /// If it is the first. Behind others nothing can be written yet, and what waits is copied.
+    First,
+    Any,
+}
+
 /// The scratch buffer is given back when a burst made it larger than this.
 const SCRATCH_BYTES_MAX: usize = 4 << 20;
+
+/// What is too much has its consequences, and the receiver's task writes what the socket did not take. True if the
+/// producer should wait.
+fn settle(receiver: &Receiver, out: &mut Outbound, is_self: bool) -> bool {
+    let mut stall = false;
+    // While others are to send something first, what waits behind them is not too much.
+    if out.closed().is_none() && !out.is_reserved() {
+        if out.pending_bytes() > out.max_pending_bytes {
+            out.fail(ClosedReason::SlowConsumerPendingBytes);
+        } else if out.is_stalled() && !is_self {
+            stall = !out.hopeless && !out.drop_when_stalled;
+            out.stalls += u64::from(stall);
+        }
+    }
+    if out.needs_writer() {
+        receiver.wake(out);
+    }
+    stall
+}
+
+fn is_self(receiver: &Receiver, sender: &Sender) -> bool {
+    sender.receiver.is_some_and(|me| me.id == receiver.id)
+}
+
+fn remove_spent(receiver: &Arc<Receiver>, spent: Vec<(Sid, u32)>, sender: &Sender) {
+    for (sid, index) in spent {
+        subscriptions::remove_spent(receiver, sender.account, sid, index);
+    }
+}
 
 impl Chunk {
     /// Delivers everything recorded. Gives a receiver that the producer should wait for, if any.
@@ -38,25 +78,14 @@ impl Chunk {
             self.clear_names();
             return None;
         }
-        let mut stall = None;
-        let mut inside = 0;
-        for k in 0..self.slots_used {
-            let slot = &mut self.slots[k];
-            if !matches!(slot.receiver.as_ref().map(|receiver| &receiver.role), Some(Role::Connection)) {
-                inside += 1;
-                continue;
+        let stall = match self.slots_used {
+            1 if self.is_connection(0) => self.deliver_slot(0, Place::None, buf, sender),
+            1 => {
+                self.deliver_inside(1, buf, sender);
+                None
             }
-            let Some(receiver) = slot.receiver.take() else { continue };
-            let mut records = std::mem::take(&mut slot.records);
-            if self.deliver_to(&receiver, &mut records, buf, sender) {
-                stall = Some(receiver);
-            }
-            records.clear();
-            self.slots[k].records = records;
-        }
-        if inside > 0 {
-            self.deliver_inside(inside, buf, sender);
-        }
+            _ => self.deliver_to_all(sender, buf),
+        };
         self.reset();
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();
@@ -64,49 +93,114 @@ impl Chunk {
         stall
     }
 
-    /// Delivers to one connection; true if the producer should wait for it.
-    fn deliver_to(
+    /// Nobody sees a message before all others have it before anything that follows from it: first a place is taken at
+    /// every connection, then plugins get theirs, then all is written. An answer to a message, or what is stored because
+    /// of it, so comes after it everywhere.
+    fn deliver_to_all(&mut self, sender: &Sender, buf: &[u8]) -> Option<Arc<Receiver>> {
+        let mut inside = 0;
+        for k in 0..self.slots_used {
+            if self.is_connection(k) {
+                self.reserve(k, buf, sender);
+            } else {
+                inside += 1;
+            }
+        }
+        if inside > 0 {
+            self.deliver_inside(inside, buf, sender);
+        }
+        let mut stall = None;
+        for place in [Place::First, Place::First, Place::Any] {
+            let mut is_done = true;
+            for k in 0..self.slots_used {
+                stall = self.deliver_slot(k, place, buf, sender).or(stall);
+                is_done &= self.slots[k].receiver.is_none();
+            }
+            if is_done {
+                break;
+            }
+            // Whoever is first somewhere may have been interrupted.
+            tasks::let_other_threads_run();
+        }
+        stall
+    }
+
+    fn is_connection(&self, k: usize) -> bool {
+        self.slots[k].receiver.as_ref().is_some_and(|receiver| receiver.is_connection())
+    }
+
+    /// Takes a place at a connection. A layer encodes in the order of sending: where one is, all is sent now, and waits
+    /// behind the place.
+    fn reserve(&mut self, k: usize, buf: &[u8], sender: &Sender) {
+        let Some(receiver) = self.slots[k].receiver.take() else { return };
+        let mut out = receiver.out.lock();
+        let is_taken = out.reserve(self.id);
+        if is_taken && !out.has_layer() {
+            drop(out);
+            self.slots[k].receiver = Some(receiver);
+            return;
+        }
+        let mut records = std::mem::take(&mut self.slots[k].records);
+        let spent = self.put(&receiver, &mut out, &mut records, buf, sender);
+        drop(out);
+        remove_spent(&receiver, spent, sender);
+        records.clear();
+        self.slots[k].records = records;
+        self.slots[k].receiver = is_taken.then_some(receiver);
+    }
+
+    /// Delivers to one connection, if it has not got it yet and the place is right. Gives it if the producer should wait
+    /// for it.
+    fn deliver_slot(&mut self, k: usize, place: Place, buf: &[u8], sender: &Sender) -> Option<Arc<Receiver>> {
+        let receiver = self.slots[k].receiver.take()?;
+        let mut out = receiver.out.lock();
+        if place == Place::First && out.is_preceded(self.id) {
+            drop(out);
+            self.slots[k].receiver = Some(receiver);
+            return None;
+        }
+        let mut records = std::mem::take(&mut self.slots[k].records);
+        let behind = (place != Place::None).then(|| out.fill(self.id));
+        let spent = self.put(&receiver, &mut out, &mut records, buf, sender);
+        if let Some(behind) = behind {
+            out.resume(behind);
+        }
+        let stall = settle(&receiver, &mut out, is_self(&receiver, sender));
+        drop(out);
+        remove_spent(&receiver, spent, sender);
+        records.clear();
+        self.slots[k].records = records;
+        stall.then_some(receiver)
+    }
+
+    /// Counts and sends what there is for a receiver that takes it. Gives the subscriptions that are spent.
+    #[inline]
+    fn put(
         &mut self,
-        receiver: &Arc<Receiver>,
+        receiver: &Receiver,
+        out: &mut Outbound,
         records: &mut Vec<Record>,
         buf: &[u8],
         sender: &Sender,
-    ) -> bool {
-        let is_self = sender.receiver.is_some_and(|r| r.id == receiver.id);
-        let mut out = receiver.out.lock();
-        if out.closed().is_some() {
-            return false;
+    ) -> Vec<(Sid, u32)> {
+        if records.is_empty() || out.closed().is_some() {
+            return vec![];
         }
-        let spent = self.account_for(&mut out, records);
+        let spent = self.account_for(out, records);
         // The sender has read the clock for its chunk; the server itself does not count as activity.
         if let Some(sender) = sender.receiver {
             receiver.last_active_ns.store(sender.last_active_ns.load(Relaxed), Relaxed);
         }
-        if out.drop_when_stalled && out.is_stalled() && !is_self {
-            return false;
+        if out.drop_when_stalled && out.is_stalled() && !is_self(receiver, sender) {
+            return spent;
         }
         if out.responses.is_some() {
-            self.allow_responses(&mut out, records, buf);
+            self.allow_responses(out, records, buf);
         }
-        self.write(&mut out, records, buf);
+        self.write(out, records, buf);
         if crate::log::trace_enabled() {
-            self.trace(receiver, &out, records, buf);
+            self.trace(receiver, out, records, buf);
         }
-        let mut stall = false;
-        if out.pending_bytes() > out.max_pending_bytes {
-            out.fail(ClosedReason::SlowConsumerPendingBytes);
-        } else if out.is_stalled() && !is_self {
-            stall = !out.hopeless;
-            out.stalls += u64::from(stall);
-        }
-        if out.needs_writer() {
-            receiver.wake(&out);
-        }
-        drop(out);
-        for (sid, index) in spent {
-            subscriptions::remove_spent(receiver, sender.account, sid, index);
-        }
-        stall
+        spent
     }
 
     /// Counts, and cuts what an UNSUB max does not leave. Gives the subscriptions that are spent.
@@ -154,7 +248,7 @@ impl Chunk {
     fn write(&mut self, out: &mut Outbound, records: &[Record], buf: &[u8]) {
         self.scratch.clear();
         let form = Form { headers: out.headers, long_sids: &out.long_sids, shown: &self.shown };
-        if self.has_large && out.is_idle() && !out.has_layer() {
+        if self.has_large && out.is_free() && !out.has_layer() {
             self.pieces.clear();
             let pieces = Some(&mut self.pieces);
             format(&self.items, &self.runs, records, &form, buf, &mut self.scratch, pieces);

@@ -64,7 +64,7 @@ impl Chunk {
     }
 
     fn open_slot(&mut self, k: usize) -> Option<Opened> {
-        let receiver = self.slots[k].receiver.take()?;
+        let receiver = self.slots[k].receiver.take_if(|receiver| !receiver.is_connection())?;
         let mut records = std::mem::take(&mut self.slots[k].records);
         let mut out = receiver.out.lock();
         if out.closed().is_some() {
@@ -88,7 +88,7 @@ impl Chunk {
         match &receiver.role {
             Role::Inline(subscriber) => self.call(subscriber.as_ref(), records, buf, sender),
             Role::Gate(gate) => self.call_gate(gate, records, buf),
-            // Those have got theirs before.
+            // Those are none of these slots.
             Role::Connection => {}
         }
     }

@@ -11,6 +11,7 @@ mod inside;
 mod lookup;
 mod names;
 pub mod outbound;
+mod places;
 pub mod publish;
 pub mod receiver;
 pub mod responders;

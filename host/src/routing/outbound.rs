@@ -3,10 +3,11 @@
 //! Under the receiver's lock. No buffer exists while nothing waits.
 
 use super::layer::{Layer, LayerError, Progress};
+use super::places::{Behind, Places, Queue};
 use crate::auth::ResponseTracker;
 use crate::proto::error::ClosedReason;
 use crate::runtime::Wire;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::task::Waker;
 
@@ -25,7 +26,9 @@ pub const STALL_BYTES: usize = 1 << 20;
 pub struct Outbound {
     wire: Option<Wire>,
     layer: Option<Box<dyn Layer>>,
-    queue: VecDeque<Vec<u8>>,
+    queue: Queue,
+    /// Behind the queue.
+    places: Places,
     /// Bytes of the first chunk that are gone already.
     offset: usize,
     pending_bytes: usize,
@@ -78,6 +81,48 @@ impl Outbound {
 
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// What is sent now goes out at once.
+    pub fn is_free(&self) -> bool {
+        self.queue.is_empty() && self.places.is_empty()
+    }
+
+    /// Others are to send something first.
+    pub fn is_reserved(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Takes a place for what `owner` will send soon; false if nothing may be sent any more.
+    pub fn reserve(&mut self, owner: u64) -> bool {
+        if self.closed.is_none() {
+            self.places.take(owner);
+        }
+        self.closed.is_none()
+    }
+
+    /// Others are to send something before `owner`.
+    pub fn is_preceded(&self, owner: u64) -> bool {
+        self.places.is_preceded(owner)
+    }
+
+    /// What is sent from now on, until `resume`, comes to the place that `owner` took.
+    pub fn fill(&mut self, owner: u64) -> Behind {
+        self.places.fill(owner)
+    }
+
+    pub fn resume(&mut self, mut behind: Behind) {
+        if self.places.is_empty() && !behind.queue.is_empty() {
+            self.queue.append(&mut behind.queue);
+            self.flush();
+        }
+        self.places.follow(behind);
+    }
+
+    /// The connection ends: places that are still to be filled are given up.
+    pub fn end_places(&mut self) {
+        let mut left = self.places.end();
+        self.queue.append(&mut left);
     }
 
     pub fn closed(&self) -> Option<ClosedReason> {
@@ -154,6 +199,7 @@ impl Outbound {
             Some(layer) => {
                 let mut wire = Vec::with_capacity(plain.len() + plain.len() / 64 + 64);
                 match layer.on_write(plain, &mut wire) {
+                    Ok(()) if wire.len() >= CHUNK_BYTES_MIN && !self.is_free() => self.enqueue_whole(wire),
                     Ok(()) => self.send_raw(&wire),
                     Err(e) => self.fail(e.kind.reason()),
                 }
@@ -164,7 +210,7 @@ impl Outbound {
     /// Writes bytes of the wire now, or queues what the socket does not take.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         let mut sent = 0;
-        if self.queue.is_empty()
+        if self.is_free()
             && let Some(wire) = &self.wire
         {
             while sent < bytes.len() {
@@ -181,8 +227,7 @@ impl Outbound {
         }
     }
 
-    /// Writes several pieces at once, queueing what the socket does not take. The queue must be empty
-    /// and no layer present.
+    /// Writes several pieces at once, queueing what the socket does not take. It must be free, and no layer present.
     pub fn send_slices<'a>(&mut self, count: usize, piece: impl Fn(usize) -> &'a [u8]) {
         let (mut k, mut offset) = (0, 0);
         if let Some(wire) = &self.wire {
@@ -213,7 +258,8 @@ impl Outbound {
     /// Appends to the queue.
     pub fn enqueue(&mut self, bytes: &[u8]) {
         self.pending_bytes += bytes.len();
-        if let Some(last) = self.queue.back_mut()
+        let queue = self.places.last().unwrap_or(&mut self.queue);
+        if let Some(last) = queue.back_mut()
             && last.len() + bytes.len() <= last.capacity().max(CHUNK_BYTES)
         {
             last.extend_from_slice(bytes);
@@ -221,7 +267,12 @@ impl Outbound {
         }
         let mut chunk = Vec::with_capacity(bytes.len().max(CHUNK_BYTES_MIN));
         chunk.extend_from_slice(bytes);
-        self.queue.push_back(chunk);
+        queue.push_back(chunk);
+    }
+
+    fn enqueue_whole(&mut self, bytes: Vec<u8>) {
+        self.pending_bytes += bytes.len();
+        self.places.last().unwrap_or(&mut self.queue).push_back(bytes);
     }
 
     /// Writes what the socket takes; true if nothing is left.
@@ -243,7 +294,7 @@ impl Outbound {
             }
         }
         if self.queue.is_empty() {
-            self.queue = VecDeque::new();
+            self.queue = Queue::new();
         }
         if self.pending_bytes < self.stall_bytes() / 2 {
             self.release_waiting();
@@ -321,7 +372,8 @@ impl Outbound {
     }
 
     fn drop_queue(&mut self) {
-        self.queue = VecDeque::new();
+        self.places.end();
+        self.queue = Queue::new();
         self.offset = 0;
         self.pending_bytes = 0;
     }

@@ -22,6 +22,11 @@ pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
 }
 
+/// The system may take this thread off its core for others that wait for one.
+pub fn let_other_threads_run() {
+    std::thread::yield_now();
+}
+
 /// Runs what blocks (bcrypt, files) outside the threads that serve connections.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
