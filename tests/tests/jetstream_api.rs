@@ -28,7 +28,7 @@ macro_rules! topics {
 
 topics!(
     bodies, streams, updates, origins, consumers, messages, lists, account, advisories, deliveries, storing,
-    system
+    system, found
 );
 
 fn reference(topic: &str) {

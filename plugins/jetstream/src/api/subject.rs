@@ -129,6 +129,8 @@ impl<'a> Request<'a> {
             "INFO" if rest.is_empty() => Some(Self::AccountInfo),
             "STREAM" => Self::stream(rest),
             "CONSUMER" => Self::consumer(rest),
+            // Nobody listens there.
+            "DIRECT" if rest == "GET" => Some(Self::DirectGet { stream: "" }),
             "DIRECT" => {
                 let target = rest.strip_prefix("GET.")?;
                 Some(match target.split_once('.') {
@@ -177,6 +179,11 @@ impl<'a> Request<'a> {
         if let Some(stream) = rest.strip_prefix("LIST.") {
             return Some(Self::ConsumerList { stream: token(stream)? });
         }
+        if let Some(path) = rest.strip_prefix("MSG.NEXT.") {
+            // Whatever follows: where there is no such consumer nobody listens.
+            let (stream, consumer) = path.split_once('.').unwrap_or((path, ""));
+            return Some(Self::ConsumerNext { stream, consumer });
+        }
         let (rest, consumer) = rest.rsplit_once('.')?;
         let (action, stream) = rest.rsplit_once('.')?;
         let (stream, consumer) = (token(stream)?, token(consumer)?);
@@ -187,7 +194,6 @@ impl<'a> Request<'a> {
             "PAUSE" => Self::ConsumerPause { stream, consumer },
             "UNPIN" => Self::ConsumerUnpin { stream, consumer },
             "RESET" => Self::ConsumerReset { stream, consumer },
-            "MSG.NEXT" => Self::ConsumerNext { stream, consumer },
             "LEADER.STEPDOWN" => Self::Cluster(ClusterRequest::ConsumerLeaderStepdown),
             "PEER.REMOVE" => Self::Cluster(ClusterRequest::ConsumerPeerRemove),
             "PEER.EVACUATE" => Self::Cluster(ClusterRequest::ConsumerPeerEvacuate),

@@ -102,7 +102,13 @@ pub struct Consumer {
     last_ack_ns: i64,
     /// Last use by anyone, for `inactive_threshold`.
     active_ns: i64,
+    /// When a pause ends that has begun; `i64::MAX`: none has.
+    resumes_ns: i64,
     closed: bool,
+}
+
+fn paused_until(config: &ConsumerConfig, now_ns: i64) -> Option<i64> {
+    config.pause_until.map(|until| until.0).filter(|until| *until > now_ns)
 }
 
 /// Making and finding.
@@ -144,6 +150,7 @@ impl Consumer {
             push: config.is_push().then(|| Box::new(Push::new(&config))),
             replay: (config.replay_policy == ReplayPolicy::Original).then(Box::default),
             changes: Changes::new(&config),
+            resumes_ns: paused_until(&config, ctx.now_ns).unwrap_or(i64::MAX),
             config,
             created_ns,
             delivered: Position::default(),
@@ -179,12 +186,13 @@ impl Consumer {
             }
             DeliverPolicy::Last => {
                 let filter = self.filter.clone();
-                ctx.store.last(&filter, u64::MAX)?.map_or(last + 1, |message| message.seq)
+                let found = ctx.store.last(&filter, u64::MAX)?;
+                found.map_or(0, |message| message.seq).max(state.first_seq)
             }
             DeliverPolicy::LastPerSubject => {
                 let filter = self.filter.clone();
                 let chosen = ctx.store.last_of_each(&filter, u64::MAX, usize::MAX)?;
-                let start = chosen.first().copied().unwrap_or(last + 1);
+                let start = chosen.first().copied().unwrap_or(last.max(state.first_seq));
                 self.num_pending = chosen.len() as u64;
                 self.chosen = chosen.into();
                 start
@@ -359,12 +367,13 @@ impl Consumer {
             pinned_client_id: self.pulls.pinned_id().to_owned(),
             pinned_ts: Time(self.pulls.pinned_ns()),
         };
-        self.config.priority_groups.iter().map(state).collect()
+        // Of several only the first is in use.
+        self.config.priority_groups.first().map(state).into_iter().collect()
     }
 
     /// Until when nothing is delivered, if it is paused.
     fn paused_until(&self, now_ns: i64) -> Option<i64> {
-        self.config.pause_until.map(|until| until.0).filter(|until| *until > now_ns)
+        paused_until(&self.config, now_ns)
     }
 
     fn acks(&self) -> bool {

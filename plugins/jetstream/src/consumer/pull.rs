@@ -71,6 +71,11 @@ impl Request {
     fn ends_without_messages(&self) -> bool {
         self.no_wait && (self.delivered > 0 || self.expires_ns == i64::MAX)
     }
+
+    /// What it still wants, as it said itself: none and fewer mean one.
+    fn asked_for(&self) -> i64 {
+        if self.body.batch < 1 { self.body.batch - self.delivered as i64 } else { self.remaining as i64 }
+    }
 }
 
 impl Pulls {
@@ -223,7 +228,8 @@ fn end(reply: &[u8], line: &str, counts: Option<&Request>, ctx: &mut Context<'_>
     let mut block = format!("NATS/1.0 {line}\r\n");
     if let Some(request) = counts {
         let bytes = request.remaining_bytes.unwrap_or(0);
-        block += &format!("Nats-Pending-Messages: {}\r\nNats-Pending-Bytes: {bytes}\r\n", request.remaining);
+        let messages = request.asked_for();
+        block += &format!("Nats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {bytes}\r\n");
     }
     block += "\r\n";
     ctx.out.push(Post { subject: reply, headers: Content::Copied(block.as_bytes()), ..Post::default() });
@@ -260,11 +266,11 @@ impl Consumer {
             }
         }
         let (body, is_json) = parse(body)?;
-        self.check_limits(&body)?;
-        self.check_group(&body, is_json, ctx.now_ns)?;
         if body.idle_heartbeat > 0 && body.idle_heartbeat > body.expires / 2 {
             return Err("400 Bad Request - heartbeat value too large".to_owned());
         }
+        self.check_limits(&body)?;
+        self.check_group(&body, is_json, ctx.now_ns)?;
         let batch = u64::try_from(body.batch).unwrap_or(1).max(1);
         if body.no_wait {
             self.end_the_gone(ctx);
@@ -291,7 +297,7 @@ impl Consumer {
             remaining: batch,
             delivered: 0,
             remaining_bytes: u64::try_from(body.max_bytes).ok().filter(|bytes| *bytes > 0),
-            expires_ns: if body.expires > 0 { ctx.now_ns.saturating_add(body.expires) } else { i64::MAX },
+            expires_ns: if body.expires == 0 { i64::MAX } else { ctx.now_ns.saturating_add(body.expires) },
             heartbeat_ns: body.idle_heartbeat.max(0),
             last_sent_ns: ctx.now_ns,
             heard_ns: 0,
@@ -299,6 +305,10 @@ impl Consumer {
             body: Box::new(body),
             priority,
         };
+        if request.body.expires < 0 {
+            end(reply, "408 Request Timeout", Some(&request), ctx);
+            return Ok(());
+        }
         // In the order of priorities, and of arrival within one.
         let at = self.pulls.waiting.partition_point(|other| other.priority <= priority);
         self.pulls.waiting.insert(at, request);
@@ -312,10 +322,10 @@ impl Consumer {
         let wanted: u64 = self.pulls.waiting.iter().map(|request| request.remaining).sum();
         let stands_by = self.pulls.pin.as_ref().is_some_and(|pin| pin.id != body.id);
         let gets_none = ready == 0 || stands_by || self.paused_until(now_ns).is_some();
-        if gets_none && body.expires <= 0 {
+        if gets_none && body.expires == 0 {
             return Err("404 No Messages".to_owned());
         }
-        match wanted > 0 && ready < wanted {
+        match ready > 0 && ready < wanted {
             true => Err("408 Requests Pending".to_owned()),
             false => Ok(()),
         }

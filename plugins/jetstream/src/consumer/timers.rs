@@ -5,6 +5,9 @@ use crate::context::Context;
 use crate::wire::{ApiError, Time};
 use serde_json::{Map, Value};
 
+/// Who asks as often as the threshold says is not too late. nats-server waits for 0.1 to 1 s.
+const PULL_GRACE_NS: i64 = 500_000_000;
+
 impl Consumer {
     /// When to call [`Consumer::tick`]; `i64::MAX`: never.
     pub fn deadline_ns(&self) -> i64 {
@@ -16,27 +19,28 @@ impl Consumer {
         };
         let replay = self.replay.as_ref().map_or(i64::MAX, |replay| replay.deadline_ns());
         let taker = taker.min(self.pin_deadline_ns()).min(replay);
-        let pause = self.config.pause_until.map_or(i64::MAX, |until| until.0);
-        due.min(apart).min(taker).min(pause).min(self.inactive_ns())
+        due.min(apart).min(taker).min(self.resumes_ns).min(self.inactive_ns())
     }
 
     /// When it has been unused for too long.
     fn inactive_ns(&self) -> i64 {
         let threshold = self.config.inactive_threshold;
-        let used = match &self.push {
-            Some(push) => push.is_active(),
-            None => !self.pulls.is_empty(),
+        let (used, grace_ns) = match &self.push {
+            Some(push) => (push.is_active(), 0),
+            None => (!self.pulls.is_empty(), PULL_GRACE_NS),
         };
-        if threshold <= 0 || used { i64::MAX } else { self.active_ns.saturating_add(threshold) }
+        if threshold <= 0 || used {
+            return i64::MAX;
+        }
+        self.active_ns.saturating_add(threshold).saturating_add(grace_ns)
     }
 
     pub fn tick(&mut self, ctx: &mut Context<'_>) -> Tick {
         let now_ns = ctx.now_ns;
-        if let Some(until) = self.config.pause_until
-            && until.0 <= now_ns
-        {
-            self.config.pause_until = None;
-            self.advise_pause(false, until, ctx);
+        if self.resumes_ns <= now_ns {
+            self.resumes_ns = i64::MAX;
+            // Its end stays in the configuration.
+            self.advise_pause(false, self.config.pause_until.unwrap_or_default(), ctx);
         }
         while let Some(&(deadline_ns, seq)) = self.due.front()
             && deadline_ns <= now_ns
@@ -92,14 +96,14 @@ impl Consumer {
 
     /// JC-172. `None` and what is past resume.
     pub fn pause(&mut self, until: Option<Time>, ctx: &mut Context<'_>) -> Result<(), ApiError> {
-        let before = self.config.pause_until;
-        self.config.pause_until = until.filter(|until| until.0 > ctx.now_ns);
-        if self.config.pause_until == before {
+        if self.config.pause_until == until {
             return Ok(());
         }
+        self.config.pause_until = until;
+        self.resumes_ns = self.paused_until(ctx.now_ns).unwrap_or(i64::MAX);
         crate::api::level::stamp_consumer(&mut self.config);
         ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(super::failed)?;
-        self.advise_pause(self.config.pause_until.is_some(), until.unwrap_or_default(), ctx);
+        self.advise_pause(self.resumes_ns != i64::MAX, until.unwrap_or_default(), ctx);
         Ok(())
     }
 

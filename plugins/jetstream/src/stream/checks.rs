@@ -12,6 +12,9 @@ use crate::store::StoreError;
 use crate::wire::{ApiError, error};
 use std::borrow::Cow;
 
+/// JS-146.
+const HEADERS_BYTES_MAX: usize = 65_535;
+
 /// What a message replaces (JS-159).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rollup {
@@ -73,21 +76,32 @@ impl Stream {
         if headers.expected_stream.is_some_and(|expected| expected != self.config.name.as_bytes()) {
             return Err(error::STREAM_NOT_MATCH);
         }
-        self.check_subject_seq(subject, headers, staged)?;
-        self.check_last_seq(headers, staged)?;
+        self.check_ttl_allowed(headers.ttl, staged.is_some())?;
+        // A batch is checked in another order (JS-205).
+        if staged.is_some() {
+            if let Some(seq) = self.check_identity(headers, staged, now_ns)? {
+                return Ok(Verdict::Duplicate(seq));
+            }
+            self.check_counts(increment.as_ref())?;
+            self.check_last_seq(headers, staged)?;
+            self.check_subject_seq(subject, headers, staged)?;
+        } else {
+            self.check_subject_seq(subject, headers, staged)?;
+            self.check_last_seq(headers, staged)?;
+        }
         let runs_ns = self.check_schedule(subject, headers, now_ns)?;
         let ends = self.check_scheduler(subject, headers)?;
-        if headers.stream_source.is_some() {
-            return Err(error::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
-        }
-        if let Some(seq) = headers.msg_id.and_then(|id| self.seen(id, staged, now_ns)) {
+        if staged.is_none()
+            && let Some(seq) = self.check_identity(headers, staged, now_ns)?
+        {
             return Ok(Verdict::Duplicate(seq));
         }
         // A duplicate is not held to the checks from here on.
         let mut rollup = self.check_rollup(subject, headers, staged)?;
-        let mut ttl = self.check_ttl(headers.ttl)?;
-        let is_raised = self.raise_ttl(&mut ttl);
-        let mut block = self.block_to_store(block, headers, is_raised.then_some(ttl).flatten());
+        self.check_counts(increment.as_ref())?;
+        let asked = headers.ttl.and_then(Ttl::parse);
+        let ttl = self.raised_ttl(asked);
+        let mut block = self.block_to_store(block, headers, ttl.filter(|_| ttl != asked));
         if runs_ns.is_some() && rollup.is_none() {
             // One schedule a subject (JS-192).
             rollup = Some(Rollup::Subject);
@@ -99,9 +113,43 @@ impl Stream {
             let headers = counted.headers.into_owned();
             (payload, total, block) = (Cow::Owned(counted.body), Some(counted.total), Cow::Owned(headers));
         }
+        self.check_size(&block, &payload)?;
+        if headers.ttl.is_some() && ttl.is_none() && self.keeps(subject) {
+            return Err(error::MESSAGE_TTL_INVALID);
+        }
         let subject = Cow::Borrowed(subject);
         let (headers, msg_id) = (block, headers.msg_id.unwrap_or_default());
         Ok(Verdict::Store(Prepared { subject, headers, payload, ttl, rollup, msg_id, total, runs_ns, ends }))
+    }
+
+    /// JS-146, of what is stored.
+    pub(super) fn check_size(&self, headers: &[u8], payload: &[u8]) -> Result<(), ApiError> {
+        if headers.len() + payload.len() > self.rules.size_max {
+            Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
+        } else if headers.len() > HEADERS_BYTES_MAX {
+            Err(error::STREAM_HEADER_EXCEEDS_MAXIMUM)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// That it is not a copy of another message; the sequence of that otherwise.
+    fn check_identity(
+        &mut self,
+        headers: &PublishHeaders<'_>,
+        staged: Option<&Staged>,
+        now_ns: i64,
+    ) -> Result<Option<u64>, ApiError> {
+        if headers.stream_source.is_some() {
+            return Err(error::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
+        }
+        Ok(headers.msg_id.and_then(|id| self.seen(id, staged, now_ns)))
+    }
+
+    /// Every message of a counter counts.
+    fn check_counts(&self, increment: Option<&Total>) -> Result<(), ApiError> {
+        let is_missing = self.config.allow_msg_counter && increment.is_none();
+        if is_missing { Err(error::MESSAGE_INCR_MISSING) } else { Ok(()) }
     }
 
     /// Where a message with that id went; 0: it is in the same batch.
@@ -131,13 +179,15 @@ impl Stream {
         Ok(rollup)
     }
 
-    fn check_ttl(&self, value: Option<&[u8]>) -> Result<Option<Ttl>, ApiError> {
-        let Some(value) = value else { return Ok(None) };
-        let ttl = Ttl::parse(value).ok_or(error::MESSAGE_TTL_INVALID)?;
-        if !self.config.allow_msg_ttl {
-            return Err(error::MESSAGE_TTL_DISABLED);
+    /// What is no time to live is told later, unless the message is part of a batch.
+    fn check_ttl_allowed(&self, value: Option<&[u8]>, in_batch: bool) -> Result<(), ApiError> {
+        let Some(value) = value else { return Ok(()) };
+        match Ttl::parse(value) {
+            None if !in_batch => Ok(()),
+            _ if !self.config.allow_msg_ttl => Err(error::MESSAGE_TTL_DISABLED),
+            None => Err(error::MESSAGE_TTL_INVALID),
+            Some(_) => Ok(()),
         }
-        Ok(Some(ttl))
     }
 
     fn check_subject_seq(
@@ -175,14 +225,15 @@ impl Stream {
     }
 
     /// A message must not go before the marker that would tell of it (JS-164).
-    fn raise_ttl(&self, ttl: &mut Option<Ttl>) -> bool {
+    fn raised_ttl(&self, ttl: Option<Ttl>) -> Option<Ttl> {
         let least = self.rules.marker_ttl_ns / 1_000_000_000;
-        let is_low = matches!(ttl, Some(Ttl::Seconds(seconds)) if *seconds < least);
-        let raised = is_low && self.rules.subject_messages_max != 1;
-        if raised {
-            *ttl = Some(Ttl::Seconds(least));
-        }
-        raised
+        let is_low = matches!(ttl, Some(Ttl::Seconds(seconds)) if seconds < least);
+        if is_low && self.rules.subject_messages_max != 1 { Some(Ttl::Seconds(least)) } else { ttl }
+    }
+
+    /// Somebody is interested, where that counts (JS-163).
+    fn keeps(&mut self, subject: &[u8]) -> bool {
+        !self.rules.on_interest || self.consumers.any_for(subject)
     }
 
     /// 0 when there is no match.

@@ -37,15 +37,13 @@ pub(super) struct Counted<'a> {
 }
 
 impl Stream {
-    /// Whether the message and the stream agree on counting; the increment if so.
+    /// The increment, which only a counter takes.
     pub(super) fn check_increment(
         &self,
         headers: &PublishHeaders<'_>,
         payload: &[u8],
     ) -> Result<Option<Total>, ApiError> {
-        let Some(text) = headers.increment else {
-            return if self.config.allow_msg_counter { Err(error::MESSAGE_INCR_MISSING) } else { Ok(None) };
-        };
+        let Some(text) = headers.increment else { return Ok(None) };
         let increment = Total::parse(text).ok_or(error::MESSAGE_INCR_INVALID)?;
         if !self.config.allow_msg_counter {
             return Err(error::MESSAGE_INCR_DISABLED);

@@ -181,7 +181,7 @@ impl Stream {
         let up_to = match (request.up_to_time, request.up_to_seq) {
             (Some(time), _) => self.store.seq_from_time(time.0)?.saturating_sub(1),
             (None, 0) => last_seq,
-            (None, seq) => seq.min(last_seq),
+            (None, seq) => seq,
         };
         if up_to == 0 {
             return Ok(Err(NO_RESULTS));
@@ -191,10 +191,10 @@ impl Stream {
             Err(StoreError::TooMany { .. }) => return Ok(Err(TOO_MANY)),
             seqs => seqs?,
         };
-        seqs.retain(|&seq| seq >= request.seq);
         if seqs.is_empty() {
             return Ok(Err(NO_RESULTS));
         }
+        seqs.retain(|&seq| seq >= request.seq);
         let mut progress = Progress { pending: seqs.len() as u64, last_seq: 0 };
         let mut bytes_left = bytes_max(request);
         let count = usize::try_from(request.batch).ok().filter(|&batch| batch > 0).unwrap_or(usize::MAX);

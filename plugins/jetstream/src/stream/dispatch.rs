@@ -129,7 +129,9 @@ impl Stream {
 
     /// To `$JS.API.CONSUMER.MSG.NEXT.<stream>.<consumer>`.
     pub fn pull(&mut self, subject: &[u8], headers: &[u8], body: &[u8], reply: &[u8], call: &mut Call<'_>) {
-        let Some(name) = token(subject, 6) else { return };
+        let Some(name) = token(subject, 6).filter(|_| token(subject, 7).is_none()) else {
+            return nobody_hears(subject, reply, call);
+        };
         let mut ctx = call.context(&mut *self.store, &self.facts);
         let known =
             self.consumers.with(name, &mut ctx, |consumer, ctx| consumer.pull(headers, body, reply, ctx));

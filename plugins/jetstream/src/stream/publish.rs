@@ -14,9 +14,6 @@ use crate::wire::{ApiError, error};
 use natsd_plugin_api::serde_json::{self, Map, Value};
 use std::borrow::Cow;
 
-/// JS-146.
-const HEADERS_BYTES_MAX: usize = 65_535;
-
 /// Replies to what came by an import.
 const IMPORT_REPLY: &[u8] = b"_R_.";
 
@@ -150,12 +147,7 @@ impl Stream {
             Stripped::Same(block) => Cow::Borrowed(block),
             Stripped::Lines(lines) => Cow::Owned([b"NATS/1.0\r\n", lines].concat()),
         };
-        if headers.len() > HEADERS_BYTES_MAX {
-            return Err(error::STREAM_HEADER_EXCEEDS_MAXIMUM);
-        }
-        if headers.len() + message.payload.len() > self.rules.size_max {
-            return Err(error::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
-        }
+        self.check_size(&headers, message.payload)?;
         if let Some(transform) = &self.rules.transform
             && !transform.apply(message.subject, call.random, transformed)
         {

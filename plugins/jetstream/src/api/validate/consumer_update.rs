@@ -113,7 +113,8 @@ pub fn plan(
         let is_work_queue = rules.stream.retention == Retention::WorkQueue;
         ensure(!is_work_queue || is_apart(&config, present), || error::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)?;
         check_update(existing, &config, present.has_interest)?;
-        stamp_threshold(&mut config);
+        // One that was durable stays, whatever the update says of its name.
+        stamp_threshold(&mut config, existing.is_durable());
         return Ok(Plan::Update(Box::new(config)));
     }
     ensure(request.action != Action::Update, || error::CONSUMER_DOES_NOT_EXIST)?;
@@ -122,7 +123,8 @@ pub fn plan(
         work_queue(&config, rules, present)?;
     }
     ensure(config.durable_name.len() <= NAME_LEN_MAX, || error::CONSUMER_NAME_TOO_LONG.with(NAME_LEN_MAX))?;
-    stamp_threshold(&mut config);
+    let is_durable = config.is_durable();
+    stamp_threshold(&mut config, is_durable);
     Ok(Plan::Create(Box::new(config)))
 }
 
@@ -156,8 +158,8 @@ pub fn check_update(
 }
 
 /// Consumers that are not durable go when nobody uses them (JC-040).
-fn stamp_threshold(config: &mut ConsumerConfig) {
-    if !config.is_durable() && config.inactive_threshold <= 0 {
+fn stamp_threshold(config: &mut ConsumerConfig, is_durable: bool) {
+    if !is_durable && config.inactive_threshold <= 0 {
         config.inactive_threshold = INACTIVE_THRESHOLD_DEFAULT;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: mirrors and sources (`origin`), what an update may change (`update`), names in requests (`request`).
 
-use super::subjects::{is_subset, is_valid_name, is_valid_subject, overlap};
+use super::subjects::{is_literal, is_subset, is_valid_name, is_valid_subject, overlap};
 use super::{
     DESCRIPTION_LEN_MAX, METADATA_LEN_MAX, MS, NAME_LEN_MAX, Rules, SECOND, ensure, go_quote, invalid,
     metadata_len, origin, pedantic,
@@ -202,7 +202,11 @@ fn subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
         if !config.no_ack {
             beside_the_api(subject)?;
         }
-        if let Some(other) = config.subjects[at + 1..].iter().find(|other| overlap(other, subject)) {
+        // What is invalid has its turn, save where nats-server sees an overlap before.
+        let is_full = |other: &str| !other.split('.').any(str::is_empty);
+        let counts = |other: &&String| is_valid_subject(other) || is_literal(subject) && is_full(other);
+        let mut others = config.subjects[at + 1..].iter().filter(counts);
+        if let Some(other) = others.find(|other| overlap(other, subject)) {
             let (subject, other) = (go_quote(subject), go_quote(other));
             return Err(invalid(format_args!("subject {subject} overlaps with {other}")));
         }

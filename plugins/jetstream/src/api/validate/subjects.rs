@@ -25,6 +25,10 @@ pub fn is_literal(subject: &str) -> bool {
 }
 
 pub fn overlap(one: &str, other: &str) -> bool {
+    // What names nothing has nothing in common with anything.
+    if one.is_empty() || other.is_empty() {
+        return false;
+    }
     crate::filter::overlaps(one.as_bytes(), other.as_bytes())
 }
 

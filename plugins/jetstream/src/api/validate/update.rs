@@ -3,7 +3,9 @@
 use super::stream::{check, discard_per_subject};
 use super::{Rules, STORE_ENGINE, ensure, invalid};
 use crate::api::limits::check_bytes;
+use crate::transform;
 use crate::wire::consumer::ConsumerConfig;
+use crate::wire::stream::Republish;
 use crate::wire::{ApiError, Discard, Retention, StreamConfig, error};
 
 /// The configuration that takes the place of `old`, if it may.
@@ -14,6 +16,7 @@ pub fn check_update(
 ) -> Result<StreamConfig, ApiError> {
     let mut config = check(new, rules)?;
     unchangeable(old, &config)?;
+    republishing(&config)?;
     if config.sealed {
         // Nothing leaves it any more, nothing gets in.
         config.max_age = 0;
@@ -26,6 +29,18 @@ pub fn check_update(
     let limits = limits.or_else(|| rules.account.select(old.num_replicas)).ok_or(error::NO_LIMITS)?;
     check_bytes(&config, Some(old.max_bytes), limits, rules.account, rules.assets, rules.bytes)?;
     Ok(config)
+}
+
+/// Without a destination messages keep their subjects, which an update asks of the source, too.
+fn republishing(config: &StreamConfig) -> Result<(), ApiError> {
+    let Some(Republish { src, .. }) = config.republish.as_ref().filter(|republish| republish.dest.is_empty())
+    else {
+        return Ok(());
+    };
+    ensure(transform::compile(src, ">").is_ok(), || {
+        let text = format_args!("stream configuration for republish from '{src}' to '>': invalid subject");
+        error::STREAM_UPDATE.with(text)
+    })
 }
 
 fn unchangeable(old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError> {

@@ -258,11 +258,7 @@ impl FileEngine {
         let mut content = state_log::header(codec.salt, sealed.as_ref());
         state_log::push(&mut content, 0, &codec, 0, &Fact::Meta(meta));
         let first_seq = settings.first_seq.max(1);
-        let floor = Fact::Floor {
-            first_seq: if first_seq > 1 { first_seq } else { 0 },
-            last_seq: first_seq - 1,
-            last_time_ns: 0,
-        };
+        let floor = Fact::Floor { first_seq: settings.first_seq, last_seq: first_seq - 1, last_time_ns: 0 };
         state_log::push(&mut content, 0, &codec, 1, &floor);
         let slot = Slot::new(&home, FileName::State(1));
         let size = content.len() as u64;

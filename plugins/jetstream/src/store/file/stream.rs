@@ -126,7 +126,7 @@ impl FileStore {
         let mut state = StoreState::default();
         let mut subjects = Subjects::default();
         keeping::keep_places(&mut subjects, &settings);
-        if first_seq > 1 {
+        if settings.first_seq > 0 {
             (state.first_seq, state.last_seq) = (first_seq, first_seq - 1);
         }
         Self {

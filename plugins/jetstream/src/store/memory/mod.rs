@@ -70,7 +70,7 @@ struct Place {
 impl MemoryStore {
     pub fn new(settings: &StoreSettings) -> Self {
         let mut store = Self::default();
-        if settings.first_seq > 1 {
+        if settings.first_seq > 0 {
             store.state.last_seq = settings.first_seq - 1;
             store.state.first_seq = settings.first_seq;
         }
@@ -375,6 +375,10 @@ impl StreamStore for MemoryStore {
         let below = if purge.before_seq == 0 { u64::MAX } else { purge.before_seq };
         if purge.keep == 0 && below > self.state.last_seq && self.subjects.are_all_in(&purge.filter) {
             self.clear();
+            if purge.filter.is_all() && purge.before_seq == 0 {
+                // Also of one that never held anything.
+                self.state.first_seq = self.state.last_seq + 1;
+            }
             return Ok((messages, bytes));
         }
         let mut meant = self.seqs_below(&purge.filter, below);

@@ -61,12 +61,14 @@ impl Stream {
         let Some(seq) = headers.batch_sequence.and_then(number) else {
             return Err(error::ATOMIC_PUBLISH_MISSING_SEQ);
         };
+        let commit = headers.batch_commit;
+        self.check_batch_begins(id, seq, commit == Some(b"eob"))?;
         if requires_too_much(block) {
             self.batches.close_atomic(id);
             self.tell_abandoned(id, "unsupported", call);
             return Err(error::REQUIRED_API_LEVEL);
         }
-        let end = match headers.batch_commit {
+        let end = match commit {
             None => End::NotYet,
             Some(b"1") => End::WithThis,
             Some(b"eob") => End::BeforeThis,
@@ -93,6 +95,21 @@ impl Stream {
         Ok(Published::Batch { id: id.into(), seq, count, refused: None })
     }
 
+    /// A batch that is not open begins with its first message.
+    fn check_batch_begins(&self, id: &[u8], seq: u64, is_end: bool) -> Result<(), ApiError> {
+        if seq == 1 || self.batches.atomic.contains_key(id) {
+            return Ok(());
+        }
+        let max = self.batches.limits.messages_max();
+        // Whatever number that gives, as in nats-server.
+        let size = if is_end { seq.wrapping_sub(1) } else { seq };
+        if size > max {
+            Err(error::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with(max))
+        } else {
+            Err(error::ATOMIC_PUBLISH_INCOMPLETE_BATCH)
+        }
+    }
+
     fn check_batch_seq(
         &mut self,
         id: &[u8],
@@ -100,23 +117,20 @@ impl Stream {
         end: End,
         call: &mut Call<'_>,
     ) -> Result<(), ApiError> {
-        let open = self.batches.atomic.get(id).map(|batch| batch.messages.len() as u64);
-        let max = self.batches.limits.messages_max();
-        let too_large = seq > max && end != End::BeforeThis;
-        let is_empty = end == End::BeforeThis && seq == 1;
-        if is_empty {
+        let open = self.batches.atomic.get(id).map_or(0, |batch| batch.messages.len() as u64);
+        if end == End::BeforeThis && seq == 1 {
             self.tell_abandoned(id, "incomplete", call);
             self.batches.close_atomic(id);
             return Err(error::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
         }
-        if seq != open.unwrap_or(0) + 1 {
+        if seq != open + 1 {
             self.abandon(id, "incomplete", call);
-            if open.is_none() && too_large {
-                return Err(error::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with(max));
-            }
             return Err(error::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
         }
-        if too_large {
+        // The message that only ends it is not part of it.
+        let size = if end == End::BeforeThis { open } else { seq };
+        let max = self.batches.limits.messages_max();
+        if size > max {
             self.abandon(id, "large", call);
             return Err(error::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with(max));
         }

@@ -145,12 +145,14 @@ fn a_pull_of_no_consumer_is_told_that_nobody_listens() {
 fn a_pull_at_the_end_of_another_does_not_find_it_pending() {
     // JC-123. Clients that fetch again and again ask anew when the last request has expired, to the microsecond.
     let mut rig = Rig::new(|_| ());
-    rig.create(pulling("C", ""));
-    drop(rig.said());
+    rig.create(ConsumerConfig { max_ack_pending: 1, ..pulling("C", "") });
+    (0..2).for_each(|_| drop(rig.publish("s.a", &[], "x")));
     let pull = |rig: &mut Rig, body: &str| {
         let subject = b"$JS.API.CONSUMER.MSG.NEXT.S.C";
+        drop(rig.said());
         rig.call(|stream, call| stream.pull(subject, b"", body.as_bytes(), b"inbox", call));
-        rig.said().into_iter().map(|(_, headers, _)| headers).collect::<Vec<_>>()
+        let said = rig.said().into_iter().map(|(_, headers, _)| headers);
+        said.filter(|headers| headers.starts_with("NATS/1.0 4")).collect::<Vec<_>>()
     };
     assert!(pull(&mut rig, r#"{"batch":4,"expires":1000000}"#).is_empty());
     let pending = pull(&mut rig, r#"{"batch":4,"expires":1000000,"no_wait":true}"#);
