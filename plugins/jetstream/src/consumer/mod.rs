@@ -83,6 +83,10 @@ pub struct Consumer {
     chosen: VecDeque<u64>,
     /// Matching messages not delivered yet.
     num_pending: u64,
+    /// It began beyond the end of the stream: not all that comes is for it.
+    is_ahead: bool,
+    /// Somebody has looked meanwhile.
+    is_exact: bool,
     pending: BTreeMap<u64, Pending>,
     /// Deliveries of messages that were delivered more than once.
     counts: HashMap<u64, u64>,
@@ -158,6 +162,8 @@ impl Consumer {
             next_seq: 1,
             chosen: VecDeque::new(),
             num_pending: 0,
+            is_ahead: false,
+            is_exact: false,
             pending: BTreeMap::new(),
             counts: HashMap::new(),
             again: BTreeSet::new(),
@@ -246,6 +252,7 @@ impl Consumer {
         let filter = self.filter.clone();
         let new = ctx.store.count(&filter, self.next_seq, false)?;
         self.num_pending = new + self.chosen.len() as u64;
+        self.is_ahead = self.next_seq > ctx.store.state().last_seq + 1;
         Ok(())
     }
 
@@ -319,6 +326,17 @@ impl Consumer {
         Ok(())
     }
 
+    /// For whoever asks. One that began beyond the end of the stream counts what comes before its beginning, until
+    /// somebody looks, as in nats-server.
+    pub fn count_exactly(&mut self, ctx: &mut Context<'_>) {
+        let counted_before = self.is_ahead && self.num_pending > self.chosen.len() as u64;
+        if counted_before || self.num_pending > ctx.store.state().messages {
+            self.is_exact = true;
+            // What can't be read is told when it is to be delivered.
+            let _ = self.recount(ctx);
+        }
+    }
+
     pub fn info(&self, now_ns: i64) -> ConsumerInfo {
         let active = |ns: i64| (ns > 0).then_some(Time(ns));
         let paused = self.paused_until(now_ns);
@@ -384,13 +402,16 @@ impl Consumer {
 /// What happens in the stream.
 impl Consumer {
     /// A matching message was added.
-    pub fn stored(&mut self, _seq: u64, _subject: &[u8]) {
-        self.num_pending += 1;
+    pub fn stored(&mut self, seq: u64, _subject: &[u8]) {
+        self.num_pending += u64::from(!self.is_exact || seq >= self.next_seq);
     }
 
     /// Several were, while it was not looking.
-    pub fn stored_many(&mut self, count: u64, _ctx: &mut Context<'_>) {
-        self.num_pending += count;
+    pub fn stored_many(&mut self, count: u64, ctx: &mut Context<'_>) {
+        let is_exact = self.is_ahead && self.is_exact && self.recount(ctx).is_ok();
+        if !is_exact {
+            self.num_pending += count;
+        }
     }
 
     /// Whether a message would be delivered at once: the stream tells it of each only then.

@@ -158,7 +158,9 @@ impl MemoryStore {
         let first = self.forward(from).next().map(|(_, seq, head)| (seq, head.time_ns));
         if self.state.messages == 0 {
             self.state.first_time_ns = 0;
-            self.state.first_seq = if self.state.last_seq > 0 { self.state.last_seq + 1 } else { 0 };
+            // 0 only where never anything was.
+            let last_seq = self.state.last_seq;
+            self.state.first_seq = if last_seq > 0 { last_seq + 1 } else { self.state.first_seq.min(1) };
         } else if let Some(first) = first {
             (self.state.first_seq, self.state.first_time_ns) = first;
         }

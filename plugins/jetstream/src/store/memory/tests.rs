@@ -25,6 +25,8 @@ struct Model {
     messages: BTreeMap<u64, Message>,
     last_seq: u64,
     time_ns: i64,
+    /// It was not always empty, or was purged.
+    is_used: bool,
 }
 
 impl Model {
@@ -41,7 +43,7 @@ impl Model {
         let mut subjects: Vec<&Bytes> = self.messages.values().map(|message| &message.subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        let none = if self.last_seq == 0 { 0 } else { self.last_seq + 1 };
+        let none = if self.last_seq == 0 { u64::from(self.is_used) } else { self.last_seq + 1 };
         StoreState {
             messages: self.messages.len() as u64,
             bytes: self.messages.values().map(Self::bytes).sum(),
@@ -125,6 +127,7 @@ fn apply(change: Change, store: &mut MemoryStore, model: &mut Model) -> Result<(
             meant.retain(|seq| *seq < below);
             meant.truncate(meant.len().saturating_sub(keep as usize));
             assert_eq!(store.purge(&purge)?.0, meant.len() as u64);
+            model.is_used |= purge.filter.is_all() && before_seq == 0 && keep == 0;
             meant.iter().for_each(|seq| drop(model.messages.remove(seq)));
         }
         Change::Compact(seq) => {
@@ -134,6 +137,7 @@ fn apply(change: Change, store: &mut MemoryStore, model: &mut Model) -> Result<(
         }
         Change::Truncate(seq) => {
             store.truncate(seq)?;
+            model.is_used |= model.last_seq > 0;
             model.messages.split_off(&(seq + 1));
             model.last_seq = model.last_seq.min(seq);
         }

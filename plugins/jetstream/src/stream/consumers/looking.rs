@@ -34,6 +34,7 @@ impl Consumers {
         self.catch_up(id, ctx);
         let slot = self.slots.get_mut(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
         slot.consumer.end_the_gone(ctx);
+        slot.consumer.count_exactly(ctx);
         Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx.now_ns) })
     }
 

@@ -46,12 +46,18 @@ impl Stream {
             }
         }
         let target = headers.schedule_target.unwrap_or_default();
-        if !self.may_schedule(target) || target == subject {
+        let source = headers.schedule_source;
+        // First whether they can be meant, then whether they are the stream's.
+        if !is_subject(target) || target == subject {
             return Err(error::MESSAGE_SCHEDULES_TARGET_INVALID);
         }
-        if let Some(source) = headers.schedule_source
-            && (!self.may_schedule(source) || source == subject || source == target)
-        {
+        if source.is_some_and(|source| !is_subject(source) || source == subject || source == target) {
+            return Err(error::MESSAGE_SCHEDULES_SOURCE_INVALID);
+        }
+        if !self.has_subject(target) {
+            return Err(error::MESSAGE_SCHEDULES_TARGET_INVALID);
+        }
+        if source.is_some_and(|source| !self.has_subject(source)) {
             return Err(error::MESSAGE_SCHEDULES_SOURCE_INVALID);
         }
         let only_sub = |value: Option<&[u8]>| value.is_none_or(|value| value.eq_ignore_ascii_case(b"sub"));
@@ -87,9 +93,9 @@ impl Stream {
         }
     }
 
-    /// Whether a schedule may name that subject.
-    fn may_schedule(&self, subject: &[u8]) -> bool {
-        is_subject(subject) && self.config.subjects.iter().any(|own| matches(own.as_bytes(), subject))
+    /// Whether it takes messages of that subject.
+    fn has_subject(&self, subject: &[u8]) -> bool {
+        self.config.subjects.iter().any(|own| matches(own.as_bytes(), subject))
     }
 
     /// Publishes what is due.
