@@ -113,8 +113,8 @@ pub fn plan(
         let is_work_queue = rules.stream.retention == Retention::WorkQueue;
         ensure(!is_work_queue || is_apart(&config, present), || error::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)?;
         check_update(existing, &config, present.has_interest)?;
-        // One that was durable stays, whatever the update says of its name.
-        stamp_threshold(&mut config, existing.is_durable());
+        // One that was durable stays, whatever updates say of its name.
+        stamp_threshold(&mut config, existing.is_durable() || existing.inactive_threshold <= 0);
         return Ok(Plan::Update(Box::new(config)));
     }
     ensure(request.action != Action::Update, || error::CONSUMER_DOES_NOT_EXIST)?;
