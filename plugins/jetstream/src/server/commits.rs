@@ -33,7 +33,17 @@ impl Commits {
 
     /// Whether more may be under way.
     pub fn has_room(&self) -> bool {
-        self.queue.len() < COMMITS_MAX
+        self.room() > 0
+    }
+
+    /// How many more.
+    pub fn room(&self) -> usize {
+        COMMITS_MAX.saturating_sub(self.queue.len())
+    }
+
+    /// Those that were begun elsewhere.
+    pub fn take_over(&mut self, begun: &mut Vec<(Commit, Outbox)>) {
+        begun.drain(..).for_each(|(commit, outbox)| self.push(commit, outbox));
     }
 
     /// An empty outbox.

@@ -1,208 +1,18 @@
 //! Where messages and commands for a stream come in, and where its owner is while nobody works with it.
 //!
-//! Who brings messages handles them at once if the owner is free and nothing came before them; the task commits what
-//! they changed, and answers. Otherwise they wait: nothing here blocks for long, as publishers' threads call. A message
-//! is copied once then, into a buffer that the task takes whole and gives back empty.
+//! Who brings messages handles them at once if the owner is free, and those that came before them; the task commits
+//! what they changed, and answers. Otherwise they wait: nothing here blocks for long, as publishers' threads call. A
+//! message is copied once then, into a buffer that is taken whole and given back empty.
+
+mod batch;
+
+pub use batch::{Batch, Item, Kind, Letter, Room};
 
 use super::turns::{Turn, Turns};
-use crate::outbox::empty_calmly;
 use natsd_plugin_api::{MessageRef, Trace};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
-
-/// A buffer that grew beyond this is kept only as long as it is used.
-const KEPT_BYTES: usize = 64 * 1024;
-
-/// What a letter counts beside its content.
-const ITEM_BYTES: usize = 64;
-
-/// What a message is to the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Publish,
-    /// An acknowledgement; the subject says of what.
-    Ack,
-    /// A request for the next messages of a consumer.
-    Pull,
-    /// The answer to flow control.
-    Flow,
-    DirectGet,
-    /// From an origin of a mirror or a stream with sources, with the number of the attempt to read it.
-    Origin(u32),
-    /// The inbox was full: only the reply is there.
-    Overrun,
-}
-
-/// How much may wait; more is refused (JS-142).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    pub messages_max: usize,
-    pub bytes_max: usize,
-}
-
-/// One message in the buffer: the lengths of its parts, which follow each other.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    kind: Kind,
-    subject: u16,
-    reply: u16,
-    headers: u32,
-    payload: u32,
-}
-
-/// A message for the stream.
-#[derive(Clone, Copy, Debug)]
-pub struct Letter<'a> {
-    pub kind: Kind,
-    pub subject: &'a [u8],
-    pub reply: &'a [u8],
-    pub headers: &'a [u8],
-    pub payload: &'a [u8],
-}
-
-/// Something to do in the stream's task.
-pub type Command<T> = Box<dyn FnOnce(&mut T) + Send>;
-
-pub enum Item<'a, T> {
-    Letter(Letter<'a>),
-    /// A message with its trace.
-    Traced(Letter<'a>, Trace),
-    Command(Command<T>),
-}
-
-impl Letter<'_> {
-    /// What a stream may keep of it, about. Never nothing: who goes on until much has come must come to an end.
-    pub fn size_bytes(&self) -> usize {
-        ITEM_BYTES + self.headers.len() + self.payload.len()
-    }
-}
-
-impl<'a> Letter<'a> {
-    pub fn new(kind: Kind, message: &MessageRef<'a>) -> Self {
-        Self {
-            kind,
-            subject: message.subject(),
-            reply: message.reply(),
-            headers: message.headers(),
-            payload: message.payload(),
-        }
-    }
-}
-
-/// Letters and commands in the order in which they came.
-pub struct Batch<T> {
-    buffer: Vec<u8>,
-    heads: Vec<Head>,
-    /// Each with the number of letters before it.
-    commands: Vec<(usize, Command<T>)>,
-    /// Each with the place of its letter.
-    traces: Vec<(usize, Trace)>,
-    interest_changed: bool,
-    closed: bool,
-    /// Since heads and buffer were filled well.
-    pauses: [u8; 2],
-}
-
-impl<T> Default for Batch<T> {
-    fn default() -> Self {
-        Self {
-            buffer: Vec::new(),
-            heads: Vec::new(),
-            commands: Vec::new(),
-            traces: Vec::new(),
-            interest_changed: false,
-            closed: false,
-            pauses: [0; 2],
-        }
-    }
-}
-
-impl<T> Batch<T> {
-    pub fn is_empty(&self) -> bool {
-        self.heads.is_empty() && self.commands.is_empty() && !self.interest_changed
-    }
-
-    /// Who listens may have changed for something that the stream's consumers watch.
-    pub fn interest_changed(&self) -> bool {
-        self.interest_changed
-    }
-
-    /// The letters, which stay.
-    pub fn letters(&self) -> impl Iterator<Item = (Kind, &[u8])> {
-        let mut at = 0;
-        self.heads.iter().map(move |head| {
-            let subject = &self.buffer[at..at + usize::from(head.subject)];
-            let others = usize::from(head.reply) + (head.headers + head.payload) as usize;
-            at += subject.len() + others;
-            (head.kind, subject)
-        })
-    }
-
-    pub fn letters_len(&self) -> usize {
-        self.heads.len()
-    }
-
-    /// Everything in order; the batch is empty afterwards.
-    pub fn drain(&mut self, mut take: impl FnMut(Item<'_, T>)) {
-        let mut commands = std::mem::take(&mut self.commands).into_iter().peekable();
-        let mut traces = std::mem::take(&mut self.traces).into_iter().peekable();
-        let mut at = 0;
-        for (n, head) in self.heads.iter().enumerate() {
-            while let Some((_, command)) = commands.next_if(|(before, _)| *before <= n) {
-                take(Item::Command(command));
-            }
-            let mut part = |len: usize| {
-                at += len;
-                &self.buffer[at - len..at]
-            };
-            let letter = Letter {
-                kind: head.kind,
-                subject: part(usize::from(head.subject)),
-                reply: part(usize::from(head.reply)),
-                headers: part(head.headers as usize),
-                payload: part(head.payload as usize),
-            };
-            match traces.next_if(|(of, _)| *of == n) {
-                Some((_, trace)) => take(Item::Traced(letter, trace)),
-                None => take(Item::Letter(letter)),
-            }
-        }
-        commands.for_each(|(_, command)| take(Item::Command(command)));
-        self.interest_changed = false;
-        empty_calmly(&mut self.heads, KEPT_BYTES / size_of::<Head>(), &mut self.pauses[0]);
-        empty_calmly(&mut self.buffer, KEPT_BYTES, &mut self.pauses[1]);
-    }
-
-    fn push(&mut self, kind: Kind, message: &MessageRef<'_>, room: Room) {
-        let (subject, reply) = (message.subject(), message.reply());
-        let (Ok(subject_len), Ok(reply_len)) = (u16::try_from(subject.len()), u16::try_from(reply.len()))
-        else {
-            // A control line is far shorter than that.
-            return;
-        };
-        let full = self.heads.len() >= room.messages_max || self.buffer.len() >= room.bytes_max;
-        if full && kind == Kind::Publish {
-            if !reply.is_empty() {
-                let head = Head { kind: Kind::Overrun, subject: 0, reply: reply_len, headers: 0, payload: 0 };
-                self.heads.push(head);
-                self.buffer.extend_from_slice(reply);
-            }
-            return;
-        }
-        let (headers, payload) = (message.headers(), message.payload());
-        self.heads.push(Head {
-            kind,
-            subject: subject_len,
-            reply: reply_len,
-            headers: headers.len() as u32,
-            payload: payload.len() as u32,
-        });
-        for part in [subject, reply, headers, payload] {
-            self.buffer.extend_from_slice(part);
-        }
-    }
-}
 
 /// What became of letters that were to be handled at once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -226,7 +36,7 @@ pub enum Then {
 
 /// Who handles letters.
 pub trait Owner {
-    /// On the thread that brought them.
+    /// On the thread that brought them. What waits comes first: see [`Inbox::take_letters`].
     fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled;
 }
 
@@ -266,12 +76,8 @@ impl<T: Owner> Inbox<T> {
         }
         let is_news = {
             let mut waiting = self.waiting.lock();
-            let (was_empty, place) = (waiting.is_empty(), waiting.heads.len());
-            waiting.push(Kind::Publish, message, self.room);
-            let is_there = waiting.heads.get(place).is_some_and(|head| head.kind == Kind::Publish);
-            if let Some(trace) = trace.filter(|_| is_there) {
-                waiting.traces.push((place, trace));
-            }
+            let was_empty = waiting.is_empty();
+            waiting.push_traced(message, trace, self.room);
             was_empty
         };
         if is_news {
@@ -280,12 +86,9 @@ impl<T: Owner> Inbox<T> {
         }
     }
 
-    /// `None`: others are there, or come first.
+    /// `None`: others are there.
     fn handle_now(&self, kind: Kind, messages: &[MessageRef<'_>]) -> Option<Handled> {
         let mut desk = self.desk.try_lock()?;
-        if !self.waiting.lock().is_empty() {
-            return None;
-        }
         work_at(&mut desk, |owner| owner.handle_now(kind, messages))
     }
 }
@@ -322,12 +125,10 @@ impl<T> Inbox<T> {
     pub fn command(&self, command: impl FnOnce(&mut T) + Send + 'static) -> bool {
         let was_empty = {
             let mut waiting = self.waiting.lock();
-            if waiting.closed {
+            let was_empty = waiting.is_empty();
+            if !waiting.push_command(Box::new(command)) {
                 return false;
             }
-            let was_empty = waiting.is_empty();
-            let before = waiting.heads.len();
-            waiting.commands.push((before, Box::new(command)));
             was_empty
         };
         if was_empty {
@@ -338,20 +139,28 @@ impl<T> Inbox<T> {
     }
 
     pub fn interest_changed(&self) {
-        self.waiting.lock().interest_changed = true;
+        self.waiting.lock().note_interest();
         self.wake.notify_one();
     }
 
     /// Exchanges what waits for an empty batch.
     pub fn take(&self, batch: &mut Batch<T>) {
+        self.waiting.lock().exchange(batch);
+    }
+
+    /// Exchanges what waits for an empty batch if it is nothing but letters. Whether nothing else waits.
+    pub fn take_letters(&self, batch: &mut Batch<T>) -> bool {
         let mut waiting = self.waiting.lock();
-        batch.closed = waiting.closed;
-        std::mem::swap(&mut *waiting, batch);
+        let is_all = waiting.is_only_letters();
+        if is_all && !waiting.is_empty() {
+            waiting.exchange(batch);
+        }
+        is_all
     }
 
     /// Nothing is taken any more. What waits stays to be drained.
     pub fn close(&self) {
-        self.waiting.lock().closed = true;
+        self.waiting.lock().close();
     }
 
     /// Lets the task look again.
@@ -371,7 +180,7 @@ mod tests {
 
     use super::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Room, Then};
     use natsd_plugin_api::MessageRef;
-    use std::sync::Arc;
+    use std::sync::{Arc, Weak};
 
     const ROOM: Room = Room { messages_max: 100, bytes_max: 1000 };
 
@@ -380,6 +189,7 @@ mod tests {
     struct Clerk {
         log: Vec<String>,
         takes: usize,
+        inbox: Weak<Inbox<Clerk>>,
     }
 
     impl Clerk {
@@ -392,6 +202,15 @@ mod tests {
 
     impl Owner for Clerk {
         fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled {
+            let mut batch = Batch::default();
+            let inbox = self.inbox.upgrade().unwrap();
+            if self.takes == 0 || !inbox.take_letters(&mut batch) {
+                return Handled::default();
+            }
+            batch.drain(|item| match item {
+                Item::Letter(letter) => self.note(&letter),
+                _ => panic!("only letters"),
+            });
             let count = self.takes.min(messages.len());
             self.takes -= count;
             for message in &messages[..count] {
@@ -405,6 +224,10 @@ mod tests {
 
     fn new() -> Arc<Inbox<Clerk>> {
         Inbox::new(ROOM, &Arc::default())
+    }
+
+    fn come(inbox: &Arc<Inbox<Clerk>>, takes: usize) {
+        inbox.come(Box::new(Clerk { takes, inbox: Arc::downgrade(inbox), ..Clerk::default() }));
     }
 
     fn drained(inbox: &Inbox<Clerk>, clerk: &mut Clerk) {
@@ -432,7 +255,7 @@ mod tests {
     #[test]
     fn what_the_owner_does_not_take_waits_and_all_after_it() {
         let (inbox, message) = (new(), |subject| MessageRef::new(subject, b"", b"", b""));
-        inbox.come(Box::new(Clerk { takes: 3, ..Clerk::default() }));
+        come(&inbox, 3);
         inbox.letters(Kind::Publish, &[message(b"a"), message(b"b")]);
         assert_eq!(inbox.work(|clerk| clerk.log.len()), Some(2));
         inbox.letters(Kind::Publish, &[message(b"c"), message(b"d")]);
@@ -441,7 +264,7 @@ mod tests {
         let log = inbox.work(|clerk| {
             // Somebody is at work: it waits, and nobody waits for it.
             inbox.letters(Kind::Publish, &[message(b"f")]);
-            assert_eq!(clerk.log.len(), 3);
+            assert_eq!(clerk.log.len(), 5);
             drained(&inbox, clerk);
             clerk.log.concat().replace("Publish ", "").replace(' ', "")
         });
@@ -453,9 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn who_brings_more_handles_what_waits_if_that_is_only_letters() {
+        let (inbox, message) = (new(), |subject| MessageRef::new(subject, b"", b"", b""));
+        inbox.letters(Kind::Publish, &[message(b"a"), message(b"b")]);
+        come(&inbox, 10);
+        inbox.letters(Kind::Publish, &[message(b"c")]);
+        assert_eq!(inbox.work(|clerk| clerk.log.len()), Some(3));
+        inbox.command(|clerk| clerk.log.push("d".into()));
+        inbox.letters(Kind::Publish, &[message(b"e")]);
+        inbox.interest_changed();
+        let mut clerk = inbox.leave().unwrap();
+        assert_eq!(clerk.log.len(), 3, "a command comes first, and is the task's");
+        drained(&inbox, &mut clerk);
+        assert_eq!(clerk.log.concat().replace("Publish ", "").replace(' ', ""), "abcde");
+    }
+
+    #[test]
     fn a_panic_takes_the_owner_along() {
         let inbox = new();
-        inbox.come(Box::new(Clerk { takes: 1, ..Clerk::default() }));
+        come(&inbox, 1);
         let call = || inbox.letters(Kind::Publish, &[MessageRef::new(b"a", b"", b"", b"panic")]);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
         assert!(inbox.work(|_| ()).is_none() && inbox.leave().is_none());

@@ -1,7 +1,7 @@
 //! The task of one stream: gives it its turns, and lets answers go once the store has committed what they promise.
 
 use super::commits::Commits;
-use super::inbox::{Batch, Inbox};
+use super::inbox::Inbox;
 use super::mail::Way;
 use super::worker::{Turned, Worker};
 use crate::outbox::Outbox;
@@ -20,7 +20,6 @@ struct StreamTask {
     account: Arc<str>,
     inbox: Arc<Inbox<Worker>>,
     way: Arc<Way>,
-    batch: Batch<Worker>,
     commits: Commits,
     outcomes: Vec<Outcome>,
     alarm: Alarm,
@@ -37,7 +36,6 @@ pub async fn run(inbox: Arc<Inbox<Worker>>) -> Option<Box<Worker>> {
         account,
         inbox,
         way,
-        batch: Batch::default(),
         commits: Commits::default(),
         outcomes: Vec::new(),
     };
@@ -78,11 +76,11 @@ impl StreamTask {
 
     /// Handles what waits, and if that is much, what comes meanwhile; then everything else.
     async fn turn(&mut self) -> Option<Turned> {
-        let (batch, commits) = (&mut self.batch, &mut self.commits);
+        let commits = &mut self.commits;
         let (under_way, mut interest_changed, mut handled_bytes) = (commits.len(), false, 0);
         loop {
             let turned = self.inbox.work(|worker| {
-                interest_changed |= worker.work_off(batch, commits);
+                interest_changed |= worker.work_off(commits);
                 let gathers = commits.len() == under_way && worker.gathers(&mut handled_bytes);
                 (!gathers).then(|| worker.turn(interest_changed, commits))
             })?;

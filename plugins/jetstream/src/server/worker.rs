@@ -1,6 +1,8 @@
 //! One stream at work: lets the state machine handle what comes, and commits what its answers promise. Its task
 //! (`task.rs`) and those who bring messages take turns with it.
 
+mod committing;
+
 use super::account::Gauges;
 use super::commits::Commits;
 use super::inbox::{Batch, Handled, Inbox, Item, Kind, Letter, Owner, Then};
@@ -24,8 +26,6 @@ const COMMIT_BYTES: usize = 512 * 1024;
 const GATHER_BYTES_MIN: usize = 32 * 1024;
 /// Deliveries in one go, before new messages get their turn.
 const DELIVERIES_MAX: usize = 4096;
-/// Changes that no answer promises are committed after this long at the latest.
-const LAZY_COMMIT_NS: i64 = 50_000_000;
 /// What a command counts: who goes on until much has come must come to an end.
 const COMMAND_BYTES: usize = 64;
 /// Fewer letters are not worth looking ahead.
@@ -40,6 +40,8 @@ pub struct Worker {
     host: Host,
     account: Arc<str>,
     inbox: Arc<Inbox<Worker>>,
+    /// What was taken of it; empty between two turns.
+    batch: Batch<Worker>,
     /// Of answers that leave together with those of other streams.
     way: Arc<Way>,
     watches: HashMap<Box<[u8]>, InterestWatch>,
@@ -51,8 +53,10 @@ pub struct Worker {
     gathered_bytes: usize,
     /// Something was handled since the last turn.
     is_stirred: bool,
-    /// Not so many commits are under way that what comes has to wait.
-    is_open: bool,
+    /// Commits that were begun without the task, which takes them over, with what leaves after them.
+    begun: Vec<(Commit, Outbox)>,
+    /// So many more may be under way before what comes has to wait.
+    room: usize,
     /// The task sleeps until then, with nothing under way.
     rests_until_ns: Option<i64>,
     state: State,
@@ -93,16 +97,15 @@ pub(super) struct Turned {
 
 impl Owner for Worker {
     fn handle_now(&mut self, kind: Kind, messages: &[MessageRef<'_>]) -> Handled {
-        let takes_more =
-            |me: &Self| me.is_open && me.state == State::Running && me.gathered_bytes < COMMIT_BYTES;
-        if !takes_more(self) {
+        let takes_more = |me: &Self| me.room > 0 && me.state == State::Running;
+        if !takes_more(self) || !self.catch_up() {
             return Handled::default();
         }
         self.now_ns = self.host.unix_ns() as i64;
         self.begin(messages.len(), messages.iter().map(|message| (kind, message.subject())));
         let mut count = 0;
         while count < messages.len() && takes_more(self) {
-            self.letter(Letter::new(kind, &messages[count]));
+            self.letter_now(Letter::new(kind, &messages[count]));
             count += 1;
         }
         if std::mem::replace(&mut self.is_stirred, true) {
@@ -131,12 +134,14 @@ impl Worker {
             host,
             account,
             inbox,
+            batch: Batch::default(),
             watches: HashMap::new(),
             origins: HashMap::new(),
             uncommitted_since_ns: None,
             gathered_bytes: 0,
             is_stirred: false,
-            is_open: true,
+            begun: Vec::new(),
+            room: Commits::default().room(),
             rests_until_ns: None,
             state: State::Running,
             gauges,
@@ -258,22 +263,31 @@ impl Worker {
     }
 
     /// Handles what waits in the inbox, much of it commit by commit. Whether interest changed.
-    pub(super) fn work_off(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) -> bool {
+    pub(super) fn work_off(&mut self, commits: &mut Commits) -> bool {
         self.now_ns = self.host.unix_ns() as i64;
         self.rests_until_ns = None;
+        commits.take_over(&mut self.begun);
         // With many commits under way more work would only make the queue longer.
-        if commits.has_room() {
-            self.inbox.take(batch);
-        }
-        if batch.is_empty() {
+        if !commits.has_room() {
             return false;
         }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.inbox.take(&mut batch);
         let interest_changed = batch.interest_changed();
+        if !batch.is_empty() {
+            self.work_off_batch(&mut batch, commits);
+        }
+        self.batch = batch;
+        interest_changed
+    }
+
+    fn work_off_batch(&mut self, batch: &mut Batch<Self>, commits: &mut Commits) {
         self.begin(batch.letters_len(), batch.letters());
         self.is_stirred = true;
         batch.drain(|item| match item {
             Item::Command(command) => {
                 self.gathered_bytes += COMMAND_BYTES;
+                self.uncommitted_since_ns.get_or_insert(self.now_ns);
                 command(self);
             }
             Item::Traced(letter, trace) => self.traced(&letter, trace),
@@ -284,7 +298,33 @@ impl Worker {
                 }
             }
         });
-        interest_changed
+    }
+
+    /// Handles what waits, on the thread of somebody who brings more. Not if there is something that he cannot: the
+    /// answer says that.
+    fn catch_up(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        let is_all = self.inbox.take_letters(&mut batch);
+        if !batch.is_empty() {
+            self.now_ns = self.host.unix_ns() as i64;
+            self.begin(batch.letters_len(), batch.letters());
+            self.is_stirred = true;
+            batch.drain(|item| {
+                if let Item::Letter(letter) = item {
+                    self.letter_now(letter);
+                }
+            });
+        }
+        self.batch = batch;
+        is_all
+    }
+
+    /// A letter without the task; much is committed at once.
+    fn letter_now(&mut self, letter: Letter<'_>) {
+        self.letter(letter);
+        if self.gathered_bytes >= COMMIT_BYTES {
+            self.begin_commit();
+        }
     }
 
     /// Before the first of several letters is handled.
@@ -329,14 +369,14 @@ impl Worker {
         if is_stirred {
             self.show();
         }
-        self.is_open = commits.has_room();
+        self.room = commits.room().saturating_sub(self.begun.len());
         Turned { more, has_ended: self.state == State::Ended }
     }
 
     /// After a commit: whether the answers that waited for it may leave. If it failed, nothing does any more.
     pub(super) fn settled(&mut self, done: Result<(), StoreError>, commits: &Commits) -> bool {
         self.now_ns = self.host.unix_ns() as i64;
-        self.is_open = commits.has_room();
+        self.room = commits.room().saturating_sub(self.begun.len());
         if let Err(error) = done {
             self.fail(&error);
         }
@@ -348,6 +388,7 @@ impl Worker {
         if self.state != State::Running {
             return;
         }
+        self.uncommitted_since_ns.get_or_insert(self.now_ns);
         let Letter { kind, subject, reply, headers, payload } = letter;
         self.call(|stream, call| match kind {
             Kind::Publish => stream.publish(&Inbound { subject, reply, headers, payload }, call),
@@ -365,6 +406,7 @@ impl Worker {
     /// A message whose publisher wants to know what becomes of it: he is told when that is durable.
     fn traced(&mut self, letter: &Letter<'_>, trace: Trace) {
         self.gathered_bytes += letter.size_bytes();
+        self.uncommitted_since_ns.get_or_insert(self.now_ns);
         let &Letter { subject, reply, headers, payload, .. } = letter;
         let message = Inbound { subject, reply, headers, payload };
         let told = match self.state {
@@ -383,63 +425,11 @@ impl Worker {
         self.out.hold(trace);
     }
 
-    /// Commits if an answer promises it or it is time, and queues what is to leave.
-    fn queue(&mut self, commits: &mut Commits) {
-        self.gathered_bytes = 0;
-        let promises = self.out.promises();
-        let late = self.uncommitted_since_ns.is_some_and(|since| self.now_ns >= since + LAZY_COMMIT_NS);
-        if promises && commits.is_empty() && self.is_shared() {
-            self.commit_with_others();
-        } else if promises || late {
-            self.uncommitted_since_ns = None;
-            let commit = self.stream.commit();
-            let fresh = commits.fresh();
-            commits.push(commit, std::mem::replace(&mut self.out, fresh));
-        } else if !self.out.is_empty() {
-            let fresh = commits.fresh();
-            commits.push(Commit::Done, std::mem::replace(&mut self.out, fresh));
-        }
-    }
-
-    /// Whether it was at once, and there is mail to send.
-    fn commit_with_others(&mut self) -> bool {
-        self.uncommitted_since_ns = None;
-        self.gathered_bytes = 0;
-        let answers = self.way.take(std::mem::replace(&mut self.out, self.way.fresh()));
-        self.stream.commit_with(answers)
-    }
-
-    /// Commits what was handled together with other streams that work just now, without the task, if there is nothing
-    /// else to do for it. Whether that is all.
-    fn commit_at_once(&mut self) -> bool {
-        let Some(rests_until_ns) = self.rests_until_ns else { return false };
-        let is_all = self.out.promises()
-            && !self.stream.is_ready()
-            && !self.stream.origin_inboxes_changed()
-            && self.stream.deadline_ns() >= rests_until_ns;
-        if !is_all {
-            return false;
-        }
-        self.inbox.turn.is_next();
-        if !self.is_shared() || self.commit_with_others() {
-            return false;
-        }
-        self.is_stirred = false;
-        self.show();
-        true
-    }
-
     /// The task goes to sleep, until `rings_ns` at the latest: what it has to be woken for otherwise, from now on.
     pub(super) fn rest(&mut self, rings_ns: i64, commits: &Commits) -> (i64, i64) {
         let deadline_ns = self.deadline_ns();
         self.rests_until_ns = commits.is_empty().then(|| deadline_ns.min(rings_ns));
         (self.now_ns, deadline_ns)
-    }
-
-    /// Whether it is worth while to commit together with streams that are about to work.
-    fn is_shared(&mut self) -> bool {
-        let may_be = self.state == State::Running && self.inbox.turn.has_company() && self.way.is_free();
-        may_be && self.out.is_short() && self.stream.shares_commits()
     }
 
     pub fn fail(&mut self, error: &StoreError) {
@@ -456,7 +446,7 @@ impl Worker {
 
     /// When to look again, in nanoseconds since 1970.
     pub(super) fn deadline_ns(&self) -> i64 {
-        let lazy = self.uncommitted_since_ns.map_or(i64::MAX, |since| since + LAZY_COMMIT_NS);
+        let lazy = self.uncommitted_since_ns.map_or(i64::MAX, |since| since + committing::LAZY_NS);
         self.stream.deadline_ns().min(lazy)
     }
 }
