@@ -11,12 +11,12 @@ use crate::runtime::tasks;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The place that a connection's messages come to.
+/// How the place of a connection's messages lies among those that others took there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Rank {
     /// None was taken: nobody else gets any.
-    None,
-    /// If it is the first. Behind others nothing can be written yet, and what waits is copied.
+    Alone,
+    /// Only if it is the first. Behind others nothing can be written yet, and what waits is copied.
     First,
     Any,
 }
@@ -79,7 +79,7 @@ impl Chunk {
             return None;
         }
         let stall = match self.slots_used {
-            1 if self.is_connection(0) => self.deliver_slot(0, Place::None, buf, sender),
+            1 if self.is_connection(0) => self.deliver_slot(0, Rank::Alone, buf, sender),
             1 => {
                 self.deliver_inside(1, buf, sender);
                 None
@@ -109,10 +109,10 @@ impl Chunk {
             self.deliver_inside(inside, buf, sender);
         }
         let mut stall = None;
-        for place in [Place::First, Place::First, Place::Any] {
+        for rank in [Rank::First, Rank::First, Rank::Any] {
             let mut is_done = true;
             for k in 0..self.slots_used {
-                stall = self.deliver_slot(k, place, buf, sender).or(stall);
+                stall = self.deliver_slot(k, rank, buf, sender).or(stall);
                 is_done &= self.slots[k].receiver.is_none();
             }
             if is_done {
@@ -148,18 +148,18 @@ impl Chunk {
         self.slots[k].receiver = is_taken.then_some(receiver);
     }
 
-    /// Delivers to one connection, if it has not got it yet and the place is right. Gives it if the producer should wait
+    /// Delivers to one connection, if it has not got it yet and its place is of that rank. Gives it if the producer should wait
     /// for it.
-    fn deliver_slot(&mut self, k: usize, place: Place, buf: &[u8], sender: &Sender) -> Option<Arc<Receiver>> {
+    fn deliver_slot(&mut self, k: usize, rank: Rank, buf: &[u8], sender: &Sender) -> Option<Arc<Receiver>> {
         let receiver = self.slots[k].receiver.take()?;
         let mut out = receiver.out.lock();
-        if place == Place::First && out.is_preceded(self.id) {
+        if rank == Rank::First && out.is_preceded(self.id) {
             drop(out);
             self.slots[k].receiver = Some(receiver);
             return None;
         }
         let mut records = std::mem::take(&mut self.slots[k].records);
-        let behind = (place != Place::None).then(|| out.fill(self.id));
+        let behind = (rank != Rank::Alone).then(|| out.fill(self.id));
         let spent = self.put(&receiver, &mut out, &mut records, buf, sender);
         if let Some(behind) = behind {
             out.resume(behind);
