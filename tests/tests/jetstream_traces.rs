@@ -31,6 +31,7 @@ fn steps(client: &mut JetStream) -> Vec<Value> {
         }
     };
     let mut event: Value = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!((&event["server"]["jetstream"], &event["server"]["flags"]), (&json!(true), &json!(7)));
     let mut steps = event["events"].as_array_mut().unwrap().split_off(1);
     for step in &mut steps {
         let step = step.as_object_mut().unwrap();

@@ -45,8 +45,21 @@ pub struct ServerInfo {
     pub api_level: u32,
     /// Public curve key (CORE-037).
     pub xkey: Option<String>,
-    /// Fields of plugins. They follow those that clients know.
+    /// Fields of plugins that clients do not know. They follow the others.
     pub extra: Map<String, Value>,
+}
+
+impl ServerInfo {
+    /// Fields of plugins; those that clients know come to their place.
+    pub fn add_fields(&mut self, fields: Map<String, Value>) {
+        for (name, value) in fields {
+            match (name.as_str(), value) {
+                ("jetstream", Value::Bool(on)) => self.jetstream = on,
+                ("domain", Value::String(domain)) => self.domain = Some(domain),
+                (_, value) => drop(self.extra.insert(name, value)),
+            }
+        }
+    }
 }
 
 /// What differs from client to client.
@@ -84,6 +97,8 @@ pub struct InfoTemplate {
     cluster: Box<[u8]>,
     /// From `api_lvl` to the line's end.
     tail: Box<[u8]>,
+    /// JetStream's domain, empty if it has none. `None`: there is no JetStream.
+    pub domain: Option<Box<str>>,
 }
 
 impl InfoTemplate {
@@ -95,6 +110,7 @@ impl InfoTemplate {
             jetstream: jetstream(info),
             cluster: cluster(info),
             tail: tail(info),
+            domain: info.jetstream.then(|| info.domain.as_deref().unwrap_or_default().into()),
         }
     }
 
@@ -272,22 +288,21 @@ mod tests {
 
     #[test]
     fn every_field_has_its_place() {
-        let info = ServerInfo {
+        let mut info = ServerInfo {
             server_name: "q<".into(),
             headers: false,
             auth_required: true,
             tls_required: true,
             tls_verify: true,
             tls_available: true,
-            jetstream: true,
             cluster: Some("c1".into()),
             cluster_dynamic: true,
-            domain: Some("hub".into()),
             connect_urls: vec!["a:1".into(), "b:2".into()],
             lame_duck_mode: true,
-            extra: Map::from_iter([("plug".to_owned(), Value::from(1))]),
             ..plain()
         };
+        let fields = [("plug", Value::from(1)), ("jetstream", true.into()), ("domain", "hub".into())];
+        info.add_fields(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let client = ClientInfo {
             client_id: 6,
             client_ip: Some("::1"),

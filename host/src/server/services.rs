@@ -82,7 +82,7 @@ impl Services {
     }
 
     fn template(&self, server: &Server, listener: &SessionListener) -> InfoTemplate {
-        let mut info = server.info();
+        let mut info = server.info(&listener.kind);
         // WS-008: each listener names itself.
         info.host = listener.address.ip().to_string();
         info.port = listener.address.port();
@@ -90,7 +90,6 @@ impl Services {
         // What clients are asked for is said as on the server's own port (WS-008).
         info.tls_available = listener.tls;
         info.auth_required |= listener.auth.overrides();
-        info.extra = self.extra_of(&listener.kind);
         InfoTemplate::new(&info)
     }
 
@@ -462,20 +461,20 @@ impl Server {
         let _ = self.plugin_tls.peer_check.set(self.peers.clone());
     }
 
-    /// INFO as the options and plugins make it now.
-    pub(super) fn info(&self) -> ServerInfo {
+    /// INFO of a kind of connections as the options and plugins make it now.
+    pub(super) fn info(&self, kind: &str) -> ServerInfo {
         let options = self.context.options.load();
         let authenticator = self.context.authenticator();
         let mut info = super::boot::server_info(&options, &self.facts, &authenticator, self.port());
         let hooks_require = !self.plugins.points().has_no_authenticators();
         info.auth_required |= hooks_require;
         info.lame_duck_mode = self.context.lame_duck.load(Relaxed);
-        info.extra = self.services.extra_of("client");
+        info.add_fields(self.services.extra_of(kind));
         info
     }
 
     pub(super) fn refresh_info(&self) {
-        self.context.info.store(Arc::new(InfoTemplate::new(&self.info())));
+        self.context.info.store(Arc::new(InfoTemplate::new(&self.info("client"))));
         self.services.refresh_info(self);
     }
 }

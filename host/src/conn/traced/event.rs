@@ -19,12 +19,17 @@ pub struct Event<'s> {
     pub events: Vec<Step>,
 }
 
+/// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
+const JETSTREAM_FLAGS: u64 = 7;
+
 /// Who says so. Without JetStream no capability flag is set.
 #[derive(Serialize)]
 pub struct Server<'s> {
     name: &'s str,
     host: &'s str,
     id: &'s str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    domain: String,
     ver: &'static str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tags: &'s [String],
@@ -119,16 +124,19 @@ impl<'s> Server<'s> {
         now_unix_ns: u64,
     ) -> Self {
         use std::sync::atomic::Ordering::Relaxed;
+        let domain = context.info.load().domain.clone();
+        let jetstream = domain.is_some();
         Server {
             name: &context.server.name,
             host: options.shown_address().0,
             id: &context.server.id,
+            domain: domain.unwrap_or_default().into_string(),
             ver: COMPATIBLE_VERSION,
             tags: &options.server_tags,
             metadata: &options.server_metadata,
             feature_flags: options.shown_feature_flags(),
-            jetstream: false,
-            flags: 0,
+            jetstream,
+            flags: if jetstream { JETSTREAM_FLAGS } else { 0 },
             seq: context.server.last_event.fetch_add(1, Relaxed) + 1,
             time: timestamp(now_unix_ns),
         }
@@ -196,6 +204,7 @@ mod tests {
             name: "n",
             host: "h",
             id: "I",
+            domain: String::new(),
             ver: "1",
             tags: &[],
             metadata: &NONE,

@@ -83,7 +83,7 @@ impl Stream {
         }
         found.sort_unstable();
         page.total = found.len() as u64;
-        page.offset = options.offset.min(page.total);
+        page.offset = options.offset;
         page.limit = SUBJECTS_MAX;
         let from = usize::try_from(page.offset).unwrap_or(usize::MAX);
         page.info.state.subjects =

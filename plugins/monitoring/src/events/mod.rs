@@ -26,9 +26,6 @@ pub struct Events {
     identity: Arc<RwLock<Option<Arc<ServerIdentity>>>>,
 }
 
-/// JetStream, with snapshots as bytes and Raft groups in accounts (MON-150).
-const JETSTREAM_FLAGS: u64 = 7;
-
 const ACCOUNT_AUTH_ERROR: &str = "$SYS.ACCOUNT.CLIENT.AUTH.ERR";
 
 impl EventObserver for Events {
@@ -215,15 +212,7 @@ impl Events {
 
     /// MON-150; takes the next number.
     pub fn server(&self) -> Result<Value> {
-        let mut server = self.snapshot("server", &json!({}))?;
-        if let Some(jetstream) = self.jetstream() {
-            if let Some(domain) = jetstream["domain"].as_str().filter(|domain| !domain.is_empty()) {
-                server["domain"] = domain.into();
-            }
-            server["jetstream"] = true.into();
-            server["flags"] = JETSTREAM_FLAGS.into();
-        }
-        Ok(server)
+        self.snapshot("server", &json!({}))
     }
 
     /// What JetStream says of itself, where it is on.
