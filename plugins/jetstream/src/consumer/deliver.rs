@@ -1,7 +1,7 @@
 //! Messages go out: those due again first, then new ones, to the next who wants one.
 
 use super::ack::AckWriter;
-use super::{Consumer, Delivery};
+use super::{Consumer, Delivery, Position};
 use crate::context::Context;
 use crate::outbox::{Content, Post};
 use crate::store::{Loaded, StoreError};
@@ -128,6 +128,18 @@ impl Consumer {
     pub(super) fn is_held(&self, now_ns: i64) -> bool {
         let may_send = !self.again.is_empty() || !self.is_at_max_ack_pending();
         !may_send || self.paused_until(now_ns).is_some()
+    }
+
+    /// Up to where it has delivered, and has looked for more in the stream: what heartbeats tell (JC-130).
+    pub(super) fn seen(&self, ctx: &Context<'_>) -> Position {
+        let stream_seq = if !self.chosen.is_empty() {
+            self.delivered.stream_seq
+        } else if self.num_pending == 0 && !self.is_held(ctx.now_ns) {
+            ctx.store.state().last_seq.max(self.next_seq - 1)
+        } else {
+            self.next_seq - 1
+        };
+        Position { stream_seq, ..self.delivered }
     }
 
     fn send(

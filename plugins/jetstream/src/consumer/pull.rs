@@ -3,9 +3,9 @@
 mod pin;
 
 use self::pin::Pin;
-use super::Consumer;
 use super::deliver::{Due, Target};
 use super::push::idle_heartbeat;
+use super::{Consumer, Position};
 use crate::api::json::decode_leniently;
 use crate::api::shapes::CONSUMER_NEXT;
 use crate::context::Context;
@@ -171,7 +171,7 @@ impl Pulls {
     }
 
     /// Requests that do not wait end when there is nothing for them (JC-123).
-    pub fn nothing_left(&mut self, _last: (u64, u64), num_pending: u64, ctx: &mut Context<'_>) {
+    pub fn nothing_left(&mut self, num_pending: u64, ctx: &mut Context<'_>) {
         if num_pending > 0 || !self.waiting.iter().any(|request| request.no_wait) {
             return;
         }
@@ -188,11 +188,8 @@ impl Pulls {
     }
 
     /// Ends what has expired and sends heartbeats. `held`: no message can go now, though there may be some, which ends
-    /// requests that do not wait (JC-123). Whether the consumer was in use.
-    pub fn tick(&mut self, last: (u64, u64), held: bool, ctx: &mut Context<'_>) -> bool {
-        if self.deadline_ns() > ctx.now_ns {
-            return !self.is_empty();
-        }
+    /// requests that do not wait (JC-123). `seen`: what heartbeats tell. Whether the consumer was in use.
+    fn tick(&mut self, seen: Position, held: bool, ctx: &mut Context<'_>) -> bool {
         let mut used = false;
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         for mut request in std::mem::take(&mut self.waiting) {
@@ -210,7 +207,7 @@ impl Pulls {
                 if !ctx.interest.has(&request.reply, b"") {
                     continue;
                 }
-                let headers = idle_heartbeat(last.0, last.1);
+                let headers = idle_heartbeat(seen);
                 let headers = Content::Copied(&headers);
                 ctx.out.push(Post { subject: &request.reply, headers, ..Post::default() });
             }
@@ -384,9 +381,17 @@ impl Consumer {
         if self.pulls.is_empty() {
             return;
         }
-        let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
-        self.pulls.tick(last, false, ctx);
+        self.tick_pulls(false, ctx);
         self.pulls.end_unheard(ctx);
+    }
+
+    /// Whether requests waited.
+    pub(super) fn tick_pulls(&mut self, held: bool, ctx: &mut Context<'_>) -> bool {
+        if self.pulls.deadline_ns() > ctx.now_ns {
+            return !self.pulls.is_empty();
+        }
+        let seen = self.seen(ctx);
+        self.pulls.tick(seen, held, ctx)
     }
 
     /// The request that gets a message, or the push's subject.

@@ -1,7 +1,7 @@
 //! Push delivery: to whoever listens on the deliver subject, with heartbeats, flow control and rate limit
 //! (JC-115, JC-150 to JC-154).
 
-use super::Consumer;
+use super::{Consumer, Position};
 use crate::context::{Context, unique_id};
 use crate::outbox::{Content, Post};
 use crate::wire::{AckPolicy, ConsumerConfig};
@@ -122,8 +122,7 @@ impl Consumer {
     pub(super) fn end_of_messages(&mut self, ctx: &mut Context<'_>) {
         self.ask_for_flow(false, ctx);
         if self.push.is_none() {
-            let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
-            self.pulls.nothing_left(last, self.num_pending, ctx);
+            self.pulls.nothing_left(self.num_pending, ctx);
         }
     }
 
@@ -163,8 +162,10 @@ impl Consumer {
         if self.config.ack_policy == AckPolicy::FlowControl {
             let last = crate::stream::headers::value(headers, "Nats-Last-Stream");
             let last = last.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
-            if let Some(seq) = last.filter(|seq| *seq <= self.delivered.stream_seq) {
-                self.acknowledge_up_to(seq, None, acked);
+            // It may say what a heartbeat told it.
+            let seen = self.seen(ctx).stream_seq;
+            if let Some(seq) = last.filter(|seq| *seq <= seen) {
+                self.acknowledge_up_to(seq.min(self.delivered.stream_seq), None, acked);
             }
         }
     }
@@ -180,9 +181,9 @@ impl Consumer {
             return;
         }
         self.ask_for_flow(true, ctx);
+        let mut headers = idle_heartbeat(self.seen(ctx));
         let Some(push) = &mut self.push else { return };
         push.last_sent_ns = ctx.now_ns;
-        let mut headers = idle_heartbeat(self.delivered.consumer_seq, self.delivered.stream_seq);
         if let Some((reply, _)) = &push.asked {
             headers.truncate(headers.len() - 2);
             headers.extend_from_slice(b"Nats-Consumer-Stalled: ");
@@ -198,7 +199,8 @@ impl Consumer {
 }
 
 /// JC-130.
-pub(super) fn idle_heartbeat(consumer_seq: u64, stream_seq: u64) -> Vec<u8> {
+pub(super) fn idle_heartbeat(seen: Position) -> Vec<u8> {
+    let Position { consumer_seq, stream_seq } = seen;
     format!(
         "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {consumer_seq}\r\nNats-Last-Stream: {stream_seq}\r\n\r\n"
     )

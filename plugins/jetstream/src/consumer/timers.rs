@@ -60,9 +60,8 @@ impl Consumer {
         if self.push.is_some() {
             self.push_tick(ctx);
         } else {
-            let last = (self.delivered.consumer_seq, self.delivered.stream_seq);
             let held = self.is_held(now_ns);
-            if self.pulls.tick(last, held, ctx) {
+            if self.tick_pulls(held, ctx) {
                 self.active_ns = now_ns;
             }
             self.pin_timeout(ctx);
