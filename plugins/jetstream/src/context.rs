@@ -2,7 +2,7 @@
 
 use crate::outbox::{Content, Outbox, Post};
 use crate::store::StreamStore;
-use crate::wire::{Retention, Time};
+use crate::wire::{Retention, Storage, Time};
 use serde_json::{Map, Value};
 
 /// Of a call into a consumer; the stream owns all of it.
@@ -27,6 +27,7 @@ pub struct StreamFacts {
     /// `js_ack_fc_v2` domain and account, with a dot behind each (JC-082, JC-150).
     pub reply_space: String,
     pub retention: Retention,
+    pub storage: Storage,
     /// The largest message that there can be.
     pub message_bytes_max: u64,
 }

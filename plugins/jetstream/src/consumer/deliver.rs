@@ -68,6 +68,8 @@ impl Consumer {
             if due.again {
                 self.again.insert(message.seq);
             }
+            // Whoever does not wait is not served either.
+            self.pulls.nothing_left(0, ctx);
             return false;
         };
         self.send(message, due, target, ctx, acked);
@@ -109,13 +111,13 @@ impl Consumer {
                 Err(why) => return Err(why),
             }
         }
-        if self.num_pending == 0 {
-            return Ok(None);
+        if self.num_pending > 0 {
+            if ctx.store.next_into(&self.filter, self.next_seq, message)? {
+                return Ok(self.is_in_pace(message, ctx.now_ns).then_some(Due::NEW));
+            }
+            self.num_pending = 0;
         }
-        if ctx.store.next_into(&self.filter, self.next_seq, message)? {
-            return Ok(self.is_in_pace(message, ctx.now_ns).then_some(Due::NEW));
-        }
-        self.num_pending = 0;
+        self.looked_seq = ctx.store.state().last_seq;
         Ok(None)
     }
 
@@ -130,16 +132,33 @@ impl Consumer {
         !may_send || self.paused_until(now_ns).is_some()
     }
 
-    /// Up to where it has delivered, and has looked for more in the stream: what heartbeats tell (JC-130).
-    pub(super) fn seen(&self, ctx: &Context<'_>) -> Position {
-        let stream_seq = if !self.chosen.is_empty() {
-            self.delivered.stream_seq
-        } else if self.num_pending == 0 && !self.is_held(ctx.now_ns) {
-            ctx.store.state().last_seq.max(self.next_seq - 1)
-        } else {
-            self.next_seq - 1
+    /// What heartbeats tell (JC-130), and what clients may acknowledge: up to where it has delivered, and looked for
+    /// more.
+    pub(super) fn seen(&self) -> Position {
+        let stream_seq = match self.chosen.is_empty() {
+            true => self.looked_seq.max(self.next_seq - 1),
+            false => self.delivered.stream_seq,
         };
         Position { stream_seq, ..self.delivered }
+    }
+
+    /// After a heartbeat it looks again.
+    pub(super) fn look_again(&mut self, ctx: &Context<'_>) {
+        if self.num_pending == 0 && self.chosen.is_empty() && !self.is_held(ctx.now_ns) {
+            self.looked_seq = ctx.store.state().last_seq;
+        }
+    }
+
+    /// What it has looked at is behind it, whatever it looks for from now on.
+    pub(super) fn pass_looked(&mut self, ctx: &mut Context<'_>) -> Result<(), StoreError> {
+        if self.looked_seq < self.next_seq {
+            return Ok(());
+        }
+        let missed = ctx.store.next(&self.filter, self.next_seq)?;
+        if missed.is_none_or(|message| message.seq > self.looked_seq) {
+            self.next_seq = self.looked_seq + 1;
+        }
+        Ok(())
     }
 
     fn send(
@@ -185,6 +204,7 @@ impl Consumer {
 
     /// Puts a delivery into the outbox; its size.
     fn post(&mut self, message: &Loaded, deliveries: u64, target: Target, ctx: &mut Context<'_>) -> usize {
+        let size = self.shown_size(message);
         let new_writer =
             || Box::new(AckWriter::new(&ctx.stream.reply_space, &ctx.stream.name, &self.config.name));
         let writer = self.ack.get_or_insert_with(new_writer);
@@ -206,7 +226,18 @@ impl Consumer {
             payload: if headers_only { Content::Copied(&[]) } else { message.content() },
             delivery: Some(Delivery { consumer: self.id, stream_seq: message.seq, consumer_seq, request }),
         });
-        message.size() + reply.len()
+        size + reply.len()
+    }
+
+    /// What clients get of a message, without its reply (JC-124); the headers of a pin do not count.
+    pub(super) fn shown_size(&self, message: &Loaded) -> usize {
+        if !self.config.headers_only {
+            return message.size();
+        }
+        let digits = message.payload().len().checked_ilog10().unwrap_or(0) as usize + 1;
+        let around = if message.headers().is_empty() { "NATS/1.0\r\n\r\n".len() } else { 0 };
+        let added = around + "Nats-Msg-Size: \r\n".len() + digits;
+        message.size() - message.payload().len() + added
     }
 
     /// Nobody got a delivery: it is due again, as if it had not been sent (JC-129).
@@ -227,6 +258,7 @@ impl Consumer {
         } else if !self.acks() && seq < self.next_seq {
             // Nobody acknowledges: the place itself goes back.
             self.next_seq = self.next_seq.min(seq);
+            self.looked_seq = 0;
             self.delivered.stream_seq = self.next_seq - 1;
             self.delivered.consumer_seq = self.delivered.consumer_seq.min(delivery.consumer_seq - 1);
             self.floor = self.delivered;

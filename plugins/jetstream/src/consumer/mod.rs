@@ -24,8 +24,8 @@ use crate::filter::Filter;
 use crate::store::{StoreError, StoredConsumer};
 use crate::wire::consumer::{PriorityGroupState, SequenceInfo};
 use crate::wire::{
-    AckPolicy, ApiError, ConsumerConfig, ConsumerInfo, DeliverPolicy, PriorityPolicy, ReplayPolicy, Time,
-    error,
+    AckPolicy, ApiError, ConsumerConfig, ConsumerInfo, DeliverPolicy, PriorityPolicy, ReplayPolicy, Storage,
+    Time, error,
 };
 use ack::AckWriter;
 use hashbrown::HashMap;
@@ -79,6 +79,8 @@ pub struct Consumer {
     floor: Position,
     /// Where to look for the next new message.
     next_seq: u64,
+    /// Up to where there was nothing more for it when it last looked, if that is further.
+    looked_seq: u64,
     /// With deliver policy last per subject: what is to be delivered before everything new.
     chosen: VecDeque<u64>,
     /// Matching messages not delivered yet.
@@ -160,6 +162,7 @@ impl Consumer {
             delivered: Position::default(),
             floor: Position::default(),
             next_seq: 1,
+            looked_seq: 0,
             chosen: VecDeque::new(),
             num_pending: 0,
             is_ahead: false,
@@ -307,6 +310,9 @@ impl Consumer {
             true => self.pending.iter().map(|(&seq, at)| (seq, sent_ns(self, seq, at.deadline_ns))).collect(),
             false => Vec::new(),
         };
+        if refiltered {
+            self.pass_looked(ctx).map_err(failed)?;
+        }
         self.config = config;
         for (seq, sent_ns) in sent {
             self.wait_from(seq, sent_ns);
@@ -337,7 +343,8 @@ impl Consumer {
         }
     }
 
-    pub fn info(&self, now_ns: i64) -> ConsumerInfo {
+    pub fn info(&self, ctx: &Context<'_>) -> ConsumerInfo {
+        let now_ns = ctx.now_ns;
         let active = |ns: i64| (ns > 0).then_some(Time(ns));
         let paused = self.paused_until(now_ns);
         ConsumerInfo {
@@ -346,7 +353,7 @@ impl Consumer {
             config: self.config.clone(),
             delivered: SequenceInfo {
                 consumer_seq: self.delivered.consumer_seq,
-                stream_seq: self.delivered.stream_seq,
+                stream_seq: self.delivered_seq(ctx.stream.storage),
                 last_active: active(self.last_delivery_ns),
             },
             ack_floor: SequenceInfo {
@@ -364,6 +371,15 @@ impl Consumer {
             ts: Time(now_ns),
             priority_groups: self.groups(),
             ..ConsumerInfo::default()
+        }
+    }
+
+    /// As nats-server shows it: what is kept in memory has no place of its own before its first delivery.
+    fn delivered_seq(&self, storage: Storage) -> u64 {
+        let in_memory = self.config.mem_storage || storage == Storage::Memory;
+        match self.delivered {
+            Position { consumer_seq: 0, stream_seq: 0 } if in_memory => self.looked_seq,
+            Position { stream_seq, .. } => stream_seq,
         }
     }
 
@@ -433,8 +449,8 @@ impl Consumer {
             self.num_pending = self.num_pending.saturating_sub(1);
         }
         if let Some(pending) = self.pending.get(&seq).copied() {
-            // JC-099.
-            let deliveries = self.counts.get(&seq).copied().unwrap_or(1);
+            // JC-099. The last delivery does not count here.
+            let deliveries = self.counts.get(&seq).map_or(1, |count| count.saturating_sub(1).max(1));
             self.advise_terminated(
                 seq,
                 pending.consumer_seq,

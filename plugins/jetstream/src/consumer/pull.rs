@@ -188,9 +188,10 @@ impl Pulls {
     }
 
     /// Ends what has expired and sends heartbeats. `held`: no message can go now, though there may be some, which ends
-    /// requests that do not wait (JC-123). `seen`: what heartbeats tell. Whether the consumer was in use.
-    fn tick(&mut self, seen: Position, held: bool, ctx: &mut Context<'_>) -> bool {
-        let mut used = false;
+    /// requests that do not wait (JC-123). `seen`: what heartbeats tell. Whether the consumer was in use, and whether a
+    /// heartbeat was sent.
+    fn tick(&mut self, seen: Position, held: bool, ctx: &mut Context<'_>) -> (bool, bool) {
+        let (mut used, mut is_heard) = (false, false);
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         for mut request in std::mem::take(&mut self.waiting) {
             if request.expires_ns <= ctx.now_ns {
@@ -210,13 +211,14 @@ impl Pulls {
                 let headers = idle_heartbeat(seen);
                 let headers = Content::Copied(&headers);
                 ctx.out.push(Post { subject: &request.reply, headers, ..Post::default() });
+                is_heard = true;
             }
             kept.push_back(request);
         }
         used |= !kept.is_empty();
         self.waiting = kept;
         self.find_deadline();
-        used
+        (used, is_heard)
     }
 }
 
@@ -390,8 +392,12 @@ impl Consumer {
         if self.pulls.deadline_ns() > ctx.now_ns {
             return !self.pulls.is_empty();
         }
-        let seen = self.seen(ctx);
-        self.pulls.tick(seen, held, ctx)
+        let seen = self.seen();
+        let (used, is_heard) = self.pulls.tick(seen, held, ctx);
+        if is_heard {
+            self.look_again(ctx);
+        }
+        used
     }
 
     /// The request that gets a message, or the push's subject.
@@ -467,7 +473,7 @@ impl Consumer {
         let names = ctx.stream.reply_space.len() + ctx.stream.name.len() + self.config.name.len();
         let reply = "$JS.ACK...".len() + names + 4;
         let reply: usize = reply + numbers.into_iter().map(digits).sum::<usize>();
-        (reply + message.size()) as u64
+        (reply + self.shown_size(message)) as u64
     }
 }
 

@@ -163,7 +163,7 @@ impl Consumer {
             let last = crate::stream::headers::value(headers, "Nats-Last-Stream");
             let last = last.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
             // It may say what a heartbeat told it.
-            let seen = self.seen(ctx).stream_seq;
+            let seen = self.seen().stream_seq;
             if let Some(seq) = last.filter(|seq| *seq <= seen) {
                 self.acknowledge_up_to(seq.min(self.delivered.stream_seq), None, acked);
             }
@@ -181,7 +181,7 @@ impl Consumer {
             return;
         }
         self.ask_for_flow(true, ctx);
-        let mut headers = idle_heartbeat(self.seen(ctx));
+        let mut headers = idle_heartbeat(self.seen());
         let Some(push) = &mut self.push else { return };
         push.last_sent_ns = ctx.now_ns;
         if let Some((reply, _)) = &push.asked {
@@ -195,6 +195,7 @@ impl Consumer {
             headers: Content::Copied(&headers),
             ..Post::default()
         });
+        self.look_again(ctx);
     }
 }
 

@@ -15,23 +15,28 @@ impl Consumer {
         ctx: &mut Context<'_>,
         acked: &mut Vec<u64>,
     ) {
-        // JC-096, JC-098.
-        if ack.stream_seq > self.delivered.stream_seq {
-            return;
-        }
         if ack.stream_seq == 0 {
             ctx.out.answer(reply, b"", b"");
             return;
         }
         self.active_ns = ctx.now_ns;
+        // JC-096, JC-098.
+        let is_ahead = ack.stream_seq > self.seen().stream_seq && !self.config.flow_control;
         let answer = Answer::parse(payload);
         match answer {
-            Answer::Ack | Answer::Next { .. } => self.acknowledge(ack, ctx, acked),
+            Answer::Ack if is_ahead => return,
+            Answer::Next { .. } if is_ahead => {}
+            Answer::Ack | Answer::Next { .. } => {
+                self.sample_wait(ack, ctx);
+                self.acknowledge(ack, ctx, acked);
+            }
             Answer::Term { reason } => {
-                if self.pending.contains_key(&ack.stream_seq) {
-                    self.advise_terminated(ack.stream_seq, ack.consumer_seq, ack.deliveries, reason, ctx);
+                // Also of what is done already.
+                self.advise_terminated(ack.stream_seq, ack.consumer_seq, ack.deliveries, reason, ctx);
+                if is_ahead {
+                    return;
                 }
-                self.acknowledge_one(ack.stream_seq, acked);
+                self.acknowledge(ack, ctx, acked);
             }
             Answer::Nak { delay_ns } => self.nak(ack, delay_ns, ctx),
             Answer::InProgress => {
@@ -49,15 +54,20 @@ impl Consumer {
         }
     }
 
-    fn acknowledge(&mut self, ack: &AckSubject<'_>, ctx: &mut Context<'_>, acked: &mut Vec<u64>) {
-        self.last_ack_ns = ctx.now_ns;
+    fn sample_wait(&mut self, ack: &AckSubject<'_>, ctx: &mut Context<'_>) {
         if let Some(pending) = self.pending.get(&ack.stream_seq)
             && self.config.ack_policy == AckPolicy::Explicit
         {
             let sent_ns = pending.deadline_ns - self.wait_ns(ack.stream_seq);
             self.sample(ack, ctx.now_ns - sent_ns, ctx);
         }
+    }
+
+    fn acknowledge(&mut self, ack: &AckSubject<'_>, ctx: &Context<'_>, acked: &mut Vec<u64>) {
+        self.last_ack_ns = ctx.now_ns;
         match self.config.ack_policy {
+            // One of an earlier delivery than what was acknowledged says nothing new.
+            AckPolicy::All if ack.consumer_seq <= self.floor.consumer_seq => {}
             AckPolicy::All => self.acknowledge_up_to(ack.stream_seq, Some(ack.consumer_seq), acked),
             _ => self.acknowledge_one(ack.stream_seq, acked),
         }
@@ -85,7 +95,10 @@ impl Consumer {
     }
 
     fn nak(&mut self, ack: &AckSubject<'_>, delay_ns: i64, ctx: &mut Context<'_>) {
-        if !self.pending.contains_key(&ack.stream_seq) {
+        // One delivery may go ahead of what it knows.
+        let is_in_range =
+            (self.floor.consumer_seq + 1..=self.delivered.consumer_seq + 1).contains(&ack.consumer_seq);
+        if !is_in_range || !self.pending.contains_key(&ack.stream_seq) {
             return;
         }
         if delay_ns > 0 {
@@ -112,7 +125,10 @@ impl Consumer {
         }
         let done: Vec<u64> = self.pending.range(..=seq).map(|(&seq, _)| seq).collect();
         done.iter().for_each(|seq| self.forget(*seq));
-        self.raise_floor(first_consumer_seq);
+        // With ack policy all it is where the acknowledgement says.
+        if self.config.ack_policy != AckPolicy::All {
+            self.raise_floor(first_consumer_seq);
+        }
         done
     }
 

@@ -270,6 +270,7 @@ impl Consumer {
         self.due_apart.clear();
         self.chosen.clear();
         self.next_seq = seq.max(1);
+        self.looked_seq = 0;
         self.delivered = Position { consumer_seq: 0, stream_seq: self.next_seq - 1 };
         self.floor = self.delivered;
     }

@@ -106,7 +106,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// A new one may be paused from the beginning.
+    /// A new one may be paused from the beginning, and whoever changes one is told that it is.
     pub fn tell_if_paused(&mut self, ctx: &mut Context<'_>) {
         if let Some(until) = self.config.pause_until.filter(|until| until.0 > ctx.now_ns) {
             self.advise_pause(true, until, ctx);

@@ -174,6 +174,7 @@ impl Stream {
             domain: home.domain.clone(),
             reply_space: home.reply_space.clone(),
             retention: config.retention,
+            storage: config.storage,
             message_bytes_max: message_bytes_max(&config, home.payload_bytes_max),
         };
         Self {

@@ -35,7 +35,7 @@ impl Consumers {
         let slot = self.slots.get_mut(&id).ok_or(error::CONSUMER_NOT_FOUND)?;
         slot.consumer.end_the_gone(ctx);
         slot.consumer.count_exactly(ctx);
-        Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx.now_ns) })
+        Ok(ConsumerInfo { stream_name: ctx.stream.name.clone(), ..slot.consumer.info(ctx) })
     }
 
     pub(super) fn id(&self, name: &str) -> Result<u32, ApiError> {

@@ -109,6 +109,7 @@ impl Consumers {
         let Some(slot) = self.slots.get_mut(&id) else { return Err(error::CONSUMER_NOT_FOUND) };
         let before = slot.consumer.filter().clone();
         slot.consumer.update(config, ctx)?;
+        slot.consumer.tell_if_paused(ctx);
         let refiltered = *slot.consumer.filter() != before;
         if refiltered {
             self.index.remove(slot.group, id);
