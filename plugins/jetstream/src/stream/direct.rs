@@ -280,7 +280,7 @@ fn has_conflict(request: &GetRequest) -> bool {
         || last
             && (request.start_time.is_some()
                 || !request.next_by_subj.is_empty()
-                || request.batch != 0
+                || request.batch > 0
                 || multi)
         || multi && !request.next_by_subj.is_empty()
         || request.up_to_seq > 0 && request.up_to_time.is_some()
