@@ -7,6 +7,7 @@
 use super::gate::Passing;
 use super::inside::Stretch;
 use super::names::{Across, Shown};
+use super::publish::Copies;
 use super::receiver::Receiver;
 use crate::account::Account;
 use crate::interest::cache::MatchCache;
@@ -141,6 +142,9 @@ pub struct Chunk {
     random: u64,
     /// Requests that nobody got.
     pub unanswered: Vec<Unanswered>,
+    /// How many receivers each message of the server itself has whose subject had to be resolved; a queue group is one.
+    pub(super) resolved: Vec<u32>,
+    pub(super) copies: Copies,
     /// Some payload is large enough to be written from where it is.
     pub(super) has_large: bool,
     pub(super) shown: Shown,
@@ -246,7 +250,10 @@ impl Chunk {
                     while k < found.len() && found[k].late == i as u32 {
                         k += 1;
                     }
-                    self.record_found(item, &mut found[from..k], sublist, sender, buf);
+                    let receivers = self.record_found(item, &mut found[from..k], sublist, sender, buf);
+                    if sender.receiver.is_none() {
+                        self.resolved.push(receivers);
+                    }
                 }
             }
         }
@@ -333,16 +340,17 @@ impl Chunk {
         sublist: &Sublist,
         sender: &Sender,
         buf: &[u8],
-    ) {
+    ) -> u32 {
         let run = self.open_run(item);
         self.last_match = 0;
-        let (mut any, mut queued) = (false, false);
+        let (mut any, mut queued, mut receivers) = (false, false, 0);
         for f in found.iter() {
             if f.queue != 0 {
                 queued = true;
                 continue;
             }
             let Some(member) = sublist.member(f.member) else { continue };
+            receivers += 1;
             if !sender.skips(&member.receiver) {
                 any = true;
                 self.push_found(run, f, member, item.subject.of(buf));
@@ -351,12 +359,14 @@ impl Chunk {
         if queued {
             found.sort_by_key(|f| f.queue);
             for group in found.chunk_by(|a, b| a.queue == b.queue).filter(|g| g[0].queue != 0) {
+                receivers += 1;
                 any |= self.record_group(run, group, sublist, sender, item.subject.of(buf));
             }
         }
         if !any {
             self.nobody(item, None, sender);
         }
+        receivers
     }
 
     #[inline]

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn publish_in(account: &Arc<Account>, subject: &str) {
-        publish(account, &[Message::new(subject.as_bytes(), b"")], |_| {});
+        publish(account, [Message::new(subject.as_bytes(), b"")], |_| {});
     }
 
     #[test]

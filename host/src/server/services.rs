@@ -24,6 +24,7 @@ use natsd_plugin_api::{
     ListenerFacts, ListenerSpec, MessageRef, Outcome, PublishRef, Result, ServerIdentity,
 };
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
@@ -105,6 +106,18 @@ impl Services {
     }
 }
 
+/// A plugin's message, if its subjects can be published to. `max_payload` is a limit for clients: what a plugin answers
+/// may be longer than any request.
+fn sendable<'m>(message: &PublishRef<'m>) -> Option<Message<'m>> {
+    let (subject, shown) = (message.match_subject(), message.shown_subject());
+    let reply = message.reply_subject();
+    let deliver_as = if shown == subject { b"" } else { shown };
+    let is_sendable = subject::is_publishable(subject)
+        && [deliver_as, reply].iter().all(|part| part.is_empty() || subject::is_publishable(part));
+    let (headers, payload) = (message.header_block(), message.payload());
+    is_sendable.then_some(Message { subject, deliver_as, reply, headers, payload })
+}
+
 impl HostServices for Services {
     fn publish(
         &self,
@@ -114,44 +127,28 @@ impl HostServices for Services {
         outcomes: &mut [Outcome],
     ) -> Result<u64> {
         let account = self.account_named(account)?;
-        let mut total = 0;
-        let mut at = 0;
-        let (mut valid, mut is_refused) = (Vec::with_capacity(messages.len()), false);
-        for (i, m) in messages.iter().enumerate() {
-            // `max_payload` is a limit for clients: what a plugin answers may be longer than any request.
-            let is_sendable = |part: &[u8]| part.is_empty() || subject::is_publishable(part);
-            if subject::is_publishable(m.match_subject())
-                && is_sendable(m.shown_subject())
-                && is_sendable(m.reply_subject())
-            {
-                let deliver_as = if m.shown_subject() == m.match_subject() { b"" } else { m.shown_subject() };
-                valid.push(Message {
-                    subject: m.match_subject(),
-                    deliver_as,
-                    reply: m.reply_subject(),
-                    headers: m.header_block(),
-                    payload: m.payload(),
-                });
-            } else if let Some(outcome) = outcomes.get_mut(i) {
-                *outcome = Outcome::refused();
-            } else {
-                is_refused = true;
+        let (mut total, mut at, is_refused) = (0, 0, Cell::new(false));
+        let outcomes = Cell::from_mut(outcomes).as_slice_of_cells();
+        let sendable = messages.iter().enumerate().filter_map(|(i, m)| {
+            let message = sendable(m);
+            match outcomes.get(i).filter(|_| message.is_none()) {
+                Some(outcome) => outcome.set(Outcome::refused()),
+                None => is_refused.set(is_refused.get() | message.is_none()),
             }
-        }
-        publish::publish(&account, &valid, |published| {
+            message
+        });
+        publish::publish(&account, sendable, |published| {
             total += published.receivers as u64;
-            while outcomes.get(at).is_some_and(Outcome::is_refused) {
+            while outcomes.get(at).is_some_and(|outcome| outcome.get().is_refused()) {
                 at += 1;
             }
-            if let Some(outcome) = outcomes.get_mut(at) {
-                *outcome = Outcome::delivered(published.receivers);
-                if published.slow {
-                    outcome.flags |= Outcome::SLOW;
-                }
+            if let Some(outcome) = outcomes.get(at) {
+                let flags = if published.slow { Outcome::SLOW } else { 0 };
+                outcome.set(Outcome { flags, ..Outcome::delivered(published.receivers) });
             }
             at += 1;
         });
-        if is_refused {
+        if is_refused.get() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "a message has no valid subject; others were published",

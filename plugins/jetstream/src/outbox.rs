@@ -5,6 +5,7 @@
 use crate::consumer::Delivery;
 use bytes::Bytes;
 use natsd_plugin_api::{Host, Outcome, PublishRef, Result, Trace};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Emptied, an outbox keeps buffers of that size and of what the last messages needed.
@@ -13,6 +14,14 @@ const KEPT_MESSAGES: usize = KEPT_BYTES / size_of::<Entry>();
 
 /// What is copied once more rather than sent by itself.
 const SHORT_BYTES: usize = 8 * 1024;
+
+/// Messages that cross the line to the host together.
+const CROSSING_MAX: usize = 1024;
+
+thread_local! {
+    /// Kept for its capacity: fresh memory for so many would cost more than what is done with it.
+    static REFERENCES: Cell<Vec<PublishRef<'static>>> = const { Cell::new(Vec::new()) };
+}
 
 /// Messages to publish, in order.
 #[derive(Default)]
@@ -146,17 +155,23 @@ impl Outbox {
         if !self.deliveries.is_empty() {
             outcomes.resize(self.messages.len(), Outcome::default());
         }
-        {
-            let messages: Vec<PublishRef<'_>> = self.iter().collect();
-            host.publish_batch(account, &messages, outcomes)?;
+        let (mut messages, mut outcomes_left) = (REFERENCES.take(), &mut outcomes[..]);
+        let mut sent = Ok(());
+        for entries in self.messages.chunks(CROSSING_MAX) {
+            messages.extend(entries.iter().map(|entry| self.view(entry)));
+            let (of_these, left) = outcomes_left.split_at_mut(messages.len().min(outcomes_left.len()));
+            outcomes_left = left;
+            sent = sent.and(host.publish_batch(account, &messages, of_these).map(drop));
+            messages.clear();
         }
+        REFERENCES.set(without_content(messages));
         for (place, delivery) in &self.deliveries {
             if outcomes.get(*place as usize).is_some_and(|outcome| outcome.receivers == 0) {
                 undelivered(delivery);
             }
         }
         self.clear();
-        Ok(())
+        sent
     }
 
     /// Adds everything of another one, which is empty then.
@@ -246,6 +261,13 @@ impl Outbox {
             }
         }
     }
+}
+
+/// The same memory for other references.
+fn without_content<'a>(mut messages: Vec<PublishRef<'_>>) -> Vec<PublishRef<'a>> {
+    messages.clear();
+    // There is none: the compiler makes this the same buffer.
+    messages.into_iter().map(|_| PublishRef::new(b"", b"")).collect()
 }
 
 fn subject_of(entry: &Entry) -> Range<usize> {

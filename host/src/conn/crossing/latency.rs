@@ -171,7 +171,7 @@ impl Measured {
 
 fn tell(exporter: &Arc<Account>, subject: &str, metric: &Metric<'_>) {
     match json::to_vec(metric) {
-        Ok(payload) => publish(exporter, &[Message::new(subject.as_bytes(), &payload)], |_| {}),
+        Ok(payload) => publish(exporter, [Message::new(subject.as_bytes(), &payload)], |_| {}),
         Err(e) => crate::log::error!("A service latency could not be written: {e}"),
     }
 }

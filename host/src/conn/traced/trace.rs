@@ -73,7 +73,7 @@ impl Drop for Trace {
         let tell = |account: &Arc<Account>, destination: &[u8], encoding| match event.message(encoding) {
             Ok((headers, payload)) => {
                 let message = Message { headers: &headers, ..Message::new(destination, &payload) };
-                publish(account, &[message], |_| {});
+                publish(account, [message], |_| {});
             }
             Err(e) => crate::log::error!("A trace event could not be written: {e}"),
         };
