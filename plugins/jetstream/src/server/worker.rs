@@ -287,7 +287,7 @@ impl Worker {
         batch.drain(|item| match item {
             Item::Command(command) => {
                 self.gathered_bytes += COMMAND_BYTES;
-                self.uncommitted_since_ns.get_or_insert(self.now_ns);
+                self.note_change();
                 command(self);
             }
             Item::Traced(letter, trace) => self.traced(&letter, trace),
@@ -329,7 +329,6 @@ impl Worker {
 
     /// Before the first of several letters is handled.
     fn begin<'a>(&mut self, count: usize, letters: impl Iterator<Item = (Kind, &'a [u8])>) {
-        self.uncommitted_since_ns.get_or_insert(self.now_ns);
         self.measure_room();
         if count >= EXPECTED_MIN {
             self.stream.expect(letters.filter_map(|(kind, subject)| match kind {
@@ -358,7 +357,7 @@ impl Worker {
             }
             if self.now_ns >= self.stream.deadline_ns() {
                 self.call(Stream::tick);
-                self.uncommitted_since_ns.get_or_insert(self.now_ns);
+                self.note_change();
                 is_stirred = true;
             }
             more = self.call(|stream, call| stream.run(DELIVERIES_MAX, call));
@@ -383,12 +382,17 @@ impl Worker {
         self.state != State::Failed
     }
 
+    /// Something is to be committed, in time at the latest.
+    fn note_change(&mut self) {
+        self.uncommitted_since_ns.get_or_insert(self.now_ns);
+    }
+
     fn letter(&mut self, letter: Letter<'_>) {
         self.gathered_bytes += letter.size_bytes();
         if self.state != State::Running {
             return;
         }
-        self.uncommitted_since_ns.get_or_insert(self.now_ns);
+        self.note_change();
         let Letter { kind, subject, reply, headers, payload } = letter;
         self.call(|stream, call| match kind {
             Kind::Publish => stream.publish(&Inbound { subject, reply, headers, payload }, call),
@@ -406,7 +410,7 @@ impl Worker {
     /// A message whose publisher wants to know what becomes of it: he is told when that is durable.
     fn traced(&mut self, letter: &Letter<'_>, trace: Trace) {
         self.gathered_bytes += letter.size_bytes();
-        self.uncommitted_since_ns.get_or_insert(self.now_ns);
+        self.note_change();
         let &Letter { subject, reply, headers, payload, .. } = letter;
         let message = Inbound { subject, reply, headers, payload };
         let told = match self.state {

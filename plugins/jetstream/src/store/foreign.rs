@@ -7,7 +7,7 @@ use crate::store::{
 };
 use natsd_plugin_api::stream_store::{self as line, StreamEngineClient, StreamStoreClient};
 use natsd_plugin_api::{Error, ErrorKind};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 /// SD-013.
@@ -70,14 +70,15 @@ struct ForeignStore {
     name: String,
     client: StreamStoreClient,
     /// As it was last told: what is shown of a store that has panicked.
-    state: RefCell<StoreState>,
+    state: Cell<StoreState>,
+    lost_seqs: RefCell<Vec<u64>>,
     /// Why it is not used any more: after a panic nothing of it can be believed.
     ended: Option<StoreError>,
 }
 
 impl ForeignStore {
     fn new(name: String, client: StreamStoreClient) -> Self {
-        Self { name, client, state: RefCell::default(), ended: None }
+        Self { name, client, state: Cell::default(), lost_seqs: RefCell::default(), ended: None }
     }
 
     fn call<T>(
@@ -99,12 +100,8 @@ impl ForeignStore {
 
 impl StreamStore for ForeignStore {
     fn state(&self) -> StoreState {
-        let Ok(told) = self.client.state() else { return self.state.borrow().clone() };
-        let mut state = self.state.borrow_mut();
-        if told.lost_messages != state.lost_seqs.len() as u64 {
-            state.lost_seqs = self.client.lost_seqs().unwrap_or_default();
-        }
-        *state = StoreState {
+        let Ok(told) = self.client.state() else { return self.state.get() };
+        self.state.set(StoreState {
             messages: told.messages,
             bytes: told.bytes,
             first_seq: told.first_seq,
@@ -112,10 +109,19 @@ impl StreamStore for ForeignStore {
             last_seq: told.last_seq,
             last_time_ns: told.last_time_ns,
             subjects: told.subjects,
-            lost_seqs: std::mem::take(&mut state.lost_seqs),
             lost_bytes: told.lost_bytes,
-        };
-        state.clone()
+        });
+        self.state.get()
+    }
+
+    fn lost_seqs(&self) -> Vec<u64> {
+        let mut known = self.lost_seqs.borrow_mut();
+        if self.client.state().is_ok_and(|told| told.lost_messages != known.len() as u64)
+            && let Ok(told) = self.client.lost_seqs()
+        {
+            *known = told;
+        }
+        known.clone()
     }
 
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError> {

@@ -86,7 +86,7 @@ pub struct Removed {
 }
 
 /// Counters of a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
     pub messages: u64,
     /// As clients see it (JS-132), not what is on the disk.
@@ -98,8 +98,7 @@ pub struct StoreState {
     pub last_seq: u64,
     pub last_time_ns: i64,
     pub subjects: u64,
-    /// Sequences that damage took, with the bytes that could not be read.
-    pub lost_seqs: Vec<u64>,
+    /// Bytes that could not be read; [`StreamStore::lost_seqs`] says which messages damage took.
     pub lost_bytes: u64,
 }
 
@@ -138,6 +137,11 @@ pub struct Purge {
 /// The messages of a stream, its metadata, and the state of its consumers.
 pub trait StreamStore: Send {
     fn state(&self) -> StoreState;
+
+    /// Sequences that damage took, in order.
+    fn lost_seqs(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
     /// Adds at `last_seq + 1`.
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError>;

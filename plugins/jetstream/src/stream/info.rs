@@ -34,7 +34,7 @@ impl Stream {
             0 => 0,
             first => (state.last_seq + 1).saturating_sub(first),
         };
-        let lost = !state.lost_seqs.is_empty() || state.lost_bytes > 0;
+        let lost = LostData { msgs: self.store.lost_seqs(), bytes: state.lost_bytes };
         StreamState {
             messages: state.messages,
             bytes: state.bytes,
@@ -44,7 +44,7 @@ impl Stream {
             last_ts: Time(state.last_time_ns),
             num_subjects: state.subjects,
             num_deleted: span.saturating_sub(state.messages),
-            lost: lost.then_some(LostData { msgs: state.lost_seqs, bytes: state.lost_bytes }),
+            lost: (!lost.msgs.is_empty() || lost.bytes > 0).then_some(lost),
             consumer_count: self.consumers.visible() as u64,
             ..StreamState::default()
         }

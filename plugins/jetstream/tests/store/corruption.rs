@@ -272,7 +272,7 @@ impl History {
         }
         let state = store.state();
         assert_eq!(state.last_seq, model.last_seq, "the last sequence");
-        let told: BTreeSet<u64> = state.lost_seqs.iter().copied().collect();
+        let told: BTreeSet<u64> = store.lost_seqs().iter().copied().collect();
         assert!(lost.is_subset(&told), "missing {lost:?}, told of {told:?}");
         assert_eq!(state.messages, now.messages.len() as u64, "messages; lost {lost:?}");
         now

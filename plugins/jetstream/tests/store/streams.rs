@@ -376,7 +376,7 @@ impl World {
                 batch: batch_of(&message.headers),
             });
             let was = self.states.iter().any(|state| state.messages.get(&seq) == found.as_ref());
-            assert!(was, "{seq} is {found:?}; lost {:?}", store.state().lost_seqs);
+            assert!(was, "{seq} is {found:?}; lost {:?}", store.lost_seqs());
             found.into_iter().for_each(|sent| drop(now.messages.insert(seq, sent)));
         }
         assert_eq!(store.state().messages, now.messages.len() as u64);

@@ -70,14 +70,14 @@ pub fn survived(store: &mut dyn StreamStore, meta: &[u8], before: &Before, name:
             found => found.unwrap(),
         };
         match before.may_be(seq, found.as_ref()) {
-            Err(why) => panic!("{name}: {why}; lost {:?}", state.lost_seqs),
+            Err(why) => panic!("{name}: {why}; lost {:?}", store.lost_seqs()),
             Ok(None) => {}
             Ok(Some(kept)) => drop(now.messages.insert(seq, kept)),
         }
     }
     let found = (state.messages, state.bytes, state.first_seq);
     let expected = (now.messages.len() as u64, now.bytes());
-    assert_eq!((found.0, found.1), expected, "{name}: messages and bytes; lost {:?}", state.lost_seqs);
+    assert_eq!((found.0, found.1), expected, "{name}: messages and bytes; lost {:?}", store.lost_seqs());
     if state.last_seq > 0 {
         assert_eq!(found.2, now.first_seq(), "{name}: first");
     }

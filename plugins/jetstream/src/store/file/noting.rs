@@ -110,7 +110,7 @@ impl FileStore {
     fn gone_between_blocks(&self) -> Vec<(u64, u64)> {
         let mut gone = Vec::new();
         let mut gap = |mut first: u64, last: u64| {
-            let lost = &self.state.lost_seqs;
+            let lost = &self.lost_seqs;
             for seq in lost[lost.partition_point(|seq| *seq < first)..].iter().take_while(|seq| **seq <= last)
             {
                 if first < *seq {

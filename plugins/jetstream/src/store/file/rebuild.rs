@@ -111,8 +111,8 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
         }
     }
     numbers.extend(found.blocks.keys());
-    store.state.lost_seqs.sort_unstable();
-    store.state.lost_seqs.dedup();
+    store.lost_seqs.sort_unstable();
+    store.lost_seqs.dedup();
     // Below the number that a truncation knew nothing new may come.
     let truncated = found.truncations.iter().map(|(_, next_block)| *next_block).max();
     store.next_block = numbers.last().map_or(1, |last| last + 1).max(truncated.unwrap_or(1));
@@ -198,10 +198,10 @@ impl<'a> Rebuild<'a> {
             if *dead_first > last {
                 break;
             }
-            self.store.state.lost_seqs.extend(from..*dead_first);
+            self.store.lost_seqs.extend(from..*dead_first);
             from = dead_last.saturating_add(1);
         }
-        self.store.state.lost_seqs.extend(from..=last);
+        self.store.lost_seqs.extend(from..=last);
     }
 
     /// Every sequence is in a block, or it was removed.
@@ -280,9 +280,9 @@ impl<'a> Rebuild<'a> {
             }
         }
         let gaps = entries.gaps;
-        let before = self.store.state.lost_seqs.len();
+        let before = self.store.lost_seqs.len();
         gaps.into_iter().for_each(|(first, last)| self.lose(first, last));
-        let is_damaged = lost_bytes > 0 || self.store.state.lost_seqs.len() > before;
+        let is_damaged = lost_bytes > 0 || self.store.lost_seqs.len() > before;
         if is_damaged {
             self.store.state.lost_bytes += lost_bytes;
             tracing::warn!("{path}: {lost_bytes} bytes are damaged and left out");

@@ -63,8 +63,8 @@ pub fn open(shared: Arc<Shared>, home: Arc<Home>, ends: &Ends) -> Result<FileSto
     }
     store.hand_over_later();
     store.noted_last_seq = store.state.last_seq;
-    if !store.state.lost_seqs.is_empty() || store.state.lost_bytes > 0 {
-        tracing::error!("{}: damage took {} messages", store.home.path, store.state.lost_seqs.len());
+    if !store.lost_seqs.is_empty() || store.state.lost_bytes > 0 {
+        tracing::error!("{}: damage took {} messages", store.home.path, store.lost_seqs.len());
         store.tell_damage();
     }
     Ok(store)

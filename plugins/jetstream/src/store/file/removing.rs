@@ -197,7 +197,7 @@ impl FileStore {
         }
         self.find_first()?;
         let first_seq = self.state.first_seq;
-        self.state.lost_seqs.retain(|lost| *lost >= first_seq);
+        self.lost_seqs.retain(|lost| *lost >= first_seq);
         self.note_floor();
         Ok(())
     }
@@ -220,7 +220,7 @@ impl FileStore {
         }
         // What the files have above does not count; what comes now does.
         self.starts_block = true;
-        self.state.lost_seqs.retain(|lost| *lost <= seq);
+        self.lost_seqs.retain(|lost| *lost <= seq);
         let next_block = self.next_block;
         self.note(&Fact::Truncated { last_seq: seq, next_block });
         self.find_first()?;
@@ -251,7 +251,7 @@ impl FileStore {
         let path = block.slot.path();
         natsd_plugin_api::tracing::error!("{path}: message {seq} is damaged and lost");
         self.tell_damage();
-        let lost = &mut self.state.lost_seqs;
+        let lost = &mut self.lost_seqs;
         if let Err(place) = lost.binary_search(&seq) {
             lost.insert(place, seq);
         }

@@ -60,6 +60,8 @@ pub struct FileStore {
     pub(super) home: Arc<Home>,
     pub(super) settings: StoreSettings,
     pub(super) state: StoreState,
+    /// Sequences that damage took, in order.
+    pub(super) lost_seqs: Vec<u64>,
     pub(super) blocks: Vec<Block>,
     pub(super) next_block: u64,
     pub(super) subjects: Subjects,
@@ -134,6 +136,7 @@ impl FileStore {
             home,
             settings,
             state,
+            lost_seqs: Vec::new(),
             blocks: Vec::new(),
             next_block: 1,
             subjects,
@@ -238,7 +241,11 @@ impl SharedCommits for FileStore {
 
 impl StreamStore for FileStore {
     fn state(&self) -> StoreState {
-        StoreState { subjects: self.subjects.len() as u64, ..self.state.clone() }
+        StoreState { subjects: self.subjects.len() as u64, ..self.state }
+    }
+
+    fn lost_seqs(&self) -> Vec<u64> {
+        self.lost_seqs.clone()
     }
 
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError> {

@@ -247,7 +247,7 @@ impl MemoryStore {
 
 impl StreamStore for MemoryStore {
     fn state(&self) -> StoreState {
-        StoreState { subjects: self.subjects.len() as u64, ..self.state.clone() }
+        StoreState { subjects: self.subjects.len() as u64, ..self.state }
     }
 
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Appended, StoreError> {

@@ -44,7 +44,7 @@ fn filled(disk: &Arc<Disk>, key: &str) -> (FileEngine, Box<dyn StreamStore>) {
 
 fn check(store: &mut dyn StreamStore, gone: &[u64]) {
     assert_eq!(store.state().messages, MESSAGES - gone.len() as u64);
-    assert_eq!((store.state().lost_seqs, store.deleted()), (Vec::new(), gone.to_vec()));
+    assert_eq!((store.lost_seqs(), store.deleted()), (Vec::new(), gone.to_vec()));
     for seq in 1..=MESSAGES {
         let there = store.load(seq).unwrap();
         let expected = (!gone.contains(&seq)).then(|| payload(seq));
@@ -135,7 +135,7 @@ fn damage_to_a_compressed_block_costs_one_chunk() {
         copy.change(&path, |content| content[at] ^= 4);
         let engine = engine(&copy, 9, "");
         let mut store = reopen(&engine);
-        let lost = store.state().lost_seqs;
+        let lost = store.lost_seqs();
         assert!(lost.len() <= 20, "{at}: {lost:?}");
         for seq in 1..=MESSAGES {
             let there = store.load(seq).unwrap().map(|message| message.payload);

@@ -314,7 +314,7 @@ fn check(
         first.unwrap_or(if seen.last_seq == 0 { 0 } else { seen.last_seq + 1 }),
         "{name}"
     );
-    assert_eq!(state.lost_seqs, Vec::<u64>::new(), "{name}: nothing was damaged");
+    assert_eq!(store.lost_seqs(), Vec::<u64>::new(), "{name}: nothing was damaged");
     let gaps: Vec<u64> = match first {
         Some(first) => (first..=seen.last_seq).filter(|seq| !seen.messages.contains_key(seq)).collect(),
         None => Vec::new(),

@@ -34,7 +34,7 @@ fn fill(store: &mut dyn StreamStore) {
 
 fn check(store: &mut dyn StreamStore) {
     assert_eq!((store.state().messages, store.state().last_seq), (49, 54));
-    assert_eq!(store.state().lost_seqs, Vec::<u64>::new());
+    assert_eq!(store.lost_seqs(), Vec::<u64>::new());
     for seq in (1..=50).filter(|seq| ![7, 9].contains(seq)) {
         let message = store.load(seq).unwrap().unwrap();
         assert_eq!(

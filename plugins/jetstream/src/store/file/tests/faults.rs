@@ -31,7 +31,7 @@ fn filled(closes: bool) -> Arc<Disk> {
 
 /// Everything but what is listed as lost is there, and nothing else.
 fn check(store: &mut dyn StreamStore, what: &str) {
-    let lost = store.state().lost_seqs;
+    let lost = store.lost_seqs();
     assert!(lost.is_empty(), "{what}: lost {lost:?}");
     assert!(store.state().last_seq >= MESSAGES, "{what}");
     for seq in 1..=MESSAGES {
@@ -96,7 +96,7 @@ fn a_file_cut_anywhere_loses_at_most_what_was_cut() {
             let what = format!("{path} cut from {size} to {left}, closed {closes}");
             let engine = engine(&copy, 7);
             let mut store = reopen(&engine);
-            let lost = store.state().lost_seqs;
+            let lost = store.lost_seqs();
             assert!(lost.is_empty() || path.ends_with(".blk"), "{what}: {lost:?}");
             assert!(closes || lost.is_empty(), "{what}: the log has all of it, but {lost:?}");
             assert_eq!(store.state().last_seq, MESSAGES, "{what}");
@@ -141,7 +141,7 @@ fn a_message_that_is_found_damaged_when_it_is_read_counts_nowhere() {
     });
     assert!(matches!(store.load(192), Err(StoreError::Damaged { .. })));
     let after = store.state();
-    assert_eq!(after.lost_seqs, [192]);
+    assert_eq!(store.lost_seqs(), [192]);
     assert_eq!((after.messages, after.bytes), (before.messages - 1, before.bytes - 30 - 3 - 11));
     assert_eq!(store.subject(b"s.3").unwrap().messages, facts.messages - 1);
     assert_eq!(store.load(192).unwrap(), None);
@@ -186,7 +186,7 @@ fn a_full_disk_refuses_messages_until_there_is_space_again() {
     commit(&mut *store).unwrap();
     drop((store, engine));
     let mut store = reopen(&super::engine(&disk, 9));
-    assert_eq!((store.state().messages, store.state().lost_seqs), (stored, Vec::new()));
+    assert_eq!((store.state().messages, store.lost_seqs()), (stored, Vec::new()));
     assert!(store.load(stored).unwrap().is_some());
 }
 
@@ -247,7 +247,7 @@ fn erasing_after_a_restart_leaves_the_messages_behind() {
     commit(&mut *store).unwrap();
     drop((store, engine));
     let mut store = reopen(&super::engine(&disk, 9));
-    assert!(store.state().lost_seqs.is_empty());
+    assert!(store.lost_seqs().is_empty());
     for seq in (51..=MESSAGES).chain(21..50) {
         assert_eq!(store.load(seq).unwrap().unwrap().payload, format!("payload {seq}"));
     }

@@ -72,7 +72,7 @@ fn run(calls: i64, random: &mut Random) -> usize {
     for stream in &mut found {
         let store = stream.store.as_mut().unwrap();
         let state = store.state();
-        assert!(state.lost_seqs.is_empty(), "{} at {calls} calls: {state:?}", stream.name);
+        assert!(store.lost_seqs().is_empty(), "{} at {calls} calls: {state:?}", stream.name);
         assert_eq!(state.messages, state.last_seq, "{} has a hole at {calls} calls: {state:?}", stream.name);
     }
     answered.iter().filter(|(.., answer)| answer.is_ok()).count()
