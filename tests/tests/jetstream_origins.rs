@@ -85,6 +85,20 @@ fn a_mirror_takes_no_place_among_the_consumers_of_its_origin() {
     });
 }
 
+/// JS-020: the stream does not show it, the account counts it.
+#[test]
+fn the_consumer_of_a_mirror_counts_in_the_account() {
+    on_each_server(|_, js| {
+        make(js, &json!({"name": "O", "subjects": ["o"]}));
+        make(js, &json!({"name": "M", "mirror": {"name": "O"}}));
+        js.store("o", b"x").unwrap();
+        wait_for_messages(js, "M", 1);
+        let account = js.api("INFO", &Value::Null).unwrap();
+        let origin = info(js, "O");
+        assert_eq!((&account["consumers"], &origin["state"]["consumer_count"]), (&json!(1), &json!(0)));
+    });
+}
+
 fn store_for(js: &mut JetStream, subject: &str, ttl: &str) {
     let headers = format!("NATS/1.0\r\nNats-TTL: {ttl}\r\n\r\n");
     let (len, reply) = (headers.len(), js.reply());

@@ -1,13 +1,13 @@
 //! What a restart finds: it counts at once, and what came of age meanwhile is gone before anybody asks.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::jetstream::JetStream;
+use natsd_tests::jetstream::{JetStream, Received};
 use natsd_tests::server::{Folder, natsd, reference};
 use natsd_tests::{Launch, PATIENCE, Server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn programs() -> impl Iterator<Item = PathBuf> {
     [Some(natsd()), reference()].into_iter().flatten()
@@ -37,6 +37,17 @@ fn consumer(client: &mut JetStream, stream: &str) {
     assert!(client.api(&format!("CONSUMER.CREATE.{stream}.C"), &request).unwrap()["error"].is_null());
 }
 
+/// The next message of stream A, which a consumer may hear of a little later than who stored it.
+fn next(client: &mut JetStream, consumer: &str) -> Received {
+    let begin = Instant::now();
+    loop {
+        if let Some(message) = client.fetch("A", consumer, 1).unwrap().pop() {
+            return message;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{consumer} gets nothing");
+    }
+}
+
 #[test]
 fn what_was_stored_counts_at_once() {
     for program in programs() {
@@ -59,6 +70,60 @@ fn what_was_stored_counts_at_once() {
         let refused = client.request("B", b"x").unwrap();
         let refused: Value = serde_json::from_slice(&refused.payload).unwrap();
         assert_eq!(refused["error"]["err_code"], 10023, "{}: {refused}", program.display());
+        stop(server);
+    }
+}
+
+/// JC-042: also for who has a name that lasts, and it makes room for the next of the name.
+#[test]
+fn consumers_in_memory_are_gone() {
+    for program in programs() {
+        let folder = Folder::new();
+        let (server, mut client) = start(&program, &folder, "");
+        make(&mut client, "A", json!({}));
+        consumer(&mut client, "A");
+        let in_memory = |config: Value| json!({"stream_name": "A", "config": config});
+        let lasting = in_memory(json!({"durable_name": "M", "ack_policy": "explicit", "mem_storage": true}));
+        assert_eq!(client.api("CONSUMER.CREATE.A.M", &lasting).unwrap()["config"]["mem_storage"], true);
+        client.store("A", b"x").unwrap();
+        for name in ["C", "M"] {
+            let got = next(&mut client, name);
+            client.double_ack(&got).unwrap();
+        }
+        stop(server);
+        let (server, mut client) = start(&program, &folder, "");
+        let names = client.api("CONSUMER.NAMES.A", &Value::Null).unwrap();
+        assert_eq!(names["consumers"], json!(["C"]), "{}", program.display());
+        let made = client.api("CONSUMER.CREATE.A.M", &lasting).unwrap();
+        assert_eq!((&made["num_pending"], &made["error"]), (&json!(1), &Value::Null), "{made}");
+        assert_eq!(client.api("CONSUMER.DELETE.A.M", &Value::Null).unwrap()["success"], true);
+        stop(server);
+    }
+}
+
+/// JC-074, SD-024: where an empty stream and its consumers stand.
+#[test]
+fn places_in_an_empty_stream_stay() {
+    for program in programs() {
+        let folder = Folder::new();
+        let (server, mut client) = start(&program, &folder, "");
+        for name in ["A", "B"] {
+            make(&mut client, name, json!({}));
+        }
+        consumer(&mut client, "A");
+        let reset = client.api("CONSUMER.RESET.A.C", &json!({"seq": 3})).unwrap();
+        assert_eq!(reset["delivered"]["stream_seq"], 2, "{reset}");
+        assert_eq!(client.api("STREAM.PURGE.B", &Value::Null).unwrap()["success"], true);
+        stop(server);
+        let (server, mut client) = start(&program, &folder, "");
+        let first_seq = |client: &mut JetStream, name: &str| {
+            client.api(&format!("STREAM.INFO.{name}"), &Value::Null).unwrap()["state"]["first_seq"].clone()
+        };
+        let found = ["A", "B"].map(|name| first_seq(&mut client, name));
+        assert_eq!(found, [json!(0), json!(1)], "{}", program.display());
+        let stored: Vec<u64> = (0..3).map(|_| client.store("A", b"x").unwrap()).collect();
+        assert_eq!(stored, [1, 2, 3]);
+        assert_eq!(next(&mut client, "C").stream_seq(), 3, "{}", program.display());
         stop(server);
     }
 }

@@ -205,9 +205,11 @@ impl Target {
         sequence(state.delivered.stream_seq.max(state.ack_floor.stream_seq))?;
         (self.plan.check_consumer)(&mut config)?;
         let stored = consumer::stored(&config, created_ns, &state);
-        let store = self.store()?;
-        store.put_consumer(name, &stored.meta)?;
-        store.put_consumer_state(name, &stored.state)?;
+        if !config.mem_storage {
+            let store = self.store()?;
+            store.put_consumer(name, &stored.meta)?;
+            store.put_consumer_state(name, &stored.state)?;
+        }
         self.consumers.push(stored);
         Ok(())
     }

@@ -121,7 +121,7 @@ impl Consumer {
         Ok(None)
     }
 
-    fn is_at_max_ack_pending(&self) -> bool {
+    pub(super) fn is_at_max_ack_pending(&self) -> bool {
         let max = self.config.max_ack_pending;
         self.acks() && max > 0 && self.pending.len() as i64 >= max
     }

@@ -128,7 +128,7 @@ impl Consumer {
     ) -> Result<Self, ApiError> {
         let mut consumer = Self::empty(id, config, created_ns, ctx);
         consumer.start(ctx).map_err(failed)?;
-        ctx.store.put_consumer(&consumer.config.name, &consumer.meta()).map_err(failed)?;
+        consumer.keep(ctx.store).map_err(failed)?;
         consumer.save(ctx.store).map_err(failed)?;
         // Someone may be listening already.
         consumer.interest_changed(ctx);
@@ -235,10 +235,11 @@ impl Consumer {
         Ok(if wanted < state.last_seq { wanted.max(start) } else { start })
     }
 
-    /// After a restart: what is pending may be gone, and the stream may have lost its end (JC-074).
+    /// After a restart: what is pending may be gone, and the stream may have lost its end (JC-074), unless nothing ever
+    /// was in it.
     fn settle_in(&mut self, ctx: &mut Context<'_>) -> Result<(), StoreError> {
         let last = ctx.store.state().last_seq;
-        if self.next_seq > last + 1 {
+        if last > 0 && self.next_seq > last + 1 {
             self.next_seq = last + 1;
             self.delivered.stream_seq = self.delivered.stream_seq.min(last);
             self.floor.stream_seq = self.floor.stream_seq.min(last);
@@ -320,7 +321,7 @@ impl Consumer {
         if let Some(push) = &mut self.push {
             push.configure(&self.config);
         }
-        ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(failed)?;
+        self.keep(ctx.store).map_err(failed)?;
         if refiltered {
             self.filter = Filter::new(self.config.filters());
             self.recount(ctx).map_err(failed)?;

@@ -121,7 +121,8 @@ impl Consumer {
     /// After a turn of deliveries: asks for flow control when enough is under way.
     pub(super) fn end_of_messages(&mut self, ctx: &mut Context<'_>) {
         self.ask_for_flow(false, ctx);
-        if self.push.is_none() {
+        // While only acknowledgements are missing, those who do not wait may get more (JC-123).
+        if self.push.is_none() && !self.is_at_max_ack_pending() {
             self.pulls.nothing_left(self.num_pending, ctx);
         }
     }

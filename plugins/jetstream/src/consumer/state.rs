@@ -116,6 +116,11 @@ impl Consumer {
         drop(done);
     }
 
+    /// What it is outlives a restart, but not of one that is in memory alone (JC-042).
+    pub(super) fn keep(&self, store: &mut dyn StreamStore) -> Result<(), StoreError> {
+        if self.config.mem_storage { Ok(()) } else { store.put_consumer(&self.config.name, &self.meta()) }
+    }
+
     /// The whole state.
     pub(super) fn save(&mut self, store: &mut dyn StreamStore) -> Result<(), StoreError> {
         self.changes.text.clear();

@@ -101,7 +101,7 @@ impl Consumer {
         self.config.pause_until = until;
         self.resumes_ns = self.paused_until(ctx.now_ns).unwrap_or(i64::MAX);
         crate::api::level::stamp_consumer(&mut self.config);
-        ctx.store.put_consumer(&self.config.name, &self.meta()).map_err(super::failed)?;
+        self.keep(ctx.store).map_err(super::failed)?;
         self.advise_pause(self.resumes_ns != i64::MAX, until.unwrap_or_default(), ctx);
         Ok(())
     }

@@ -293,7 +293,10 @@ impl Account {
 pub struct Gauges {
     pub stored_bytes: AtomicU64,
     pub messages: AtomicU64,
+    /// As clients see them.
     pub consumers: AtomicU64,
+    /// With those of mirrors and sources that read from here.
+    pub all_consumers: AtomicU64,
     pub failed: AtomicBool,
     /// Of a mirror: it has nearly all that its origin has.
     pub caught_up: AtomicBool,

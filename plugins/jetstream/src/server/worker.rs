@@ -214,6 +214,7 @@ impl Worker {
         self.gauges.caught_up.store(self.stream.is_caught_up(), Relaxed);
         self.gauges.messages.store(state.messages, Relaxed);
         self.gauges.consumers.store(self.stream.consumers().visible() as u64, Relaxed);
+        self.gauges.all_consumers.store(self.stream.consumers().all() as u64, Relaxed);
     }
 
     /// Tells the host whose interest the stream's consumers want to know of. After consumers changed.

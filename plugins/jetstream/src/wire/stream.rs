@@ -124,10 +124,15 @@ pub enum PersistMode {
 pub struct Placement {
     #[serde(skip_serializing_if = "is_default")]
     pub cluster: String,
-    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_as_default")]
-    pub tags: Vec<String>,
+    /// A list of none is not the same as no list: with it there is a placement, though it says nothing.
+    #[serde(skip_serializing_if = "has_no_tags")]
+    pub tags: Option<Vec<String>>,
     #[serde(skip_serializing_if = "is_default")]
     pub preferred: String,
+}
+
+fn has_no_tags(tags: &Option<Vec<String>>) -> bool {
+    tags.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// Where a mirror or a source reads from (JS-240).

@@ -16,7 +16,7 @@ pub fn check_update(
 ) -> Result<StreamConfig, ApiError> {
     let mut config = check(new, rules)?;
     unchangeable(old, &config)?;
-    republishing(&config)?;
+    republishing(&mut config)?;
     if config.sealed {
         // Nothing leaves it any more, nothing gets in.
         config.max_age = 0;
@@ -31,13 +31,15 @@ pub fn check_update(
     Ok(config)
 }
 
-/// Without a destination messages keep their subjects, which an update asks of the source, too.
-fn republishing(config: &StreamConfig) -> Result<(), ApiError> {
-    let Some(Republish { src, .. }) = config.republish.as_ref().filter(|republish| republish.dest.is_empty())
+/// With an update, no destination is any.
+fn republishing(config: &mut StreamConfig) -> Result<(), ApiError> {
+    let Some(Republish { src, dest, .. }) =
+        config.republish.as_mut().filter(|republish| republish.dest.is_empty())
     else {
         return Ok(());
     };
-    ensure(transform::compile(src, ">").is_ok(), || {
+    ">".clone_into(dest);
+    ensure(transform::compile(src, dest).is_ok(), || {
         let text = format_args!("stream configuration for republish from '{src}' to '>': invalid subject");
         error::STREAM_UPDATE.with(text)
     })

@@ -23,7 +23,8 @@ impl Call<'_> {
                     Storage::Memory => (stored, 0),
                     Storage::File => (0, stored),
                 };
-                let consumers = stream.gauges.consumers.load(Relaxed);
+                // All of them (JS-020).
+                let consumers = stream.gauges.all_consumers.load(Relaxed);
                 Held { replicas: config.num_replicas, memory, storage, streams: 1, consumers }
             })
             .collect();

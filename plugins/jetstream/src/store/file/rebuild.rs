@@ -119,7 +119,9 @@ pub fn blocks(store: &mut FileStore, found: &Found, ends: &Ends, seals: Seals<'_
     let first_live = store.blocks.iter().find(|block| block.live > 0);
     match first_live {
         None => {
-            store.state.first_seq = if store.state.last_seq == 0 { 0 } else { store.state.last_seq + 1 };
+            // One that never had any says 0, until a purge says where the first will be.
+            let is_noted = store.state.last_seq > 0 || found.first_seq > 0;
+            store.state.first_seq = if is_noted { store.state.last_seq + 1 } else { 0 };
         }
         Some(block) => {
             let first = (block.first_seq..=block.last_seq).find(|&seq| block.offset(seq).is_some());

@@ -6,6 +6,10 @@ use crate::context::Context;
 use crate::wire::{ApiError, ConsumerInfo, error};
 
 impl Consumers {
+    pub fn all(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many there are, as clients see it.
     pub fn visible(&self) -> usize {
         self.slots.len() - self.hidden
