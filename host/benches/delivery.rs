@@ -34,7 +34,7 @@ fn delivery(criterion: &mut Criterion) {
             join(&account, Arc::new(receiver));
         }
         group.bench_function(BenchmarkId::new("callback", count), |bench| {
-            bench.iter(|| publish(&account, &batch, |_| {}));
+            bench.iter(|| publish(&account, batch, |_| {}));
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -45,7 +45,7 @@ fn delivery(criterion: &mut Criterion) {
         receivers.iter().for_each(|receiver| join(&account, receiver.clone()));
         group.bench_function(BenchmarkId::new("socket", count), |bench| {
             bench.iter(|| {
-                publish(&account, &batch, |_| {});
+                publish(&account, batch, |_| {});
                 receivers.iter().for_each(flush);
             });
         });

@@ -255,7 +255,7 @@ mod tests {
             })
         };
         let expected = |n: usize| [1, 1, 3, 0][n % 4];
-        let shown = |n: usize| if n % 8 == 0 { "shown" } else { &*subjects[n] };
+        let shown = |n: usize| if n.is_multiple_of(8) { "shown" } else { &*subjects[n] };
         let expected_seen: Vec<&str> = (0..200).filter(|n| n % 4 != 3).map(shown).collect();
         for limited in [false, true] {
             if limited {
