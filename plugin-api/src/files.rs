@@ -58,6 +58,11 @@ impl Files {
         import::sync_dir(&self.0.tables, path)
     }
 
+    /// What may still be written to the file system that a path is on, which must be there. Since 1.7.
+    pub fn free_bytes(&self, path: &str) -> Result<u64> {
+        import::free_bytes(&self.0.tables, path)
+    }
+
     pub fn open(&self, path: &str, options: OpenOptions) -> Result<File> {
         import::open(&self.0.tables, path, options.flags()).map(File)
     }
@@ -175,6 +180,10 @@ pub trait RawFiles: Send + Sync {
     fn remove_dir_all(&self, path: &str) -> Result<()>;
     fn sync_dir(&self, path: &str) -> Result<()>;
     fn open(&self, path: &str, options: OpenOptions) -> Result<Box<dyn RawFile>>;
+    /// Since 1.7: a host written for earlier versions still builds.
+    fn free_bytes(&self, path: &str) -> Result<u64> {
+        Err(Error::unsupported(format!("these files do not say what is free at {path}")))
+    }
 }
 
 /// What a host implements for an open file.

@@ -2,7 +2,7 @@
 //! queues, which accounts have JetStream (CFG-142, CFG-270 to CFG-279, JS-010, JS-142, JS-293, G7.3, G14.6).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use natsd_tests::jetstream::{JetStream, Received};
+use natsd_tests::jetstream::{JetStream, Received, on_each_server};
 use natsd_tests::server::{self, Folder};
 use natsd_tests::{Launch, Server, schemas};
 use serde_json::{Value, json};
@@ -63,6 +63,23 @@ fn eventually(client: &mut JetStream, subject: &str, body: &Value, wanted: impl 
 fn assert_reloaded(server: &Server, config: &str) {
     let outcome = server.reload(config);
     assert!(outcome.starts_with("Reloaded"), "{outcome}");
+}
+
+/// JS-292: three quarters of it.
+#[test]
+fn without_a_limit_streams_may_reserve_most_of_what_is_free() {
+    let facts = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
+    let free_bytes = facts.f_bavail * facts.f_frsize;
+    on_each_server(|_, client| {
+        let mut reserve = |name: &str, tenths: u64| {
+            let config = json!({"name": name, "subjects": [name], "max_bytes": free_bytes / 10 * tenths});
+            client.api(&format!("STREAM.CREATE.{name}"), &config).unwrap()["error"]["err_code"].clone()
+        };
+        assert_eq!(
+            [reserve("A", 9), reserve("B", 5), reserve("C", 5)],
+            [json!(10047), Value::Null, json!(10047)]
+        );
+    });
 }
 
 #[test]

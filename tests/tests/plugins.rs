@@ -218,7 +218,7 @@ fn natsd_plugins_lists_without_starting_a_server_also_what_is_broken() {
     let line =
         |name: &str| text.lines().position(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
     let cells: Vec<&str> = text.lines().nth(line("tap ")).unwrap().split_whitespace().collect();
-    assert_eq!(cells[..4], ["tap", "0.1.0", "1.6.0", "dynamic"], "{text}");
+    assert_eq!(cells[..4], ["tap", "0.1.0", "1.7.0", "dynamic"], "{text}");
     assert_eq!(cells[5], third_party("tap").to_str().unwrap(), "{text}");
     assert!(text.lines().nth(line("gone ") + 1).unwrap().contains("/nonexistent.so: No such file"), "{text}");
     assert_eq!(output.status.code(), Some(1));
@@ -232,7 +232,7 @@ fn the_file_of_a_plugin_that_nothing_asks_for_is_not_opened() {
         let plugin =
             pluginz["plugins"].as_array().unwrap().iter().find(|plugin| plugin["name"] == "websocket");
         let plugin = plugin.unwrap_or_else(|| panic!("{pluginz}"));
-        assert_eq!((&plugin["version"], &plugin["api_version"]), (&"0.1.0".into(), &"1.6.0".into()));
+        assert_eq!((&plugin["version"], &plugin["api_version"]), (&"0.1.0".into(), &"1.7.0".into()));
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.server.pid())).unwrap();
         (plugin["state"].as_str().unwrap().to_owned(), maps.contains("libnatsd_websocket.so"))
     };

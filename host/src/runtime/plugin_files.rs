@@ -2,7 +2,7 @@
 
 use natsd_plugin_api::files::{FileFacts, FileKind, OpenOptions, RawFile, RawFiles};
 use natsd_plugin_api::{Error, Result};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, statvfs};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -93,6 +93,11 @@ impl RawFiles for DiskFiles {
             opened => opened,
         };
         Ok(Box::new(DiskFile(file.map_err(at(path))?)))
+    }
+
+    fn free_bytes(&self, path: &str) -> Result<u64> {
+        let facts = statvfs(path).map_err(|error| at(path)(error.into()))?;
+        Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
     }
 }
 

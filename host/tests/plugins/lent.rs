@@ -199,6 +199,8 @@ fn files_are_written_read_and_opened() {
         let mut buffer = [0; 10];
         assert_eq!((file.read_at(4, &mut buffer).unwrap(), file.size().unwrap()), (2, 6));
         files.rename(&path("b"), &path("c")).unwrap();
+        assert!(files.free_bytes(&path("c")).unwrap() > 0);
+        assert!(files.free_bytes(&path("none")).unwrap_err().message().contains("none"));
         files.remove_file(&path("a")).unwrap();
         assert_eq!(files.list(&path("")).unwrap(), ["c"]);
         assert_eq!(files.read(&path("a")).unwrap_err().kind(), ErrorKind::Io(std::io::ErrorKind::NotFound));

@@ -161,6 +161,13 @@ pub fn interest_count(tables: &Tables, account: &str, subject: &[u8], queue: &[u
     answer(unsafe { count(tables.host, account.into(), subject.into(), queue.into()) })
 }
 
+pub fn free_bytes(tables: &Tables, path: &str) -> Result<u64> {
+    let free_bytes = tables.files.free_bytes();
+    let free_bytes = free_bytes.ok_or_else(|| Error::unsupported("this natsd does not say what is free"))?;
+    // SAFETY: as above.
+    answer(unsafe { free_bytes(tables.host, path.into()) })
+}
+
 pub fn interest_count_exact(tables: &Tables, account: &str, subject: &[u8], queue: &[u8]) -> Result<u64> {
     let count = interest(tables)?.count_exact();
     let count = count.ok_or_else(|| Error::unsupported("this natsd does not count exact interest"))?;

@@ -117,6 +117,8 @@ pub struct FilesTable {
     /// Flags are those of `OpenOptions`.
     #[sabi(last_prefix_field)]
     pub open: unsafe extern "C" fn(Host, RStr<'_>, u32) -> Answer<FfiFile>,
+    /// What may still be written to the file system of a path, in bytes. Since 1.7.
+    pub free_bytes: unsafe extern "C" fn(Host, RStr<'_>) -> Answer<u64>,
 }
 interface!(FilesTableRef, "natsd.files/1");
 

@@ -23,6 +23,7 @@ pub(super) static FILES: &WithMetadata<FilesTable> = &WithMetadata::new(FilesTab
     remove_dir_all,
     sync_dir,
     open,
+    free_bytes,
 });
 
 /// A call of the host's files.
@@ -84,6 +85,11 @@ unsafe extern "C" fn remove_dir_all(host: *const (), path: RStr<'_>) -> RResult<
 unsafe extern "C" fn sync_dir(host: *const (), path: RStr<'_>) -> RResult<(), FfiError> {
     // SAFETY: see above.
     unsafe { on_files(host, |files| files.sync_dir(path.as_str())) }
+}
+
+unsafe extern "C" fn free_bytes(host: *const (), path: RStr<'_>) -> RResult<u64, FfiError> {
+    // SAFETY: see above.
+    unsafe { on_files(host, |files| files.free_bytes(path.as_str())) }
 }
 
 type OpenFile = Box<dyn RawFile>;

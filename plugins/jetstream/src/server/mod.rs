@@ -32,6 +32,7 @@ use natsd_plugin_api::{Error, Host, Result, ServerIdentity, Task, tracing};
 use parking_lot::{Mutex, RwLock};
 use queue::{Next, Queue};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Server {
     tasks: Mutex<Vec<Task<()>>>,
     /// Of the machine, if it says.
     memory_bytes: Option<u64>,
+    /// Where streams are kept, at the start.
+    free_bytes: Option<u64>,
     /// Streams that are made, found or removed at once (`max_concurrent_io`).
     disk_turns: tokio::sync::Semaphore,
 }
@@ -67,6 +70,7 @@ impl Server {
         let identity = host.identity()?;
         Ok(Arc::new(Self {
             memory_bytes: memory_bytes(&host),
+            free_bytes: free_bytes(&host, &config.store_dir(crate::TEMPORARY)),
             disk_turns: tokio::sync::Semaphore::new(config.queues.concurrent_io_max),
             queue: Queue::new(config.queues.requests_max, config.queues.info_requests_max),
             mail: Mail::new(host.clone()),
@@ -112,6 +116,11 @@ impl Server {
     /// What memory streams may hold together.
     pub fn memory_bytes_max(&self) -> i64 {
         self.config().memory_bytes_max(self.memory_bytes)
+    }
+
+    /// What may be reserved for file streams (JS-292).
+    pub fn storage_bytes_max(&self) -> i64 {
+        self.config().storage_bytes_max(self.free_bytes)
     }
 
     /// What is lost, though all is well now: worth knowing to whoever looks at the health.
@@ -248,6 +257,15 @@ impl Server {
             Err(error) => tracing::error!("JetStream's store was not closed: {error}"),
         }
     }
+}
+
+/// Of the file system that a folder is on, or will be.
+fn free_bytes(host: &Host, folder: &str) -> Option<u64> {
+    let mut known = Path::new(folder).ancestors().filter_map(Path::to_str).map(|path| match path {
+        "" => ".",
+        path => path,
+    });
+    known.find_map(|path| host.files().free_bytes(path).ok())
 }
 
 /// As Linux tells it.

@@ -33,9 +33,10 @@ impl Server {
         }
     }
 
-    /// Only what is configured: a full disk says so by itself.
+    /// Of files only what is configured: a full disk says so by itself, and what is free now says little of what is there
+    /// already.
     pub(super) fn limit(&self, config: &Config) {
-        self.usage.limit(config.max_memory.unwrap_or(-1), config.max_file.unwrap_or(-1));
+        self.usage.limit(config.memory_bytes_max(self.memory_bytes), config.max_file.unwrap_or(-1));
         self.batches.set(&config.limits.batch);
     }
 

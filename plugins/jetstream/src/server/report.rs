@@ -130,7 +130,7 @@ impl Server {
         let config: Arc<Config> = self.config();
         let mut shown = json!({
             "max_memory": self.memory_bytes_max(),
-            "max_storage": config.storage_bytes_max(None),
+            "max_storage": self.storage_bytes_max(),
             "store_dir": config.store_dir(crate::TEMPORARY),
         });
         match config.sync {

@@ -232,7 +232,7 @@ impl Server {
         let (reserved_memory, reserved_file) = self.reserved();
         let bytes = ServerBytes {
             max_memory: self.memory_bytes_max(),
-            max_file: config.storage_bytes_max(None),
+            max_file: self.storage_bytes_max(),
             reserved_memory,
             reserved_file,
         };
