@@ -15,6 +15,8 @@ mod places;
 pub mod publish;
 pub mod receiver;
 pub mod responders;
+#[cfg(test)]
+mod seen;
 mod shadows;
 pub mod subscriptions;
 pub mod trace;

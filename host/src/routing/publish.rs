@@ -206,20 +206,10 @@ fn record<'a>(
 mod tests {
     use super::{COPIED_MAX, Message, publish};
     use crate::account::Accounts;
-    use crate::routing::receiver::{Delivery, InlineSubscriber, Kind, Receiver};
+    use crate::routing::receiver::{Kind, Receiver};
+    use crate::routing::seen::Seen;
     use crate::routing::subscriptions::{subscribe, unsubscribe};
-    use crate::runtime::Mutex;
     use std::sync::Arc;
-
-    #[derive(Default)]
-    struct Seen(Mutex<Vec<String>>);
-
-    impl InlineSubscriber for Seen {
-        fn deliver(&self, batch: &[Delivery<'_>]) {
-            let subjects = batch.iter().map(|m| String::from_utf8_lossy(m.subject).into_owned());
-            self.0.lock().extend(subjects);
-        }
-    }
 
     /// Subjects that are known, those that are looked for together, and messages seen under another subject, in more than
     /// is copied at a time.

@@ -157,19 +157,9 @@ mod tests {
     use crate::account::Accounts;
     use crate::config::options::{AccountOptions, AccountsOptions, ExportOptions, ImportKind, ImportOptions};
     use crate::routing::publish::{Message, publish};
-    use crate::routing::receiver::{Delivery, InlineSubscriber, Kind};
+    use crate::routing::receiver::Kind;
+    use crate::routing::seen::Seen;
     use crate::routing::subscriptions::{remove_all, subscribe, unsubscribe};
-    use crate::runtime::Mutex;
-
-    #[derive(Default)]
-    struct Seen(Mutex<Vec<String>>);
-
-    impl InlineSubscriber for Seen {
-        fn deliver(&self, batch: &[Delivery<'_>]) {
-            let subjects = batch.iter().map(|m| String::from_utf8_lossy(m.subject).into_owned());
-            self.0.lock().extend(subjects);
-        }
-    }
 
     fn options(prefix: Option<&str>) -> AccountsOptions {
         let export = ExportOptions {
