@@ -131,6 +131,7 @@ pub trait StreamStore: Send + Sync + 'static {
     /// Adds a change to a consumer's state; a restart gives the state and the changes after it, in order.
     fn record_consumer(&mut self, name: &str, change: &[u8]) -> Result<()>;
 
+    /// Nothing happens if there is none of the name.
     fn remove_consumer(&mut self, name: &str) -> Result<()>;
 
     /// The consumers as they were found; at most once after a restart.

@@ -202,14 +202,14 @@ impl Worker {
 
     /// Finds out how far the stream may grow: others take of the same limits.
     fn measure_room(&mut self) {
-        let room = self.share.set(self.stream.state().bytes);
+        let room = self.share.set(self.stream.counts().bytes);
         self.stream.set_room(room);
     }
 
     /// Lets others see how much there is.
     pub(super) fn show(&mut self) {
         self.measure_room();
-        let state = self.stream.state();
+        let state = self.stream.counts();
         self.gauges.stored_bytes.store(state.bytes, Relaxed);
         self.gauges.caught_up.store(self.stream.is_caught_up(), Relaxed);
         self.gauges.messages.store(state.messages, Relaxed);

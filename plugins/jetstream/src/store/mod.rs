@@ -230,6 +230,7 @@ pub trait StreamStore: Send {
     /// of it is understood here.
     fn record_consumer(&mut self, name: &str, change: &[u8]) -> Result<(), StoreError>;
 
+    /// Nothing happens if there is none of the name.
     fn remove_consumer(&mut self, name: &str) -> Result<(), StoreError>;
 
     /// The consumers as they were found; at most once after a restart.

@@ -2,6 +2,7 @@
 
 use super::Stream;
 use crate::filter::Filter;
+use crate::store::StoreState;
 use crate::wire::stream::LostData;
 use crate::wire::{StreamInfo, StreamState, Time};
 use std::collections::BTreeMap;
@@ -28,6 +29,12 @@ pub struct Info {
 }
 
 impl Stream {
+    /// What it holds, as numbers: for each turn.
+    pub fn counts(&self) -> StoreState {
+        self.store.state()
+    }
+
+    /// As clients see it.
     pub fn state(&self) -> StreamState {
         let state = self.store.state();
         let span = match state.first_seq {

@@ -133,9 +133,7 @@ impl Consumers {
         self.internal -= usize::from(slot.consumer.config().is_internal());
         self.index.remove(slot.group, id);
         slot.consumer.close(status, ctx);
-        if !slot.consumer.config().mem_storage {
-            ctx.store.remove_consumer(name).map_err(|why| error::CONSUMER_STORE_FAILED.with(why))?;
-        }
+        ctx.store.remove_consumer(name).map_err(|why| error::CONSUMER_STORE_FAILED.with(why))?;
         if !slot.consumer.config().direct {
             advise_action(ctx, name, "DELETED", "delete");
         }
